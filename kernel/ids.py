@@ -1,0 +1,32 @@
+"""The distinct integer types of the core: addresses and names that must never be mixed up.
+
+`Mfn` counts machine frames, `Pfn` a guest's pseudo-physical frames, `Maddr` is a machine address in bytes and
+`Vaddr` a virtual one. `DomId`, `Port` and `GrantRef` are the ABI's names for domains, event channels and grants.
+"""
+
+from kpy import inline, newtype, u16, u32, u64
+
+Mfn = newtype("Mfn", u64)
+Pfn = newtype("Pfn", u64)
+Maddr = newtype("Maddr", u64)
+Vaddr = newtype("Vaddr", u64)
+DomId = newtype("DomId", u16)
+Port = newtype("Port", u32)
+GrantRef = newtype("GrantRef", u32)
+
+PAGE_SHIFT = 12
+PAGE_SIZE = 1 << PAGE_SHIFT
+PAGE_MASK = ~(PAGE_SIZE - 1) & (1 << 64) - 1
+INVALID_MFN = (1 << 64) - 1
+
+
+@inline
+def mfn_to_maddr(mfn: Mfn) -> Maddr:
+    """Return the machine address of the first byte of a frame."""
+    return Maddr(u64(mfn) << PAGE_SHIFT)
+
+
+@inline
+def maddr_to_mfn(maddr: Maddr) -> Mfn:
+    """Return the frame that holds a machine address."""
+    return Mfn(u64(maddr) >> PAGE_SHIFT)

@@ -1,0 +1,63 @@
+"""The virtual CPU: what the core keeps for each, and the layout that the entry assembly relies on.
+
+`regs` comes first: the task-state segment's rsp0 points just past `regs.ss`, so the processor and the entry stubs push a
+guest's registers straight into it.
+"""
+
+import abi
+from kpy import Array, Ptr, i64, static, struct, u8, u16, u32, u64
+
+from kernel.ids import Mfn
+from kernel.sched_unit import SchedUnit
+from kernel.timer import Timer
+
+MAX_VCPUS = 32
+
+# Reasons for which a vCPU cannot run, bits of `pause_flags`.
+VPF_blocked = 1 << 0
+VPF_down = 1 << 1
+VPF_blocked_in_poll = 1 << 2
+
+
+@struct(align=64)
+class Vcpu:
+    pad: u64
+    regs: abi.cpu_user_regs  # offset 8: makes rsp0, the end of `ss`, a multiple of 16
+    stack_top: u64  # of the physical CPU it runs on; set by switch_to
+
+    vcpu_id: u32
+    processor: u32  # physical CPU that runs it, or ran it last
+    domain: Ptr["kernel.domain.Domain"]
+    vcpu_info: Ptr[abi.vcpu_info]  # in the shared page, or where VCPUOP_register_vcpu_info put it
+    vcpu_info_mfn: Mfn
+    initialised: bool
+    is_running: bool
+    pause_flags: u32  # VPF_*
+    pause_count: u32
+
+    # Scheduling, time (kernel/sched.py, kernel/time.py)
+    sched: SchedUnit
+    singleshot_timer: Timer
+    periodic_timer: Timer
+    periodic_period_ns: u64
+    poll_timer: Timer
+
+    # Address space (kernel/mmu.py)
+    guest_table: Mfn  # L4 of the guest kernel, referenced
+    guest_table_user: Mfn  # L4 of guest user mode, or 0
+    cr3: u64  # what the processor loads in the current mode
+    kernel_mode: bool
+
+    # Traps and segments (kernel/trap.py, kernel/iret.py)
+    kernel_ss: u64
+    kernel_sp: u64
+    event_callback_eip: u64
+    failsafe_callback_eip: u64
+    syscall_callback_eip: u64
+    syscall32_callback_eip: u64
+    callback_flags: u64
+    fs_base: u64
+    gs_base_kernel: u64
+    gs_base_user: u64
+    iopl: u32
+    vm_assist: u64
