@@ -5,18 +5,17 @@ guest's registers straight into it.
 """
 
 import abi
-from kpy import Array, Ptr, i64, static, struct, u8, u16, u32, u64
+from kpy import Array, Ptr, struct, u32, u64
 
-from kernel.ids import Mfn
+from kernel.ids import Mfn, Port
 from kernel.sched_unit import SchedUnit
 from kernel.timer import Timer
 
 MAX_VCPUS = 32
 
 # Reasons for which a vCPU cannot run, bits of `pause_flags`.
-VPF_blocked = 1 << 0
-VPF_down = 1 << 1
-VPF_blocked_in_poll = 1 << 2
+VPF_blocked = 1 << 0  # SCHEDOP_block or SCHEDOP_poll: an event wakes it
+VPF_down = 1 << 1  # never brought up, or VCPUOP_down
 
 
 @struct(align=64)
@@ -31,15 +30,17 @@ class Vcpu:
     vcpu_info: Ptr[abi.vcpu_info]  # in the shared page, or where VCPUOP_register_vcpu_info put it
     vcpu_info_mfn: Mfn
     initialised: bool
-    is_running: bool
-    pause_flags: u32  # VPF_*
-    pause_count: u32
+    is_running: bool  # its context is in the registers of `processor`, maybe while that one idles
+    pause_flags: u32  # VPF_*, changed atomically
+    pause_count: u32  # changed atomically
+    poll_port: Port  # the only port that ends its SCHEDOP_poll, 0: any
+    virq_ports: Array[Port, abi.NR_VIRQS]  # bound ports, global VIRQs only in vCPU 0's; 0: unbound
 
     # Scheduling, time (kernel/sched.py, kernel/time.py)
     sched: SchedUnit
     singleshot_timer: Timer
     periodic_timer: Timer
-    periodic_period_ns: u64
+    periodic_period_ns: u64  # 0: stopped
     poll_timer: Timer
 
     # Address space (kernel/mmu.py)
