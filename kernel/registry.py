@@ -1,22 +1,50 @@
-"""Build-time registry of hypercall handlers: a decorator fills the table that `kernel.hypercall` dispatches by.
+"""Build-time registries: decorators fill the tables that `hypercall`, `domctl` and `sysctl` dispatch by.
 
-Nothing is listed twice: a handler names its hypercall where it is defined, and the table is this module's dictionary.
+Nothing is listed twice: a handler names its operation where it is defined, and the tables are made from these dictionaries.
 """
 
 from kpy import build_time
 
-NR_HYPERCALLS = 64
-handlers = {}
+hypercalls = {}
+domctls = {}
+domctls_with_result = set()
+sysctls = {}
+
+
+@build_time
+def register(table, what, number):
+    """Return a decorator that enters a function in `table` under `number`; two for one number is a build error."""
+
+    def decorate(function):
+        if number in table:
+            raise ValueError(f"{what} {number} has two handlers, {table[number]} and {function}")
+        table[number] = function
+        return function
+
+    return decorate
 
 
 @build_time
 def hypercall(number):
-    """Register the decorated function as the handler of hypercall `number` (an `abi.__HYPERVISOR_*` constant)."""
+    """Register the handler of hypercall `number`, an `abi.__HYPERVISOR_*` constant."""
+    return register(hypercalls, "hypercall", number)
 
-    def register(function):
-        if number in handlers:
-            raise ValueError(f"hypercall {number} has two handlers, {handlers[number]} and {function}")
-        handlers[number] = function
-        return function
 
-    return register
+@build_time
+def domctl(number, result=False):
+    """Register the handler of `abi.XEN_DOMCTL_*`; with `result` the caller's structure is written back."""
+    if result:
+        domctls_with_result.add(number)
+    return register(domctls, "domctl", number)
+
+
+@build_time
+def sysctl(number):
+    """Register the handler of `abi.XEN_SYSCTL_*`."""
+    return register(sysctls, "sysctl", number)
+
+
+@build_time
+def as_table(handlers, length):
+    """Return the handlers as a list of `length`, `None` where there is none: the initial value of a static table."""
+    return [handlers.get(number) for number in range(length)]

@@ -1,0 +1,88 @@
+"""domctl: the control of domains by the toolstack in domain 0. Decoding and dispatch; the operations are in domctl_*.py.
+
+Every operation has one shape: `domctl_x(caller, d, op) -> i64`, with a reference held on the domain `d` that the structure
+names and `op` the core's own copy of the structure, which goes back to the caller where the operation has a result.
+"""
+
+import abi
+from kpy import Array, Fn, Guest, Ptr, i64, ref, static, u8, u32, u64, uninitialized
+
+import kernel.domctl_domain
+import kernel.domctl_memory
+import kernel.domctl_vcpu  # noqa: F401  these three register their operations
+from kernel.domain import Domain, get_domain_by_id, put_domain
+from kernel.domctl_domain import createdomain
+from kernel.guest_memory import copy_from_guest, copy_to_guest
+from kernel.ids import DomId
+from kernel.registry import as_table, domctls, domctls_with_result, hypercall
+from kernel.spinlock import SpinLock
+from kernel.vcpu import Vcpu
+
+NR_DOMCTLS = 96
+
+Operation = Fn[[Ptr[Vcpu], Ptr[Domain], Ptr[abi.xen_domctl]], i64]
+operations = static(Array[Operation | None, NR_DOMCTLS], as_table(domctls, NR_DOMCTLS))
+has_result = static(Array[u8, NR_DOMCTLS], [int(n in domctls_with_result) for n in range(NR_DOMCTLS)])
+
+domctl_lock = static(SpinLock)
+
+
+@hypercall(abi.__HYPERVISOR_domctl)
+def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+    """Serve one domain-control operation.
+
+    Hypercall: domctl(op: xen_domctl in the guest).
+    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version is not 4.17's;
+    -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
+    Locks: domctl_lock, so that no two operations run at once.
+    """
+    if not vcpu.domain.is_privileged:
+        return -abi.EPERM
+    from_guest = Guest[abi.xen_domctl](op_address)
+    op = uninitialized(abi.xen_domctl)
+    if not copy_from_guest(ref(op), from_guest):
+        return -abi.EFAULT
+    if op.interface_version != abi.XEN_DOMCTL_INTERFACE_VERSION:
+        return -abi.EACCES
+    with domctl_lock:
+        result = serve_domctl(vcpu, ref(op))
+    if result == 0 and writes_back(op.cmd) and not copy_to_guest(from_guest, ref(op)):
+        return -abi.EFAULT
+    return result
+
+
+def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> i64:
+    """Look up the domain and the operation, and run it."""
+    if op.cmd == abi.XEN_DOMCTL_createdomain:
+        return createdomain(op)
+    domain = get_domain_by_id(target_domain(vcpu, op))
+    if domain is None:
+        return -abi.ESRCH
+    result = run_operation(vcpu, domain, op)
+    put_domain(domain)
+    return result
+
+
+def target_domain(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> DomId:
+    """Return the id of the domain an operation is about; DOMID_SELF is the caller."""
+    if op.domain == abi.DOMID_SELF:
+        return vcpu.domain.domain_id
+    return DomId(op.domain)
+
+
+def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Call the registered operation.
+
+    Errors: -ENOSYS, there is none.
+    """
+    if op.cmd >= NR_DOMCTLS:
+        return -abi.ENOSYS
+    operation = operations[op.cmd]
+    if operation is None:
+        return -abi.ENOSYS
+    return operation(vcpu, domain, op)
+
+
+def writes_back(cmd: u32) -> bool:
+    """Say whether the caller's structure receives a result."""
+    return cmd == abi.XEN_DOMCTL_createdomain or cmd < NR_DOMCTLS and has_result[cmd] != 0

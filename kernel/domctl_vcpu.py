@@ -1,0 +1,160 @@
+"""domctl operations on the vCPUs of a domain: how many, their registers, where and how much they run."""
+
+import abi
+from kpy import Ptr, i64, ref, require, u32, uninitialized
+
+from kernel.domain import Domain
+from kernel.domain_life import alloc_vcpu
+from kernel.domain_pause import domain_pause, domain_unpause
+from kernel.guest_bitmap import read_bitmap, write_bitmap
+from kernel.guest_memory import copy_from_guest, copy_to_guest
+from kernel.registry import domctl
+from kernel.runstate import vcpu_runtime_ns
+from kernel.sched import set_hard_affinity
+from kernel.vcpu import MAX_VCPUS, VPF_blocked, VPF_down, Vcpu
+from kernel.vcpu_context import arch_get_vcpu_context, arch_set_vcpu_context
+from kernel.x86.percpu import online_cpus
+
+
+def vcpu_of(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
+    """Return a vCPU by number, None when there is none."""
+    if vcpu_id >= MAX_VCPUS:
+        return None
+    return d.vcpus[vcpu_id]
+
+
+@domctl(abi.XEN_DOMCTL_max_vcpus)
+def domctl_max_vcpus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Make the vCPUs of a new domain.
+
+    Errors: -EINVAL, none wanted, or not the number given at creation; -ENOMEM.
+    """
+    if op.u.max_vcpus.max == 0 or op.u.max_vcpus.max != d.max_vcpus or caller.domain == d:
+        return -abi.EINVAL
+    for i in range(d.max_vcpus):
+        if d.vcpus[i] is None and alloc_vcpu(d, i) is None:
+            return -abi.ENOMEM
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_setvcpucontext)
+def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Set the registers with which a vCPU starts.
+
+    Errors: -EINVAL, the caller itself, no such vCPU, or impossible registers; -EFAULT, the structure.
+    """
+    vcpu = vcpu_of(d, op.u.vcpucontext.vcpu)
+    if vcpu is None or caller.domain == d:
+        return -abi.EINVAL
+    context = uninitialized(abi.vcpu_guest_context)
+    if not copy_from_guest(ref(context), op.u.vcpucontext.ctxt):
+        return -abi.EFAULT
+    domain_pause(d)
+    result = arch_set_vcpu_context(vcpu, ref(context))
+    domain_unpause(d)
+    return result
+
+
+@domctl(abi.XEN_DOMCTL_getvcpucontext, result=True)
+def domctl_getvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Store the registers of a vCPU, stopped meanwhile, in the caller's structure.
+
+    Errors: -EINVAL, the caller itself; -ESRCH, no such vCPU; -ENODATA, it was never started; -EFAULT.
+    """
+    if caller.domain == d:
+        return -abi.EINVAL
+    vcpu = vcpu_of(d, op.u.vcpucontext.vcpu)
+    if vcpu is None:
+        return -abi.ESRCH
+    if not vcpu.initialised:
+        return -abi.ENODATA
+    context = abi.vcpu_guest_context()
+    domain_pause(d)
+    arch_get_vcpu_context(vcpu, ref(context))
+    domain_unpause(d)
+    if not copy_to_guest(op.u.vcpucontext.ctxt, ref(context)):
+        return -abi.EFAULT
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_getvcpuinfo, result=True)
+def domctl_getvcpuinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Say whether a vCPU is online, blocked, running, where, and how long it ran.
+
+    Errors: -EINVAL, a number that no vCPU can have; -ESRCH, no such vCPU.
+    """
+    info = ref(op.u.getvcpuinfo)
+    if info.vcpu >= d.max_vcpus:
+        return -abi.EINVAL
+    vcpu = vcpu_of(d, info.vcpu)
+    if vcpu is None:
+        return -abi.ESRCH
+    info.online = 0 if vcpu.pause_flags & VPF_down else 1
+    info.blocked = 1 if vcpu.pause_flags & VPF_blocked else 0
+    info.running = 1 if vcpu.is_running else 0
+    info.cpu_time = vcpu_runtime_ns(vcpu)
+    info.cpu = vcpu.processor
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_setvcpuaffinity, result=True)
+def domctl_setvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Restrict a vCPU to some physical CPUs (hard affinity). Soft affinity is read and has no effect.
+
+    Errors: -EINVAL, no affinity named, or no online CPU in the mask; -ESRCH, no such vCPU; -EFAULT.
+    """
+    affinity = ref(op.u.vcpuaffinity)
+    vcpu = vcpu_of(d, affinity.vcpu)
+    if affinity.flags & (abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT) == 0:
+        return -abi.EINVAL
+    if vcpu is None:
+        return -abi.ESRCH
+    if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
+        wanted, readable = read_bitmap(ref(affinity.cpumap_hard))
+        require(readable, -abi.EFAULT)
+        effective = wanted & online_cpus()
+        require(effective != 0, -abi.EINVAL)
+        set_hard_affinity(vcpu, wanted)
+        require(write_bitmap(ref(affinity.cpumap_hard), effective), -abi.EFAULT)
+    if affinity.flags & abi.XEN_VCPUAFFINITY_SOFT:
+        require(write_bitmap(ref(affinity.cpumap_soft), online_cpus()), -abi.EFAULT)
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_getvcpuaffinity)
+def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Tell the CPUs on which a vCPU may run.
+
+    Errors: -EINVAL, no affinity named; -ESRCH, no such vCPU; -EFAULT.
+    """
+    affinity = ref(op.u.vcpuaffinity)
+    vcpu = vcpu_of(d, affinity.vcpu)
+    require(affinity.flags & (abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT) != 0, -abi.EINVAL)
+    require(vcpu is not None, -abi.ESRCH)
+    if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
+        require(write_bitmap(ref(affinity.cpumap_hard), vcpu.sched.affinity), -abi.EFAULT)
+    if affinity.flags & abi.XEN_VCPUAFFINITY_SOFT:
+        require(write_bitmap(ref(affinity.cpumap_soft), (1 << 64) - 1), -abi.EFAULT)
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_scheduler_op, result=True)
+def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Get or set the weight of a domain, in credit2's terms.
+
+    Errors: -EINVAL, another scheduler's parameters, a weight of 0 or above 65535, a cap; -EOPNOTSUPP, per-vCPU parameters.
+    """
+    request = ref(op.u.scheduler_op)
+    if request.sched_id != abi.XEN_SCHEDULER_CREDIT2:
+        return -abi.EINVAL
+    match request.cmd:
+        case abi.XEN_DOMCTL_SCHEDOP_getinfo:
+            request.u.credit2.weight = d.sched_weight
+            request.u.credit2.cap = 0
+            return 0
+        case abi.XEN_DOMCTL_SCHEDOP_putinfo:
+            require(request.u.credit2.weight != 0 and request.u.credit2.cap == 0, -abi.EINVAL)
+            d.sched_weight = request.u.credit2.weight
+            return 0
+        case _:
+            return -abi.EOPNOTSUPP

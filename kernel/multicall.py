@@ -1,0 +1,62 @@
+"""multicall: several hypercalls in one entry to the core.
+
+Each entry is read from the guest, served, and its result written back before the next, so a guest sees the effects of every
+entry in order. Between entries the core looks whether it must let others run, and continues with the rest afterwards.
+"""
+
+import abi
+import kernel.hypercall  # in a cycle with us: it dispatches to us
+from kpy import Guest, Ptr, i64, noinline, ref, truncate, u32, u64, uninitialized
+
+from kernel.continuation import hypercall_continue
+from kernel.guest_memory import copy_from_guest, copy_to_guest
+from kernel.preempt import preempt_pending
+from kernel.registry import hypercall
+from kernel.vcpu import Vcpu
+
+
+@hypercall(abi.__HYPERVISOR_multicall)
+def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: u64) -> i64:
+    """Serve `nr_calls` hypercalls.
+
+    Hypercall: multicall(list: multicall_entry[nr_calls] in the guest, nr_calls: u32).
+    Errors: -EFAULT, an entry can't be read or its result not written; -EINVAL, an entry is itself a multicall (as its result).
+    """
+    entries = Guest[abi.multicall_entry](list_)
+    nr = truncate(u32, nr_calls)
+    entry = uninitialized(abi.multicall_entry)
+    for i in range(nr):
+        if i != 0 and preempt_pending():
+            return hypercall_continue(vcpu, entries.index(u64(i)).address(), u64(nr - i), 0, 0)
+        here = entries.index(u64(i))
+        if not copy_from_guest(ref(entry), here):
+            return -abi.EFAULT
+        result = call_entry(vcpu, ref(entry))
+        if result == -abi.ERESTART:
+            return continue_within(vcpu, ref(entry), here, nr - i)
+        entry.result = truncate(u64, result)
+        if not copy_to_guest(here, ref(entry)):
+            return -abi.EFAULT
+    return 0
+
+
+@noinline
+def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
+    """Serve one entry; a multicall in a multicall would be recursion and is refused."""
+    if entry.op == abi.__HYPERVISOR_multicall:
+        return -abi.EINVAL
+    args = ref(entry.args)
+    return kernel.hypercall.call_handler(
+        vcpu, entry.op, args[0], args[1], args[2], args[3], args[4]
+    )
+
+
+def continue_within(
+    vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry], here: Guest[abi.multicall_entry], nr_left: u32
+) -> i64:
+    """Stop in the middle of an entry: its new arguments go to the guest's list, and the multicall goes on from there."""
+    for i in range(4):
+        entry.args[i] = vcpu.continuation[i]
+    if not copy_to_guest(here, entry):
+        return -abi.EFAULT
+    return hypercall_continue(vcpu, here.address(), u64(nr_left), 0, 0)
