@@ -1,0 +1,25 @@
+/*
+ * __HYPERVISOR_nmi_op(command, argument). Source: Xen public ABI, nmi.h.
+ */
+#ifndef PROXEN_ABI_NMI_H
+#define PROXEN_ABI_NMI_H
+
+#include "xen.h"
+
+/* Bits of arch_shared_info.nmi_reason. */
+#define _XEN_NMIREASON_io_error 0
+#define XEN_NMIREASON_io_error  (1UL << _XEN_NMIREASON_io_error)
+#define _XEN_NMIREASON_pci_serr 1
+#define XEN_NMIREASON_pci_serr  (1UL << _XEN_NMIREASON_pci_serr)
+#define _XEN_NMIREASON_unknown  2
+#define XEN_NMIREASON_unknown   (1UL << _XEN_NMIREASON_unknown)
+
+#define XENNMI_register_callback   0
+#define XENNMI_unregister_callback 1
+struct xennmi_callback {
+    unsigned long handler_address;
+    unsigned long pad;
+};
+typedef struct xennmi_callback xennmi_callback_t;
+
+#endif
