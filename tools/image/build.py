@@ -1,0 +1,61 @@
+"""Builds all that dom0 boots from; each part only when its inputs changed."""
+
+import shutil
+from dataclasses import dataclass
+from pathlib import Path
+
+from tools.image import disk, kernel, ramdisk, toolstack
+from tools.image.userspace import FILES, UserSpace, user_space
+from tools.setup.paths import IMAGE
+from tools.setup.progress import step
+from tools.setup.stamp import Stamp, fingerprint
+
+ROOT_DISK = IMAGE / "root.img"
+ROOT_LABEL = "proxen-root"
+SPARE_MIB = 256  # for domain images, kernels and logs that dom0 writes
+
+
+@dataclass(frozen=True)
+class Image:
+    """What a machine boots dom0 from."""
+
+    vmlinuz: Path
+    vmlinux: Path
+    initramfs: Path
+    root_disk: Path
+    toolstack_disk: Path
+
+    @property
+    def disks(self) -> tuple[Path, Path]:
+        """The disks in the order in which dom0 sees them."""
+        return self.root_disk, self.toolstack_disk
+
+
+def build_image() -> Image:
+    """Build or find the dom0 image.
+
+    Returns: the paths of its parts.
+    """
+    tree = user_space()
+    stock = kernel.stock_kernel(tree)
+    names = "\n".join([stock.deb.name, (IMAGE / "root.stamp").read_text()])
+    digest = fingerprint(names, FILES, *Path(__file__).parent.glob("*.py"))
+    products = (ROOT_DISK, kernel.VMLINUZ, kernel.VMLINUX, ramdisk.DOM0, ramdisk.DOMU)
+    stamp = Stamp(IMAGE / "image.stamp", *products)
+    if not stamp.fresh(digest):
+        stamp.forget()
+        with step("build dom0's image"):
+            _build(stock, tree)
+        stamp.record(digest)
+    toolstack.toolstack_disk(tree)
+    return Image(kernel.VMLINUZ, kernel.VMLINUX, ramdisk.DOM0, ROOT_DISK, toolstack.DISK)
+
+
+def _build(stock: kernel.Kernel, tree: UserSpace) -> None:
+    shutil.rmtree(IMAGE / "staging", ignore_errors=True)
+    kernel.write_images(stock)
+    ramdisk.dom0_ramdisk(stock, tree)
+    ramdisk.domu_ramdisk(stock, tree)
+    shutil.rmtree(tree.tree / "usr/lib/modules", ignore_errors=True)
+    kernel.copy_modules(stock, kernel.DOM0_MODULES, tree.tree, tree)
+    disk.make_ext4(ROOT_DISK, ROOT_LABEL, tree.tree, SPARE_MIB)

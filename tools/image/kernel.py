@@ -1,0 +1,131 @@
+"""The stock Debian kernel: its image, its ELF payload, and the subsets of its modules that dom0 and a domU need.
+
+Every file stays byte-identical with the package; only which modules come along is our choice.
+"""
+
+import shutil
+from pathlib import Path, PurePosixPath
+
+from tools.image.bzimage import elf_kernel
+from tools.image.packages import kernel
+from tools.image.unpack import unpack
+from tools.image.userspace import UserSpace
+from tools.setup.paths import CACHE, IMAGE
+from tools.setup.progress import step
+from tools.setup.stamp import Stamp, fingerprint
+
+VMLINUZ = IMAGE / "vmlinuz"
+VMLINUX = IMAGE / "vmlinux"
+
+# What it takes to mount the root disk: on QEMU and on a PC.
+BOOT_MODULES = ("virtio_pci", "virtio_blk", "ahci", "sd_mod", "ext4", "crc32c_generic", "crc32c-intel")
+DOM0_MODULES = (
+    *BOOT_MODULES,
+    *("virtio_net", "e1000", "e1000e"),
+    *("xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-blkback", "xen-netback"),
+    *("loop", "bridge", "tun", "af_packet", "squashfs", "overlay", "isofs", "vfat", "nls_cp437", "nls_ascii"),
+)
+DOMU_MODULES = ("xen-blkfront", "xen-netfront", "ext4", "crc32c_generic", "crc32c-intel", "af_packet")
+
+
+class Kernel:
+    """The unpacked kernel package."""
+
+    def __init__(self, deb: Path) -> None:
+        self.deb = deb
+        self.tree = CACHE / "kernel" / deb.stem
+        self._needs: dict[str, list[str]] | None = None
+
+    @property
+    def release(self) -> str:
+        """The kernel's release, as `uname -r` prints it."""
+        return self.folder.name
+
+    @property
+    def folder(self) -> Path:
+        """The folder of its modules."""
+        (folder,) = (self.tree / "usr/lib/modules").iterdir()
+        return folder
+
+    @property
+    def vmlinuz(self) -> Path:
+        """The kernel image as Debian ships it."""
+        (image,) = (self.tree / "boot").glob("vmlinuz-*")
+        return image
+
+    def modules(self, *names: str) -> list[Path]:
+        """Return the module files that `names` need, dependencies before dependents, relative to the module folder.
+
+        Errors: KeyError, the kernel has no such module, neither built in nor as a file.
+        """
+        needs = self._dependencies()
+        built_in = {Path(line).stem for line in (self.folder / "modules.builtin").read_text().split()}
+        by_name = {_name(path): path for path in needs}
+        order: dict[str, None] = {}
+        for name in names:
+            if _name(name) in by_name:
+                path = by_name[_name(name)]
+                order.update(dict.fromkeys([*reversed(needs[path]), path]))
+            elif _name(name) not in {_name(known) for known in built_in}:
+                raise KeyError(f"{self.release} has no module {name}")
+        return [Path(path) for path in order]
+
+    def _dependencies(self) -> dict[str, list[str]]:
+        """Return modules.dep as {module: all that it needs, nearest first}."""
+        if self._needs is None:
+            lines = (self.folder / "modules.dep").read_text().splitlines()
+            pairs = (line.split(":", 1) for line in lines)
+            self._needs = {path: needs.split() for path, needs in pairs}
+        return self._needs
+
+
+def stock_kernel(user_space: UserSpace) -> Kernel:
+    """Return the kernel package, unpacked into the cache, its modules indexed by the user space's depmod."""
+    found = Kernel(kernel())
+    stamp = Stamp(found.tree.with_suffix(".stamp"), found.tree)
+    digest = fingerprint(found.deb.name)
+    if not stamp.fresh(digest):
+        stamp.forget()
+        shutil.rmtree(found.tree, ignore_errors=True)
+        with step(f"unpack {found.deb.name}"):
+            unpack(found.deb, found.tree, _kernel_file)
+            depmod(user_space, found.tree, found.release)
+        stamp.record(digest)
+    return found
+
+
+def depmod(user_space: UserSpace, base: Path, release: str) -> None:
+    """Index the modules below base/lib/modules/release: what they need and which devices they drive."""
+    lib = base / "lib"
+    if not lib.exists():
+        lib.symlink_to("usr/lib")
+    user_space.run("depmod", "-b", str(base), release)
+
+
+def write_images(stock: Kernel) -> None:
+    """Put the kernel into the image folder: as shipped, and as the ELF file inside it."""
+    IMAGE.mkdir(parents=True, exist_ok=True)
+    image = stock.vmlinuz.read_bytes()
+    VMLINUZ.write_bytes(image)
+    VMLINUX.write_bytes(elf_kernel(image))
+
+
+def copy_modules(stock: Kernel, names: tuple[str, ...], base: Path, user_space: UserSpace) -> None:
+    """Copy modules and what they need below base/usr/lib/modules, and index the copy."""
+    target = base / "usr/lib/modules" / stock.release
+    for path in stock.modules(*names):
+        place = target / path
+        place.parent.mkdir(parents=True, exist_ok=True)
+        shutil.copyfile(stock.folder / path, place)
+    for index in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
+        shutil.copyfile(stock.folder / index, target / index)
+    depmod(user_space, base, stock.release)
+
+
+def _kernel_file(path: PurePosixPath) -> bool:
+    return path.parts[:1] == ("boot",) or path.parts[:3] == ("usr", "lib", "modules")
+
+
+def _name(path: str) -> str:
+    """Return a module's name as the kernel knows it: xen-blkback.ko is xen_blkback."""
+    return Path(path).name.removesuffix(".ko").replace("-", "_")

@@ -1,0 +1,108 @@
+"""What a machine consists of, and the QEMU command line that this means.
+
+The defaults are the machine profile of the whole project; `smap=off` because QEMU 7.2's TCG checks an `iret` in ring 3
+with supervisor rights, which kills PV guests on any hypervisor.
+"""
+
+from dataclasses import dataclass, field
+from pathlib import Path
+
+XEND_PORT = 8000
+DOM0_ADDRESS = "10.0.2.15"
+DISK_DEVICES = {"virtio": "virtio-blk-pci", "ahci": "ide-hd"}
+NIC_DEVICES = {"virtio": "virtio-net-pci", "e1000": "e1000"}
+DOM0_MEMORY = "dom0_mem=1024M,max:1024M"
+HYPERVISOR_ARGS = {
+    "xen": f"{DOM0_MEMORY} dom0_max_vcpus=2 console=com1 com1=115200 loglvl=all guest_loglvl=all",
+    "proxen": f"{DOM0_MEMORY} dom0_max_vcpus=2 console=com1",
+}
+
+
+@dataclass(frozen=True)
+class Disk:
+    """A raw disk image; what a guest writes to a scratch disk is gone when the machine stops."""
+
+    image: Path
+    scratch: bool = True
+
+
+@dataclass(frozen=True)
+class Config:
+    """A machine to be. `hypervisor` is the multiboot image under `kernel`, or None for a bare kernel."""
+
+    name: str
+    kernel: Path
+    initramfs: Path | None = None
+    hypervisor: Path | None = None
+    kernel_args: str = "console=hvc0 earlyprintk=xen"
+    hypervisor_args: str = ""
+    disks: tuple[Disk, ...] = ()
+    disk_bus: str = "virtio"
+    nic: str | None = "virtio"
+    memory: str = "3G"
+    cpus: int = 2
+    cpu: str = "max,smap=off"
+    icount: str | None = None
+    gdb: bool = False
+    detached: bool = False
+    extra: tuple[str, ...] = field(default=())
+
+
+def command_line(config: Config, accelerator: str) -> list[str]:
+    """Return the QEMU command for a machine; its sockets and logs are relative to its run folder."""
+    return [
+        "qemu-system-x86_64",
+        *("-name", config.name, "-machine", "q35", "-cpu", config.cpu),
+        *("-accel", accelerator, "-m", config.memory, "-smp", str(config.cpus)),
+        *("-display", "none", "-no-user-config", "-nodefaults", "-vga", "none"),
+        *_boot(config),
+        *_channels(config),
+        *_disks(config),
+        *_nic(config),
+        *(("-icount", config.icount) if config.icount else ()),
+        *config.extra,
+    ]
+
+
+def _boot(config: Config) -> list[str]:
+    if config.hypervisor is None:
+        ramdisk = ["-initrd", str(config.initramfs)] if config.initramfs else []
+        return ["-kernel", str(config.kernel), *ramdisk, "-append", config.kernel_args]
+    # A comma separates modules, so one inside a module's arguments is doubled.
+    modules = [f"{config.kernel} {config.kernel_args}".strip().replace(",", ",,")]
+    modules += [str(config.initramfs)] if config.initramfs else []
+    boot = ["-kernel", str(config.hypervisor), "-append", config.hypervisor_args]
+    return [*boot, "-initrd", ",".join(modules)]
+
+
+def _channels(config: Config) -> list[str]:
+    """Serial line, control and debugger as Unix sockets; a stopped guest is kept so that it can be looked at."""
+    end = "poweroff" if config.detached else "pause"
+    gdb = ["-gdb", "unix:gdb.sock,server=on,wait=off"] if config.gdb else []
+    return [
+        *("-chardev", "socket,id=com1,path=serial.sock,server=on,wait=off,logfile=serial.log"),
+        *("-serial", "chardev:com1"),
+        *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off"),
+        *("-mon", "chardev=qmp,mode=control"),
+        *("-action", f"reboot=shutdown,shutdown={end}"),
+        *gdb,
+    ]
+
+
+def _disks(config: Config) -> list[str]:
+    words = []
+    for number, disk in enumerate(config.disks):
+        snapshot = "on" if disk.scratch else "off"
+        drive = f"if=none,id=disk{number},file={disk.image},format=raw,snapshot={snapshot}"
+        bus = f",bus=ide.{number}" if config.disk_bus == "ahci" else ""
+        device = f"{DISK_DEVICES[config.disk_bus]},drive=disk{number},serial=disk{number}{bus}"
+        words += ["-drive", drive, "-device", device]
+    return words
+
+
+def _nic(config: Config) -> list[str]:
+    if config.nic is None:
+        return []
+    forward = f"hostfwd=tcp:127.0.0.1:0-{DOM0_ADDRESS}:{XEND_PORT}"
+    device = f"{NIC_DEVICES[config.nic]},netdev=net0,romfile="
+    return ["-netdev", f"user,id=net0,{forward}", "-device", device]

@@ -1,0 +1,65 @@
+"""Ready-made machines: dom0 on Proxen, on real Xen 4.17, or on the bare machine."""
+
+import gzip
+import os
+from pathlib import Path
+
+from tools.image.build import Image, build_image
+from tools.qemu.config import HYPERVISOR_ARGS, Config, Disk
+from tools.setup.paths import BUILD, CORE, IMAGE, XEN
+from tools.setup.progress import fail
+
+KINDS = ("proxen", "xen", "linux")
+READY = r"^proxen: dom0 ready"
+
+
+def default_kind() -> str:
+    """Return the hypervisor that PROXEN_HV names, else our own."""
+    kind = os.environ.get("PROXEN_HV", "proxen")
+    if kind not in KINDS:
+        raise fail(f"PROXEN_HV={kind} is none of {', '.join(KINDS)}")
+    return kind
+
+
+def hypervisor(kind: str) -> Path | None:
+    """Return the multiboot image of a kind of host; None for bare Linux.
+
+    Errors: SystemExit, it is not built or not installed.
+    """
+    if kind == "linux":
+        return None
+    if kind == "proxen":
+        if not CORE.exists():
+            raise fail(f"{CORE.relative_to(BUILD.parent)} is missing; build it with `make build`")
+        return CORE
+    if not XEN.exists():
+        raise fail("real Xen is missing; apt-get install xen-hypervisor-4.17-amd64")
+    return _unzipped(XEN)
+
+
+def dom0_machine(kind: str, name: str | None = None, image: Image | None = None, **changes) -> Config:
+    """Return the machine that boots dom0 on a kind of host.
+
+    Args: changes, fields of Config that differ from the usual; `disks` come after dom0's own.
+    """
+    image = image or build_image()
+    own_disks = tuple(Disk(path) for path in image.disks)
+    usual = {
+        "name": name or kind,
+        "kernel": image.vmlinuz if kind == "linux" else image.vmlinux,
+        "initramfs": image.initramfs,
+        "hypervisor": hypervisor(kind),
+        "hypervisor_args": HYPERVISOR_ARGS.get(kind, ""),
+        "kernel_args": "console=ttyS0" if kind == "linux" else "console=hvc0 earlyprintk=xen",
+    }
+    changes["disks"] = own_disks + tuple(changes.get("disks", ()))
+    return Config(**(usual | changes))
+
+
+def _unzipped(packed: Path) -> Path:
+    """Return an unpacked copy: QEMU's multiboot loader takes no gzip."""
+    plain = IMAGE / packed.stem
+    if not plain.exists() or plain.stat().st_mtime < packed.stat().st_mtime:
+        plain.parent.mkdir(parents=True, exist_ok=True)
+        plain.write_bytes(gzip.decompress(packed.read_bytes()))
+    return plain

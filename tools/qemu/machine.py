@@ -1,0 +1,185 @@
+"""A QEMU machine: started, watched, talked to and ended; its traces stay in build/run/<name>-<n>/.
+
+Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, and after a failure `failure` and `registers`.
+QEMU ends with this process, except a detached one (`make up`), which `Machine.attach` finds again.
+"""
+
+import contextlib
+import re
+import shlex
+import shutil
+import subprocess
+import time
+from pathlib import Path
+
+from qemu.qmp import QMPError
+
+from tools.image.kernel import VMLINUZ
+from tools.qemu.accelerator import accelerator
+from tools.qemu.config import XEND_PORT, Config, command_line
+from tools.qemu.milestones import fatal_line, last_milestone
+from tools.qemu.monitor import Monitor
+from tools.qemu.serial import Serial, SerialTimeout
+from tools.qemu.shell import Shell
+from tools.setup.paths import RUNS
+
+START_S = 10
+KEPT_RUNS = 20
+
+
+class MachineFailure(Exception):
+    """The machine died, hung or never came up; the message names the last milestone and the folder."""
+
+
+class Machine:
+    """One virtual machine. Use as a context manager, or call `start` and `stop`."""
+
+    def __init__(self, config: Config) -> None:
+        self.config = config
+        self.folder = _new_folder(config.name)
+        self.serial = Serial(self.folder, self._check)
+        self.shell = Shell(self.serial)
+        self.started_at = 0.0
+        self._process: subprocess.Popen | None = None
+        self._monitor: Monitor | None = None
+        self._lost: str | None = None
+
+    def __enter__(self) -> "Machine":
+        self.start()
+        return self
+
+    def __exit__(self, kind, error, _) -> None:
+        if isinstance(error, Exception):
+            self.keep_traces(str(error))
+        self.stop()
+
+    def start(self) -> None:
+        """Start QEMU and connect to it."""
+        command = command_line(self.config, self._accelerator())
+        (self.folder / "command").write_text(f"cd {self.folder}\n{shlex.join(command)}\n")
+        if not self.config.detached:
+            command = ["setpriv", "--pdeathsig", "KILL", *command]
+        with (self.folder / "qemu.log").open("wb") as log:
+            self._process = subprocess.Popen(
+                command,
+                cwd=self.folder,
+                stdin=subprocess.DEVNULL,
+                stdout=log,
+                stderr=log,
+                start_new_session=self.config.detached,
+            )
+        (self.folder / "pid").write_text(str(self._process.pid))
+        self.started_at = time.monotonic()
+        self._monitor = self._connect()
+
+    @property
+    def monitor(self) -> Monitor:
+        """The control channel."""
+        if self._monitor is None:
+            raise MachineFailure(f"{self.config.name} is not running")
+        return self._monitor
+
+    def wait_for(self, pattern: str, timeout: float, since: int | None = None) -> re.Match[str]:
+        """Wait for a line on the serial console.
+
+        Errors: MachineFailure, it did not come within `timeout` seconds, or the machine is lost.
+        """
+        try:
+            return self.serial.wait_for(pattern, timeout, since)
+        except SerialTimeout as error:
+            raise self._failure(str(error)) from error
+
+    def wait_until_off(self, timeout: float) -> None:
+        """Wait until the guest has powered the machine off.
+
+        Errors: MachineFailure, it is still running after `timeout` seconds.
+        """
+        end = time.monotonic() + timeout
+        while self._process.poll() is None and self.monitor.status() != "shutdown":
+            if time.monotonic() > end:
+                raise self._failure(f"still running after {timeout:.0f} s")
+            time.sleep(0.1)
+
+    def port(self, guest_port: int = XEND_PORT) -> int:
+        """Return the port on 127.0.0.1 that leads to a port of dom0."""
+        return forwarded_port(self.monitor, guest_port)
+
+    def stop(self) -> None:
+        """End the machine now; dom0 is not asked."""
+        self.serial.close()
+        if self._monitor is not None:
+            self._monitor.quit()
+            self._monitor = None
+        if self._process is not None:
+            _end(self._process)
+
+    def keep_traces(self, reason: str) -> None:
+        """Record why the machine failed, its state and its registers, while it is still there."""
+        state = [reason, "", f"last milestone: {last_milestone(self.serial.text())}"]
+        with contextlib.suppress(MachineFailure, QMPError, EOFError, OSError, TimeoutError):
+            state.append(f"status: {self.monitor.status()}")
+            (self.folder / "registers").write_text(self.monitor.human("info registers -a"))
+        (self.folder / "failure").write_text("\n".join(state) + "\n")
+
+    def _accelerator(self) -> str:
+        if self.config.icount:  # instruction counting exists only there
+            return "tcg"
+        return accelerator(VMLINUZ, self.config.cpu) if VMLINUZ.exists() else "tcg"
+
+    def _connect(self) -> Monitor:
+        end = time.monotonic() + START_S
+        while time.monotonic() < end:
+            self._check()
+            with contextlib.suppress(OSError, QMPError, EOFError):
+                return Monitor(self.folder)
+            time.sleep(0.05)
+        raise self._failure(f"QEMU did not answer within {START_S} s")
+
+    def _check(self) -> None:
+        """Raise MachineFailure if the guest or QEMU is beyond hope."""
+        if self._process is not None and self._process.poll() is not None:
+            last = (self.folder / "qemu.log").read_text().strip().splitlines()[-1:]
+            raise self._failure(f"QEMU ended with {self._process.returncode} {''.join(last)}")
+        if line := fatal_line(self.serial.text()):
+            time.sleep(0.5)  # let the rest of a crash report reach the log
+            raise self._failure(f"the machine is lost: {line}")
+
+    def _failure(self, reason: str) -> MachineFailure:
+        log = self.serial.text()
+        tail = "\n".join(f"  | {line}" for line in log.splitlines()[-15:])
+        return MachineFailure(
+            f"{reason}; last milestone: {last_milestone(log)}; traces: {self.folder}\n{tail}"
+        )
+
+
+def forwarded_port(monitor: Monitor, guest_port: int) -> int:
+    """Return the port on 127.0.0.1 that QEMU picked for a port of dom0."""
+    table = monitor.human("info usernet")
+    found = re.search(rf"HOST_FORWARD\S*\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+{guest_port}\b", table)
+    if found is None:
+        raise MachineFailure(f"no port is forwarded to dom0's {guest_port}:\n{table}")
+    return int(found[1])
+
+
+def _new_folder(name: str) -> Path:
+    """Make the next run folder of this name, and drop the oldest ones."""
+    RUNS.mkdir(parents=True, exist_ok=True)
+    pattern = re.compile(re.escape(name) + r"-(\d+)")
+    numbers = sorted(int(m[1]) for path in RUNS.iterdir() if (m := pattern.fullmatch(path.name)))
+    for old in numbers[:-KEPT_RUNS]:
+        shutil.rmtree(RUNS / f"{name}-{old}", ignore_errors=True)
+    number = numbers[-1] + 1 if numbers else 1
+    while True:
+        folder = RUNS / f"{name}-{number}"
+        with contextlib.suppress(FileExistsError):
+            folder.mkdir()
+            return folder
+        number += 1
+
+
+def _end(process: subprocess.Popen) -> None:
+    try:
+        process.wait(5)
+    except subprocess.TimeoutExpired:
+        process.kill()
+        process.wait(5)

@@ -1,0 +1,110 @@
+"""The machine's serial line: a log that only grows, a place in it up to which we have read, and a way to type.
+
+QEMU writes the log whether or not anybody listens, so several readers and a later reader see everything.
+"""
+
+import contextlib
+import os
+import re
+import socket
+import threading
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
+POLL_S = 0.02
+
+
+class SerialTimeout(Exception):
+    """What was waited for did not appear in time."""
+
+
+class Serial:
+    """Reader and writer of one serial line.
+
+    Args:
+        folder: the machine's run folder, with serial.log and serial.sock.
+        check: called while waiting; raises when there is no point in waiting any longer.
+    """
+
+    def __init__(self, folder: Path, check: Callable[[], None] = lambda: None) -> None:
+        self.folder = folder
+        self.log = folder / "serial.log"
+        self._check = check
+        self._position = 0
+        self._socket: socket.socket | None = None
+
+    def text(self, start: int = 0) -> str:
+        """Return the log from a byte position, without terminal codes."""
+        if not self.log.exists():
+            return ""
+        with self.log.open("rb") as file:
+            file.seek(start)
+            return ANSI.sub("", file.read().decode(errors="replace")).replace("\r", "")
+
+    def position(self) -> int:
+        """Return the current length of the log in bytes; for `wait_for(since=...)`."""
+        return self.log.stat().st_size if self.log.exists() else 0
+
+    def wait_for(self, pattern: str, timeout: float, since: int | None = None) -> re.Match[str]:
+        """Wait until the log, from where the last wait began, matches a regular expression.
+
+        Args: timeout, s. since, log position in bytes; default the whole log.
+        Errors: SerialTimeout, and whatever `check` raises.
+        """
+        compiled = re.compile(pattern, re.MULTILINE)
+        end = time.monotonic() + timeout
+        seen = -1
+        while True:
+            size = self.position()
+            if size != seen:
+                seen = size
+                if found := compiled.search(self.text(since or 0)):
+                    return found
+            self._check()
+            if time.monotonic() > end:
+                raise SerialTimeout(f"no {pattern!r} within {timeout:.0f} s")
+            time.sleep(POLL_S)
+
+    def write(self, text: str) -> None:
+        """Type text on the serial line."""
+        if self._socket is None:
+            self._socket = connect(self.folder, "serial.sock")
+            threading.Thread(target=_drain, args=(self._socket,), daemon=True).start()
+        self._socket.sendall(text.encode())
+
+    def close(self) -> None:
+        """Let go of the line."""
+        if self._socket is not None:
+            self._socket.shutdown(socket.SHUT_RDWR)
+            self._socket.close()
+            self._socket = None
+
+def _drain(line: socket.socket) -> None:
+    """Throw away what QEMU sends over the socket: it is in the log, and a full socket would stop the guest."""
+    with contextlib.suppress(OSError):
+        while line.recv(65536):
+            pass
+
+
+def connect(folder: Path, name: str) -> socket.socket:
+    """Connect to a Unix socket in a run folder."""
+    line = socket.socket(socket.AF_UNIX, socket.SOCK_STREAM)
+    with socket_path(folder, name) as path:
+        line.connect(path)
+    return line
+
+
+class socket_path:  # noqa: N801, used as a function
+    """A short path for a socket in a folder of any depth: socket addresses end after 107 bytes."""
+
+    def __init__(self, folder: Path, name: str) -> None:
+        self._descriptor = os.open(folder, os.O_RDONLY | os.O_DIRECTORY)
+        self._name = name
+
+    def __enter__(self) -> str:
+        return f"/proc/self/fd/{self._descriptor}/{self._name}"
+
+    def __exit__(self, *_) -> None:
+        os.close(self._descriptor)

@@ -1,0 +1,16 @@
+"""Where things live: the one map of the work tree for setup, image, machine and run tools."""
+
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parents[2]
+TOOLS = ROOT / "tools"
+BUILD = ROOT / "build"
+
+CACHE = BUILD / "cache"  # downloads; survives `make clean`
+VENV = BUILD / "venv"
+GEN = BUILD / "gen"  # generated Python: ABI structs, constants and codecs
+IMAGE = BUILD / "image"  # dom0's kernel, ramdisk and disks
+RUNS = BUILD / "run"  # one folder for each machine that was started
+
+CORE = BUILD / "proxen.bin"
+XEN = Path("/boot/xen-4.17-amd64.gz")
