@@ -49,16 +49,25 @@ class Vcpu:
     cr3: u64  # what the processor loads in the current mode
     kernel_mode: bool
 
-    # Traps and segments (kernel/trap.py, kernel/iret.py)
+    # Traps and segments (kernel/trap.py, kernel/bounce.py, kernel/callback.py, kernel/iret.py)
+    trap_table: Ptr[Array[abi.trap_info, 256]]  # one core page, by vector; address 0: no handler
     kernel_ss: u64
     kernel_sp: u64
     event_callback_eip: u64
     failsafe_callback_eip: u64
     syscall_callback_eip: u64
     syscall32_callback_eip: u64
-    callback_flags: u64
+    sysenter_callback_eip: u64
+    callback_flags: u64  # VGCF_*_disables_events
+    nmi_pending: bool
+    nmi_masked: bool  # from the delivery of an NMI to the next iret
     fs_base: u64
     gs_base_kernel: u64
     gs_base_user: u64
-    iopl: u32
-    vm_assist: u64
+
+    # Privileged instructions (kernel/emulate/)
+    iopl: u32  # the I/O privilege level that PHYSDEVOP_set_iopl gave it
+    io_bitmap: u64  # guest address of its user mode's port bitmap
+    io_bitmap_ports: u32
+    tsc_aux: u32
+    cr4: u64  # the bits that the guest chose
