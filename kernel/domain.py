@@ -78,5 +78,8 @@ class Domain:
     evtchn: EvtchnTable
     grant: GrantTable
 
+    # Emulation (kernel/emulate/ioport.py)
+    pci_cf8: u32  # the PCI configuration address that it wrote last
+
 
 assert sizeof(Domain) <= 4096
