@@ -1,0 +1,141 @@
+"""Domain control: one function per domctl that the toolstack uses, named as the ABI names it.
+
+Each takes the hypercall device first. The hypervisor checks everything; these functions only marshal.
+Source: Xen public ABI 4.17, domctl.h, interface version 0x15.
+"""
+
+import ctypes
+import errno
+from contextlib import contextmanager
+
+import xen_codecs as abi
+
+from xen.privcmd import HypercallError
+
+_NAMES = {
+    value: name
+    for name, value in vars(abi).items()
+    if name.startswith("XEN_DOMCTL_") and name[len("XEN_DOMCTL_")].islower() and type(value) is int
+}
+
+
+class _Call:
+    """A domctl under construction: fill `u`, then `issue()`, then read `u` and `domain`."""
+
+    def __init__(self, xc, scratch, cmd, domid):
+        self.xc, self.scratch = xc, scratch
+        self.op = scratch.new(abi.xen_domctl)
+        self.op.cmd = cmd
+        self.op.interface_version = abi.XEN_DOMCTL_INTERFACE_VERSION
+        self.op.domain = domid
+        self.u = self.op.u
+
+    def issue(self):
+        name = _NAMES.get(self.op.cmd, f"domctl {self.op.cmd}")
+        return self.xc.hypercall(abi.__HYPERVISOR_domctl, ctypes.addressof(self.op), name=name)
+
+
+@contextmanager
+def _domctl(xc, cmd, domid=0):
+    with xc.scratch() as scratch:
+        yield _Call(xc, scratch, cmd, domid)
+
+
+def createdomain(xc, handle, max_vcpus):
+    """Create a paravirtual domain without memory or vCPUs.
+
+    Args:    handle: 16 bytes, the domain's uuid; max_vcpus: most vCPUs it may ever have.
+    Returns: the new domain's id.
+    """
+    with _domctl(xc, abi.XEN_DOMCTL_createdomain) as call:
+        config = call.u.createdomain
+        config.handle[:] = handle
+        config.max_vcpus = max_vcpus
+        config.max_evtchn_port = 1023
+        config.max_grant_frames = -1
+        config.max_maptrack_frames = -1
+        config.grant_opts = 1
+        call.issue()
+        return call.op.domain
+
+
+def destroydomain(xc, domid):
+    """Kill a domain and start giving its memory back."""
+    _simple(xc, abi.XEN_DOMCTL_destroydomain, domid)
+
+
+def pausedomain(xc, domid):
+    """Stop all vCPUs; pauses nest."""
+    _simple(xc, abi.XEN_DOMCTL_pausedomain, domid)
+
+
+def unpausedomain(xc, domid):
+    """Undo one pause; a new domain starts with one."""
+    _simple(xc, abi.XEN_DOMCTL_unpausedomain, domid)
+
+
+def resumedomain(xc, domid):
+    """Let a domain that shut down run again."""
+    _simple(xc, abi.XEN_DOMCTL_resumedomain, domid)
+
+
+def _simple(xc, cmd, domid):
+    with _domctl(xc, cmd, domid) as call:
+        call.issue()
+
+
+def max_mem(xc, domid, max_memkb):
+    """Set how much memory the domain may own."""
+    with _domctl(xc, abi.XEN_DOMCTL_max_mem, domid) as call:
+        call.u.max_mem.max_memkb = max_memkb
+        call.issue()
+
+
+def max_vcpus(xc, domid, count):
+    """Allocate the domain's vCPUs."""
+    with _domctl(xc, abi.XEN_DOMCTL_max_vcpus, domid) as call:
+        call.u.max_vcpus.max = count
+        call.issue()
+
+
+def hypercall_init(xc, domid, gmfn):
+    """Write the hypercall stubs into a frame of the domain."""
+    with _domctl(xc, abi.XEN_DOMCTL_hypercall_init, domid) as call:
+        call.u.hypercall_init.gmfn = gmfn
+        call.issue()
+
+
+def getdomaininfo(xc, domid):
+    """Return a copy of xen_domctl_getdomaininfo, or None if there is no such domain.
+
+    The call answers for the first domain whose id is not below `domid`, hence the comparison.
+    """
+    with _domctl(xc, abi.XEN_DOMCTL_getdomaininfo, domid) as call:
+        try:
+            call.issue()
+        except HypercallError as error:
+            if error.errno == errno.ESRCH:
+                return None
+            raise
+        info = abi.xen_domctl_getdomaininfo.from_buffer_copy(call.u.getdomaininfo)
+        return info if info.domain == domid else None
+
+
+def setvcpucontext(xc, domid, vcpu, context):
+    """Set all registers of a vCPU from a vcpu_guest_context; only before it first ran."""
+    with _domctl(xc, abi.XEN_DOMCTL_setvcpucontext, domid) as call:
+        pinned = call.scratch.new(abi.vcpu_guest_context)
+        ctypes.pointer(pinned)[0] = context
+        call.u.vcpucontext.vcpu = vcpu
+        call.u.vcpucontext.ctxt = ctypes.addressof(pinned)
+        call.issue()
+
+
+def getvcpucontext(xc, domid, vcpu):
+    """Return a copy of a vCPU's vcpu_guest_context."""
+    with _domctl(xc, abi.XEN_DOMCTL_getvcpucontext, domid) as call:
+        pinned = call.scratch.new(abi.vcpu_guest_context)
+        call.u.vcpucontext.vcpu = vcpu
+        call.u.vcpucontext.ctxt = ctypes.addressof(pinned)
+        call.issue()
+        return abi.vcpu_guest_context.from_buffer_copy(pinned)

@@ -1,0 +1,96 @@
+"""System control: the machine, its domains, and the hypervisor's console.
+
+Source: Xen public ABI 4.17, sysctl.h, interface version 0x15; version.h.
+"""
+
+import ctypes
+from contextlib import contextmanager
+
+import xen_codecs as abi
+
+
+DOMAINS_AT_ONCE = 64
+CONSOLE_BYTES = 64 * 1024
+
+
+class _Call:
+    """A sysctl under construction: fill `u`, then `issue()`."""
+
+    def __init__(self, xc, scratch, cmd, name):
+        self.xc, self.scratch, self.name = xc, scratch, name
+        self.op = scratch.new(abi.xen_sysctl)
+        self.op.cmd = cmd
+        self.op.interface_version = abi.XEN_SYSCTL_INTERFACE_VERSION
+        self.u = self.op.u
+
+    def issue(self):
+        self.xc.hypercall(abi.__HYPERVISOR_sysctl, ctypes.addressof(self.op), name=self.name)
+
+
+@contextmanager
+def _sysctl(xc, cmd, name):
+    with xc.scratch() as scratch:
+        yield _Call(xc, scratch, cmd, name)
+
+
+def physinfo(xc):
+    """Return a copy of xen_sysctl_physinfo: processors and memory of the machine."""
+    with _sysctl(xc, abi.XEN_SYSCTL_physinfo, "XEN_SYSCTL_physinfo") as call:
+        call.issue()
+        return abi.xen_sysctl_physinfo.from_buffer_copy(call.u.physinfo)
+
+
+def getdomaininfolist(xc):
+    """Return a xen_domctl_getdomaininfo for every domain, in order of their ids."""
+    found, first = [], 0
+    while True:
+        batch = _getdomaininfolist(xc, first)
+        found += batch
+        if len(batch) < DOMAINS_AT_ONCE:
+            return found
+        first = batch[-1].domain + 1
+
+
+def _getdomaininfolist(xc, first):
+    name = "XEN_SYSCTL_getdomaininfolist"
+    with _sysctl(xc, abi.XEN_SYSCTL_getdomaininfolist, name) as call:
+        infos = call.scratch.new(abi.xen_domctl_getdomaininfo * DOMAINS_AT_ONCE)
+        request = call.u.getdomaininfolist
+        request.first_domain = first
+        request.max_domains = DOMAINS_AT_ONCE
+        request.buffer = ctypes.addressof(infos)
+        call.issue()
+        count = request.num_domains
+        return [abi.xen_domctl_getdomaininfo.from_buffer_copy(infos[i]) for i in range(count)]
+
+
+def readconsole(xc):
+    """Return what the hypervisor's console ring holds, as text."""
+    with _sysctl(xc, abi.XEN_SYSCTL_readconsole, "XEN_SYSCTL_readconsole") as call:
+        address, view = call.scratch.bytes(CONSOLE_BYTES)
+        request = call.u.readconsole
+        request.buffer = address
+        request.count = CONSOLE_BYTES
+        call.issue()
+        return bytes(view[: request.count]).decode(errors="replace")
+
+
+def xen_version(xc):
+    """Return `(major, minor, extra)`, such as (4, 17, ".5")."""
+    version = xc.hypercall(abi.__HYPERVISOR_xen_version, abi.XENVER_version, 0)
+    with xc.scratch() as scratch:
+        address, view = scratch.bytes(16)
+        xc.hypercall(abi.__HYPERVISOR_xen_version, abi.XENVER_extraversion, address)
+        return version >> 16, version & 0xFFFF, _text(view)
+
+
+def capabilities(xc):
+    """Return the list of guest kinds that the hypervisor runs, such as xen-3.0-x86_64."""
+    with xc.scratch() as scratch:
+        address, view = scratch.bytes(1024)
+        xc.hypercall(abi.__HYPERVISOR_xen_version, abi.XENVER_capabilities, address)
+        return _text(view).split()
+
+
+def _text(view):
+    return bytes(view).split(b"\0", 1)[0].decode(errors="replace")
