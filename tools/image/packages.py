@@ -15,6 +15,7 @@ from tools.setup.stamp import Stamp, fingerprint
 
 WANTED = Path(__file__).with_name("packages.txt")
 KERNEL = "linux-image-amd64"
+REAL_XEN = "xen-hypervisor-4.17-amd64"
 APT = CACHE / "apt"
 DEBS = CACHE / "debs"
 
@@ -30,7 +31,12 @@ def user_space() -> list[Path]:
 
 def kernel() -> Path:
     """Return the .deb of the stock kernel that linux-image-amd64 stands for."""
-    return _fetched("kernel", [KERNEL], lambda: [_kernel_package()])[0]
+    return _fetched("kernel", [KERNEL], lambda: [_one(KERNEL, r"linux-image-\d\S+")])[0]
+
+
+def real_xen() -> Path:
+    """Return the .deb of the hypervisor that we compare ourselves with."""
+    return _fetched("xen", [REAL_XEN], lambda: [_one(REAL_XEN, re.escape(REAL_XEN))])[0]
 
 
 def _fetched(name: str, key: list[str], resolve) -> list[Path]:
@@ -95,11 +101,12 @@ def _closure(wanted: list[str]) -> list[str]:
     return [f"{name}={version}" for name, version in found if name not in LEFT_OUT]
 
 
-def _kernel_package() -> str:
-    plan = _apt("--simulate", "install", KERNEL)
-    found = re.search(r"^Inst (linux-image-\d\S+) \((\S+) ", plan, re.MULTILINE)
+def _one(wanted: str, pattern: str) -> str:
+    """Return `name=version` of the one package, of all that `wanted` needs, whose name matches."""
+    plan = _apt("--simulate", "install", wanted)
+    found = re.search(rf"^Inst ({pattern}) \((\S+) ", plan, re.MULTILINE)
     if found is None:
-        raise fail(f"apt knows no package that {KERNEL} depends on")
+        raise fail(f"apt knows no package {pattern} that {wanted} needs")
     return f"{found[1]}={found[2]}"
 
 

@@ -1,12 +1,12 @@
 """Ready-made machines: dom0 on Proxen, on real Xen 4.17, or on the bare machine."""
 
-import gzip
 import os
 from pathlib import Path
 
 from tools.image.build import Image, build_image
+from tools.image.xen import real_xen
 from tools.qemu.config import HYPERVISOR_ARGS, Config, Disk
-from tools.setup.paths import BUILD, CORE, IMAGE, XEN
+from tools.setup.paths import BUILD, CORE
 from tools.setup.progress import fail
 
 KINDS = ("proxen", "xen", "linux")
@@ -24,7 +24,7 @@ def default_kind() -> str:
 def hypervisor(kind: str) -> Path | None:
     """Return the multiboot image of a kind of host; None for bare Linux.
 
-    Errors: SystemExit, it is not built or not installed.
+    Errors: SystemExit, it is not built.
     """
     if kind == "linux":
         return None
@@ -32,9 +32,7 @@ def hypervisor(kind: str) -> Path | None:
         if not CORE.exists():
             raise fail(f"{CORE.relative_to(BUILD.parent)} is missing; build it with `make build`")
         return CORE
-    if not XEN.exists():
-        raise fail("real Xen is missing; apt-get install xen-hypervisor-4.17-amd64")
-    return _unzipped(XEN)
+    return real_xen()
 
 
 def dom0_machine(kind: str, name: str | None = None, image: Image | None = None, **changes) -> Config:
@@ -54,12 +52,3 @@ def dom0_machine(kind: str, name: str | None = None, image: Image | None = None,
     }
     changes["disks"] = own_disks + tuple(changes.get("disks", ()))
     return Config(**(usual | changes))
-
-
-def _unzipped(packed: Path) -> Path:
-    """Return an unpacked copy: QEMU's multiboot loader takes no gzip."""
-    plain = IMAGE / packed.stem
-    if not plain.exists() or plain.stat().st_mtime < packed.stat().st_mtime:
-        plain.parent.mkdir(parents=True, exist_ok=True)
-        plain.write_bytes(gzip.decompress(packed.read_bytes()))
-    return plain

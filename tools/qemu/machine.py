@@ -100,6 +100,12 @@ class Machine:
                 raise self._failure(f"still running after {timeout:.0f} s")
             time.sleep(0.1)
 
+    def alive(self) -> bool:
+        """Tell whether the guest still runs and has not said that it is lost."""
+        if self._monitor is None or self._process.poll() is not None:
+            return False
+        return self.monitor.status() == "running" and fatal_line(self.serial.text()) is None
+
     def port(self, guest_port: int = XEND_PORT) -> int:
         """Return the port on 127.0.0.1 that leads to a port of dom0."""
         return forwarded_port(self.monitor, guest_port)

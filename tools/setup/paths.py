@@ -13,4 +13,3 @@ IMAGE = BUILD / "image"  # dom0's kernel, ramdisk and disks
 RUNS = BUILD / "run"  # one folder for each machine that was started
 
 CORE = BUILD / "proxen.bin"
-XEN = Path("/boot/xen-4.17-amd64.gz")

@@ -1,0 +1,86 @@
+"""The dom0 image is Debian's: kernel and modules byte for byte, and it is made without root."""
+
+import hashlib
+import io
+import lzma
+import subprocess
+import tarfile
+
+import pytest
+
+from tools.image import packages
+from tools.image.build import ROOT_DISK, build_image
+from tools.image.bzimage import elf_kernel, payload
+from tools.image.disk import as_root
+from tools.setup.paths import IMAGE
+
+
+@pytest.fixture(scope="module")
+def image():
+    return build_image()
+
+
+@pytest.fixture(scope="module")
+def package_sums():
+    """{path in the kernel package: md5 sum}, as the package itself records them."""
+    command = ["dpkg-deb", "--ctrl-tarfile", packages.kernel()]
+    control = subprocess.run(command, check=True, capture_output=True).stdout
+    with tarfile.open(fileobj=io.BytesIO(control)) as archive:
+        lines = archive.extractfile("./md5sums").read().decode().splitlines()
+    return {path: digest for digest, path in (line.split(maxsplit=1) for line in lines)}
+
+
+def test_vmlinuz_is_the_packages(image, package_sums):
+    (path,) = (path for path in package_sums if path.startswith("boot/vmlinuz-"))
+    assert _md5(image.vmlinuz) == package_sums[path]
+
+
+def test_vmlinux_is_the_payload_of_vmlinuz(image):
+    packed = payload(image.vmlinuz.read_bytes())
+    elf = lzma.LZMADecompressor().decompress(packed)
+    assert elf[:4] == b"\x7fELF"
+    assert hashlib.sha256(elf).digest() == hashlib.sha256(image.vmlinux.read_bytes()).digest()
+
+
+def test_modules_on_the_root_disk_are_the_packages(image, package_sums, tmp_path):
+    subprocess.run(
+        [*as_root(), "debugfs", "-R", f"rdump /usr/lib/modules {tmp_path}", ROOT_DISK],
+        check=True,
+        capture_output=True,
+    )
+    modules = list(tmp_path.rglob("*.ko"))
+    assert {"xen-blkback.ko", "xen-netback.ko", "ext4.ko"} <= {path.name for path in modules}
+    for module in modules:
+        in_package = f"lib/{module.relative_to(tmp_path)}"
+        assert _md5(module) == package_sums[in_package], in_package
+
+
+@pytest.mark.parametrize("ramdisk", ["initramfs.cpio", "domu-initramfs.cpio"])
+def test_ramdisk_is_a_cpio_archive_with_stock_modules(image, package_sums, tmp_path, ramdisk):
+    busybox = IMAGE / "root/usr/bin/busybox"
+    with (IMAGE / ramdisk).open("rb") as archive:
+        command = [*as_root(), busybox, "cpio", "-id", "lib/*", "init", "bin/*"]
+        subprocess.run(command, cwd=tmp_path, stdin=archive, check=True, capture_output=True)
+    assert (tmp_path / "init").stat().st_mode & 0o111
+    modules = list(tmp_path.rglob("*.ko"))
+    assert modules
+    for module in modules:
+        assert _md5(module) == package_sums[str(module.relative_to(tmp_path))]
+
+
+def test_damaged_kernel_is_refused(image):
+    good = image.vmlinuz.read_bytes()
+    with pytest.raises(ValueError, match="setup header is missing"):
+        elf_kernel(good[:0x202] + b"XXXX" + good[0x206:])
+    with pytest.raises(ValueError, match="not XZ"):
+        elf_kernel(good.replace(b"\xfd7zXZ\0", b"\xfd7zXX\0"))
+
+
+def test_a_second_build_changes_nothing(image):
+    before = [path.stat().st_mtime_ns for path in (*image.disks, image.initramfs, image.vmlinux)]
+    again = build_image()
+    assert [path.stat().st_mtime_ns for path in (*again.disks, again.initramfs, again.vmlinux)] == before
+
+
+def _md5(path) -> str:
+    return hashlib.md5(path.read_bytes()).hexdigest()

@@ -1,0 +1,56 @@
+"""Fixtures and order for all tests: quick layers first, one booted machine for all that need dom0.
+
+PROXEN_HV=xen runs the same tests on real Xen 4.17; PROXEN_HV=linux those that need no hypervisor.
+"""
+
+import pytest
+
+from tests.hosts import Host
+from tools.qemu.hosts import default_kind
+
+LAYERS = ("unit", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
+BOOTING = ("host", "dom0")
+
+
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """Run the fastest layers first; a machine's tests stay together."""
+    items.sort(key=_layer)
+    for item in items:
+        if set(BOOTING) & set(getattr(item, "fixturenames", ())):
+            item.add_marker("boot")
+
+
+def _layer(item: pytest.Item) -> int:
+    folder = item.path.parent.name
+    return LAYERS.index(folder) if folder in LAYERS else 0
+
+
+@pytest.hookimpl(wrapper=True)
+def pytest_runtest_makereport(item: pytest.Item):
+    """Keep the traces of a failed test's machine, and show the end of its console."""
+    report = yield
+    running = item.funcargs.get("host") if hasattr(item, "funcargs") else None
+    if report.failed and running is not None:
+        running.keep_traces(item.nodeid)
+        tail = "\n".join(running.serial.text().splitlines()[-40:])
+        report.sections.append((f"console ({running.folder})", tail))
+    return report
+
+
+@pytest.fixture(scope="session")
+def _host():
+    holder = Host(default_kind())
+    yield holder
+    holder.stop()
+
+
+@pytest.fixture
+def host(_host):
+    """The machine (tools.qemu.machine.Machine) with dom0 up; booted once, and again if a test killed it."""
+    return _host.machine()
+
+
+@pytest.fixture
+def dom0(host):
+    """dom0's shell: `dom0.check("command")` gives its output, or fails the test."""
+    return host.shell

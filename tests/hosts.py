@@ -1,0 +1,56 @@
+"""The machine that tests share."""
+
+import socket
+import time
+
+from tools.qemu.hosts import READY, dom0_machine
+from tools.qemu.machine import Machine
+
+BOOT_S = 120
+
+
+class Host:
+    """Keeps one machine with dom0 booted, for as many tests as can use it."""
+
+    def __init__(self, kind: str) -> None:
+        self.kind = kind
+        self._machine: Machine | None = None
+
+    def machine(self) -> Machine:
+        """Return the machine, booted now if there is none or the last one was lost."""
+        if self._machine is not None and not self._machine.alive():
+            self.stop()
+        if self._machine is None:
+            self._machine = boot(self.kind, f"test-{self.kind}")
+        return self._machine
+
+    def stop(self) -> None:
+        """End the machine."""
+        if self._machine is not None:
+            self._machine.stop()
+            self._machine = None
+
+
+def boot(kind: str, name: str, **changes) -> Machine:
+    """Boot dom0 on a kind of host, up to the end of its start; the caller stops it."""
+    machine = Machine(dom0_machine(kind, name, **changes))
+    try:
+        machine.start()
+        machine.wait_for(READY, BOOT_S)
+    except Exception as error:
+        machine.keep_traces(str(error))
+        machine.stop()
+        raise
+    return machine
+
+
+def connects(port: int, timeout: float = 5) -> bool:
+    """Tell whether something takes a connection on a local port within `timeout` seconds."""
+    end = time.monotonic() + timeout
+    while time.monotonic() < end:
+        try:
+            socket.create_connection(("127.0.0.1", port), timeout).close()
+            return True
+        except OSError:
+            time.sleep(0.1)
+    return False
