@@ -1,0 +1,37 @@
+"""The functions of the language: known to the compiler, most of them meaningless to CPython."""
+
+from kpy.structs import align_of, offset_of, size_of
+from kpy.types import TypedInt
+
+
+class Builtin:
+    """A name such as `ref`; `at_build_time`, if any, is its meaning at module level."""
+
+    def __init__(self, name, at_build_time=None):
+        self.name, self.at_build_time = name, at_build_time
+
+    def __call__(self, *arguments):
+        if self.at_build_time is None:
+            raise TypeError(f"`{self.name}` works in compiled functions only")
+        return self.at_build_time(*arguments)
+
+
+def _truncate(type_, value):
+    value &= (1 << type_.bits) - 1
+    return TypedInt(value - (1 << type_.bits) if type_.signed and value > type_.high else value, type_)
+
+
+NAMES = """
+ref load store volatile_load volatile_store atomic_load atomic_store atomic_add atomic_sub atomic_or atomic_and
+atomic_xor atomic_xchg atomic_cas barrier fence zero copy fill copy_slice container_of cast uninitialized require
+panic unreachable wrapping_add wrapping_sub wrapping_mul saturating_sub checked_add checked_sub checked_mul popcount
+clz ctz bswap
+""".split()
+
+TABLE = {name: Builtin(name) for name in NAMES}
+TABLE["atomic_or_"], TABLE["atomic_and_"] = TABLE["atomic_or"], TABLE["atomic_and"]
+TABLE["sizeof"] = Builtin("sizeof", size_of)
+TABLE["alignof"] = Builtin("alignof", align_of)
+TABLE["offsetof"] = Builtin("offsetof", offset_of)
+TABLE["bit"] = Builtin("bit", lambda number: 1 << number)
+TABLE["truncate"] = Builtin("truncate", _truncate)

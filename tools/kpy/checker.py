@@ -1,0 +1,76 @@
+"""From the syntax tree of a function to its typed tree."""
+
+from kpy import calls, check_stmt, operators, typed, verify
+from kpy.context import Context
+from kpy.diagnostics import Reported
+from kpy.types import NEVER, NONE
+
+RULE_MODULES = (calls, operators)  # importing them registers their rules
+
+
+def check(program, instance):
+    """Fill in `instance.body`; errors go to the program's diagnostics."""
+    if instance.state != "new":
+        return
+    if instance.function.traits.kind != "plain":
+        instance.state = "checked"
+        return
+    instance.state = "failed"
+    try:
+        errors = len(program.diagnostics)
+        body = _check_body(program, instance)
+        if len(program.diagnostics) == errors:
+            verify.definite_assignment(program, instance, body)
+            instance.body, instance.state = body, "checked"
+    except Reported:
+        pass
+
+
+def _check_body(program, instance):
+    cx = Context(program, instance)
+    tree = instance.function.tree
+    params = []
+    arguments = [*tree.args.posonlyargs, *tree.args.args]
+    types = dict(instance.params)
+    for argument in arguments:
+        var = typed.Var(argument.arg, types[argument.arg], argument.lineno, is_param=True)
+        cx.vars[argument.arg] = var
+        params.append(var)
+    statements, ended = check_stmt.block(cx, tree.body)
+    if not ended and instance.result not in (NONE,):
+        _report_open_end(cx, tree, instance)
+    return typed.Body(statements, params, cx.locals)
+
+
+def _report_open_end(cx, tree, instance):
+    errors = len(cx.program.diagnostics)
+    if errors and any(d.path == cx.path and tree.lineno <= d.line <= tree.end_lineno for d in cx.program.diagnostics.found.values()):
+        return  # an erroneous statement may have been the one that returns
+    wanted = "never return" if instance.result is NEVER else f"return a `{instance.result}` on every path"
+    cx.error(tree.returns, f"`{instance.function.name}` must {wanted}, but control can reach its end")
+
+
+def check_all(program, roots):
+    """Check the roots and everything they call."""
+    seen, pending = set(), list(roots)
+    while pending:
+        instance = pending.pop()
+        if instance in seen:
+            continue
+        seen.add(instance)
+        check(program, instance)
+        pending.extend(instance.callees)
+    return seen
+
+
+def check_with_generics(program, roots):
+    """Check the roots, and those generic instances that they use; other callees count by their signature."""
+    seen, pending = set(), list(roots)
+    while pending:
+        instance = pending.pop()
+        if instance in seen:
+            continue
+        seen.add(instance)
+        check(program, instance)
+        pending.extend(callee for callee in instance.callees if callee.bindings)
+    return seen
