@@ -149,12 +149,12 @@ def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domct
         return -abi.EINVAL
     match request.cmd:
         case abi.XEN_DOMCTL_SCHEDOP_getinfo:
-            request.u.credit2.weight = d.sched_weight
+            request.u.credit2.weight = d.weight
             request.u.credit2.cap = 0
             return 0
         case abi.XEN_DOMCTL_SCHEDOP_putinfo:
             require(request.u.credit2.weight != 0 and request.u.credit2.cap == 0, -abi.EINVAL)
-            d.sched_weight = request.u.credit2.weight
+            d.weight = request.u.credit2.weight
             return 0
         case _:
             return -abi.EOPNOTSUPP

@@ -1,7 +1,7 @@
 """Bitmaps that the toolstack passes by address: masks of CPUs or of NUMA nodes, 64 bits of which mean something here."""
 
 import abi
-from kpy import Ptr, min, ref, u8, u64
+from kpy import Ptr, ref, u8, u64
 
 from kernel.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
 

@@ -1,9 +1,9 @@
 """sysctl: what the toolstack asks about the machine rather than about one domain."""
 
 import abi
-from kpy import Array, Fn, Guest, Ptr, i64, min, popcount, ref, static, truncate, u8, u16, u32, u64, uninitialized
+from kpy import Array, Fn, Guest, Ptr, i64, popcount, ref, static, truncate, u8, u16, u32, u64, uninitialized
 
-from kernel.console import console_read_ring, console_ring_clear
+from kernel.console import console_clear_ring, console_read_ring
 from kernel.domain import domain_info, next_domain, put_domain
 from kernel.frame import free_frames, total_frames
 from kernel.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_to_guest
@@ -64,7 +64,7 @@ def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
     request.count = truncate(u32, copied)
     request.index = truncate(u32, index)
     if request.clear:
-        console_ring_clear()
+        console_clear_ring()
     return 0
 
 
