@@ -8,7 +8,7 @@ from pathlib import Path
 
 from pycparser import c_ast, c_parser
 
-from tools.abi.model import Abi, Array, Constant, Field, Pointer, Record, Scalar
+from tools.abi.model import Abi, Array, Constant, Pointer, Record, Scalar
 from tools.abi.preprocess import HeaderError, Macro, Preprocessor
 
 PRELUDE = "".join(
@@ -121,8 +121,6 @@ class Builder:
             if re.fullmatch(r'"[^"\\]*"', body):
                 self.abi.constants.append(Constant(macro.name, body[1:-1], macro.where))
             return
-        if re.fullmatch(r"[A-Za-z_]\w*|.*[*{;].*", body) and "4096" not in body:
-            return
         tree = self.parser.parse(f"{PRELUDE} unsigned long x = {body};")
         self.abi.constants.append(Constant(macro.name, self.value(tree.ext[-1].init), macro.where))
 
@@ -157,5 +155,3 @@ BINARY = {
     "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a // b,
     "<<": lambda a, b: a << b, ">>": lambda a, b: a >> b, "|": lambda a, b: a | b, "&": lambda a, b: a & b,
 }  # fmt: skip
-
-__all__ = ["Field", "headers", "parse_headers"]
