@@ -9,7 +9,7 @@ from kpy.convert import coerce, is_place, settle
 from kpy.diagnostics import Reported
 from kpy.narrow import condition
 from kpy.operators import SYMBOLS, arithmetic
-from kpy.structs import StructType
+from kpy.structs import LayoutError, StructType
 from kpy.types import (
     META,
     NEVER,
@@ -47,6 +47,9 @@ def block(cx, statements):
                 kind = type(statement).__name__
                 cx.error(statement, f"kernel Python has no such statement ({kind})")
             ended = check(cx, statement, out) or ended
+        except LayoutError as error:
+            cx.program.layout_error(error)
+            _poison(cx, statement)
         except Reported:
             _poison(cx, statement)
     return out, ended

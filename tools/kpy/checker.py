@@ -1,5 +1,7 @@
 """From the syntax tree of a function to its typed tree."""
 
+import contextlib
+
 from kpy import calls, check_stmt, operators, typed, verify
 from kpy.context import Context
 from kpy.diagnostics import Reported
@@ -24,6 +26,20 @@ def check(program, instance):
             instance.body, instance.state = body, "checked"
     except Reported:
         pass
+    except Exception as error:  # noqa: BLE001  a bug of the compiler, to be reported as one
+        _internal_error(program, instance, error)
+
+
+def _internal_error(program, instance, error):
+    import os
+
+    if os.environ.get("KPY_TRACEBACK"):
+        raise error
+    tree = instance.function.tree
+    message = f"the compiler itself failed on `{instance.function.name}`: {type(error).__name__}: {error}"
+    advice = "this is a bug of kpy: please report it (KPY_TRACEBACK=1 shows where)"
+    with contextlib.suppress(Reported):
+        program.error(instance.function.path, tree, message, help=advice)
 
 
 def _check_body(program, instance):

@@ -8,7 +8,7 @@ import traceback
 from kpy.decorators import Static, traits_of
 from kpy.diagnostics import Diagnostic, Reported
 from kpy.program import is_function
-from kpy.structs import StructType
+from kpy.structs import LayoutError, StructType
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SEARCH = [ROOT, os.path.join(ROOT, "tools"), os.path.join(ROOT, "build", "gen")]
@@ -21,6 +21,7 @@ def name_of(path):
         if path.startswith(base + os.sep):
             name = path[len(base) + 1 :].removesuffix(".py").replace(os.sep, ".")
             return name.removesuffix(".__init__")
+    sys.path.append(os.path.dirname(path))
     return os.path.splitext(os.path.basename(path))[0]
 
 
@@ -31,6 +32,9 @@ def load(program, name):
             sys.path.append(path)
     try:
         return importlib.import_module(name)
+    except LayoutError as error:
+        program.layout_error(error)
+        raise Reported from None
     except Exception as error:  # noqa: BLE001  anything may go wrong in the programmer's module
         program.diagnostics.add(_import_error(name, error))
         raise Reported from None

@@ -10,8 +10,7 @@ from dataclasses import dataclass, field
 from kpy import source
 from kpy.decorators import traits_of
 from kpy.diagnostics import Diagnostic, Diagnostics, Reported
-from kpy.structs import StructType
-from kpy.types import LazyType, Type, TypeArgument, TypeVar, as_type, intern, PtrType, resolve, rewrite
+from kpy.types import PtrType, Type, as_type, intern, resolve, rewrite
 
 
 @dataclass(eq=False)
@@ -93,6 +92,15 @@ class Program:
             end = 10_000
         self.diagnostics.add(Diagnostic(path, node.lineno, start, end, message, **more))
         raise Reported
+
+    def layout_error(self, error):
+        """Record that a struct cannot be laid out, at the field that is to blame."""
+        path = error.struct.path
+        line = source.find_field(path, error.struct.qualname, error.field)
+        text = source.line_of(path, line)
+        start = len(text) - len(text.lstrip())
+        message = f"field `{error.field}` of `{error.struct}`: {error.reason}"
+        self.diagnostics.add(Diagnostic(path, line, start, len(text), message))
 
     def _declare(self, python):
         traits = traits_of(python)

@@ -9,6 +9,7 @@ from dataclasses import dataclass
 class Source:
     path: str
     lines: list[str]
+    tree: ast.Module
     functions: dict  # (first line, name) -> ast.FunctionDef
 
 
@@ -17,12 +18,24 @@ def load(path):
     """Read and parse a file once."""
     with open(path, encoding="utf-8") as file:
         text = file.read()
-    functions = {}
-    for node in ast.walk(ast.parse(text, path)):
+    functions, tree = {}, ast.parse(text, path)
+    for node in ast.walk(tree):
         if isinstance(node, ast.FunctionDef):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             functions[first, node.name] = node
-    return Source(path, text.splitlines(), functions)
+    return Source(path, text.splitlines(), tree, functions)
+
+
+def find_field(path, qualname, field):
+    """The line where a class declares a field, or of the class; 1 where neither is found."""
+    line = 1
+    for node in ast.walk(load(path).tree):
+        if isinstance(node, ast.ClassDef) and node.name == qualname.rpartition(".")[2]:
+            line = node.lineno
+            for item in node.body:
+                if isinstance(item, ast.AnnAssign) and getattr(item.target, "id", "") == field:
+                    return item.lineno
+    return line
 
 
 def line_of(path, line):

@@ -21,6 +21,7 @@ from kpy.types import (
     Type,
     VolatileType,
     as_type,
+    outermost,
     resolve,
 )
 
@@ -44,6 +45,14 @@ class StructValue:
     fields: dict
 
 
+class LayoutError(Exception):
+    """A struct that cannot be laid out: which one, which field, and why."""
+
+    def __init__(self, struct, field, reason):
+        super().__init__(f"struct `{struct}`, field `{field}`: {reason}")
+        self.struct, self.field, self.reason = struct, field, reason
+
+
 class StructType(Type):
     """A struct or union: fields, methods, and constants of the class body."""
 
@@ -52,10 +61,12 @@ class StructType(Type):
         self.is_union, self.packed = is_union, packed
         self._min_align, self._min_size = align, size
         self._scope = vars(sys.modules[cls.__module__])
+        self.path = self._scope["__file__"]
         self._annotations = dict(cls.__dict__.get("__annotations__", {}))
         self.namespace = {k: v for k, v in vars(cls).items() if not _is_class_plumbing(k)}
         self.doc = cls.__doc__
-        self._fields = None
+        self._fields = self._offsets = None
+        self._measuring = False
         for value in self.namespace.values():
             if isinstance(value, PythonFunction):
                 value.__kpy_owner__ = self
@@ -71,8 +82,16 @@ class StructType(Type):
 
     @property
     def fields(self):
-        self._lay_out()
+        """The fields by name, their types resolved: to be asked for once all modules are imported."""
+        if self._fields is None:
+            fields = {name: self._field(name) for name in self.offsets}
+            self._fields = fields
         return self._fields
+
+    @property
+    def offsets(self):
+        self._lay_out()
+        return self._offsets
 
     @property
     def size(self):
@@ -89,22 +108,43 @@ class StructType(Type):
         return found if isinstance(found, PythonFunction) else None
 
     def _lay_out(self):
-        if self._fields is not None:
+        if self._offsets is not None:
             return
-        fields, end, align = {}, 0, self._min_align
+        offsets, end, align = {}, 0, self._min_align
         for name, annotation in self._annotations.items():
-            type_ = resolve(as_type(annotation, self._scope))
-            volatile = isinstance(type_, VolatileType)
-            bare = type_.element if volatile else type_
-            field_align = 1 if self.packed else align_of(bare)
-            offset = 0 if self.is_union else _round_up(end, field_align)
-            fields[name] = Field(name, bare, offset, volatile, self.packed)
-            end = max(end, offset + size_of(bare))
+            bytes_, natural = self._measure(name, annotation)
+            field_align = 1 if self.packed else natural
+            offsets[name] = 0 if self.is_union else _round_up(end, field_align)
+            end = max(end, offsets[name] + bytes_)
             align = max(align, field_align)
         size = _round_up(end, align)
         if self._min_size and size > self._min_size:
-            raise TypeError(f"struct {self.name} takes {size} bytes, more than size={self._min_size}")
-        self._size, self._align, self._fields = max(size, self._min_size), align, fields
+            reason = f"the struct takes {size} bytes, more than size={self._min_size}"
+            raise LayoutError(self, next(reversed(offsets)), reason)
+        self._size, self._align, self._offsets = max(size, self._min_size), align, offsets
+
+    def _measure(self, name, annotation):
+        """The size and alignment of a field."""
+        if self._measuring:
+            raise LayoutError(self, name, "the struct contains itself; use a pointer")
+        self._measuring = True
+        try:
+            type_ = as_type(annotation, self._scope)
+            return size_of(type_), align_of(type_)
+        except LayoutError:
+            raise
+        except Exception as error:
+            raise LayoutError(self, name, f"{type(error).__name__}: {error}") from None
+        finally:
+            self._measuring = False
+
+    def _field(self, name):
+        try:
+            type_ = resolve(as_type(self._annotations[name], self._scope))
+        except Exception as error:
+            raise LayoutError(self, name, f"{type(error).__name__}: {error}") from None
+        volatile = isinstance(type_, VolatileType)
+        return Field(name, type_.element if volatile else type_, self._offsets[name], volatile, self.packed)
 
 
 def _is_class_plumbing(name):
@@ -118,7 +158,7 @@ def _round_up(value, align):
 
 def size_of(type_):
     """The size in bytes of a value in memory."""
-    type_ = resolve(type_)
+    type_ = outermost(type_)
     if isinstance(type_, (IntType, Newtype, EnumType)):
         return type_.bits // 8
     if type_ is BOOL:
@@ -138,7 +178,7 @@ def size_of(type_):
 
 def align_of(type_):
     """The alignment in bytes of a value in memory."""
-    type_ = resolve(type_)
+    type_ = outermost(type_)
     if isinstance(type_, (ArrayType, VolatileType)):
         return align_of(type_.element)
     if isinstance(type_, StructType):
@@ -148,10 +188,10 @@ def align_of(type_):
 
 def offset_of(type_, name):
     """The offset in bytes of a field."""
-    fields = resolve(type_).fields
-    if name not in fields:
+    offsets = outermost(type_).offsets
+    if name not in offsets:
         raise TypeError(f"struct `{type_}` has no field `{name}`")
-    return fields[name].offset
+    return offsets[name]
 
 
 def struct(cls=None, *, align=1, size=0, packed=False):

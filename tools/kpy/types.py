@@ -294,6 +294,13 @@ def _find(text, scope):
         return getattr(importlib.import_module(module), name)
 
 
+def outermost(type_):
+    """Look a type up that is named by a string, but none that it mentions: enough to know its size."""
+    while isinstance(type_, LazyType):
+        type_ = as_type(_find(type_.name, type_.scope), type_.scope)
+    return type_
+
+
 def resolve(type_):
     """Replace every type named by a string with the type itself."""
     return rewrite(type_, lambda leaf: leaf)
