@@ -11,13 +11,18 @@ import pytest
 from tools.image import packages
 from tools.image.build import ROOT_DISK, build_image
 from tools.image.bzimage import elf_kernel, payload
-from tools.image.disk import as_root
+from tools.image.userspace import user_space
 from tools.setup.paths import IMAGE
 
 
 @pytest.fixture(scope="module")
 def image():
     return build_image()
+
+
+@pytest.fixture(scope="module")
+def tree():
+    return user_space()
 
 
 @pytest.fixture(scope="module")
@@ -42,12 +47,8 @@ def test_vmlinux_is_the_payload_of_vmlinuz(image):
     assert hashlib.sha256(elf).digest() == hashlib.sha256(image.vmlinux.read_bytes()).digest()
 
 
-def test_modules_on_the_root_disk_are_the_packages(image, package_sums, tmp_path):
-    subprocess.run(
-        [*as_root(), "debugfs", "-R", f"rdump /usr/lib/modules {tmp_path}", ROOT_DISK],
-        check=True,
-        capture_output=True,
-    )
+def test_modules_on_the_root_disk_are_the_packages(image, tree, package_sums, tmp_path):
+    tree.run("debugfs", "-R", f"rdump /usr/lib/modules {tmp_path}", str(ROOT_DISK))
     modules = list(tmp_path.rglob("*.ko"))
     assert {"xen-blkback.ko", "xen-netback.ko", "ext4.ko"} <= {path.name for path in modules}
     for module in modules:
@@ -56,10 +57,9 @@ def test_modules_on_the_root_disk_are_the_packages(image, package_sums, tmp_path
 
 
 @pytest.mark.parametrize("ramdisk", ["initramfs.cpio", "domu-initramfs.cpio"])
-def test_ramdisk_is_a_cpio_archive_with_stock_modules(image, package_sums, tmp_path, ramdisk):
-    busybox = IMAGE / "root/usr/bin/busybox"
+def test_ramdisk_is_a_cpio_archive_with_stock_modules(image, tree, package_sums, tmp_path, ramdisk):
     with (IMAGE / ramdisk).open("rb") as archive:
-        command = [*as_root(), busybox, "cpio", "-id", "lib/*", "init", "bin/*"]
+        command = [tree.busybox, "cpio", "-id", "lib/*", "init", "bin/*"]
         subprocess.run(command, cwd=tmp_path, stdin=archive, check=True, capture_output=True)
     assert (tmp_path / "init").stat().st_mode & 0o111
     modules = list(tmp_path.rglob("*.ko"))

@@ -1,12 +1,13 @@
 """Builds all that dom0 boots from; each part only when its inputs changed."""
 
+import fcntl
 import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
 from tools.image import disk, kernel, ramdisk, toolstack
 from tools.image.userspace import FILES, UserSpace, user_space
-from tools.setup.paths import IMAGE
+from tools.setup.paths import BUILD, IMAGE
 from tools.setup.progress import step
 from tools.setup.stamp import Stamp, fingerprint
 
@@ -32,10 +33,17 @@ class Image:
 
 
 def build_image() -> Image:
-    """Build or find the dom0 image.
+    """Build or find the dom0 image; one builder at a time, the next one finds it done.
 
     Returns: the paths of its parts.
     """
+    BUILD.mkdir(exist_ok=True)
+    with (BUILD / "image.lock").open("w") as lock:
+        fcntl.flock(lock, fcntl.LOCK_EX)
+        return _build_image()
+
+
+def _build_image() -> Image:
     tree = user_space()
     stock = kernel.stock_kernel(tree)
     names = "\n".join([stock.deb.name, (IMAGE / "root.stamp").read_text()])
@@ -58,4 +66,4 @@ def _build(stock: kernel.Kernel, tree: UserSpace) -> None:
     ramdisk.domu_ramdisk(stock, tree)
     shutil.rmtree(tree.tree / "usr/lib/modules", ignore_errors=True)
     kernel.copy_modules(stock, kernel.DOM0_MODULES, tree.tree, tree)
-    disk.make_ext4(ROOT_DISK, ROOT_LABEL, tree.tree, SPARE_MIB)
+    disk.make_ext4(ROOT_DISK, ROOT_LABEL, tree.tree, SPARE_MIB, tree)

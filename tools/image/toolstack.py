@@ -25,19 +25,23 @@ def sources() -> list[Path]:
     return sorted(folder for folder in found if folder.is_dir())
 
 
+def codecs() -> list[Path]:
+    """Return the generated modules that the toolstack imports."""
+    return sorted(GEN.glob("xen_*.py"))
+
+
 def toolstack_disk(user_space: UserSpace) -> Path:
     """Write the toolstack's disk if a daemon, a codec or a guest changed.
 
     Returns: the image.
     """
-    parts = [*sources(), *([GEN] if GEN.exists() else []), VMLINUZ, DOMU]
-    digest = fingerprint(*parts, Path(__file__))
+    digest = fingerprint(*sources(), *codecs(), VMLINUZ, DOMU, Path(__file__))
     stamp = Stamp(IMAGE / "opt.stamp", DISK)
     if not stamp.fresh(digest):
         stamp.forget()
         _copy()
         user_space.byte_compile(TREE)
-        make_ext4(DISK, LABEL, TREE, spare_mib=1)
+        make_ext4(DISK, LABEL, TREE, spare_mib=1, user_space=user_space)
         stamp.record(digest)
     return DISK
 
@@ -48,8 +52,8 @@ def _copy() -> None:
     ignored = shutil.ignore_patterns("__pycache__", "*.pyc")
     for folder in sources():
         shutil.copytree(folder, TREE / folder.name, ignore=ignored)
-    if GEN.exists():
-        shutil.copytree(GEN, TREE, ignore=ignored, dirs_exist_ok=True)
+    for module in codecs():
+        shutil.copyfile(module, TREE / module.name)
     guests = TREE / "guests"
     guests.mkdir()
     shutil.copyfile(VMLINUZ, guests / "vmlinuz")

@@ -4,6 +4,7 @@ Maintainer scripts do not run; what they would have done and dom0 needs is in `f
 can be run on the build machine, through the tree's own loader, so that nothing depends on what is installed there.
 """
 
+import os
 import shutil
 import subprocess
 from pathlib import Path
@@ -33,12 +34,18 @@ class UserSpace:
     def run(self, program: str, *arguments: str) -> str:
         """Run a dynamically linked program of the tree on the build machine.
 
+        It sees our files as root's: a builder who is not root enters a user namespace for that.
         Returns: its standard output.
         """
         loader = self.tree / "usr/lib64/ld-linux-x86-64.so.2"
-        command = [loader, "--argv0", program, "--library-path", self.tree / LIBRARIES]
+        as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
+        command = [*as_root, loader, "--argv0", program, "--library-path", self.tree / LIBRARIES]
         command += [self._find(program), *arguments]
-        return subprocess.run(command, check=True, stdout=subprocess.PIPE, text=True).stdout
+        environment = os.environ | {"MKE2FS_CONFIG": str(self.tree / "etc/mke2fs.conf")}
+        done = subprocess.run(
+            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+        )
+        return done.stdout
 
     def _find(self, program: str) -> Path:
         """Return the file of a program; its absolute links mean places in the tree, not here."""

@@ -1,7 +1,7 @@
 """A QEMU machine: started, watched, talked to and ended; its traces stay in build/run/<name>-<n>/.
 
 Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, and after a failure `failure` and `registers`.
-QEMU ends with this process, except a detached one (`make up`), which `Machine.attach` finds again.
+QEMU ends with this process, except a detached one (`make up`), which tools.run.current finds again.
 """
 
 import contextlib
@@ -42,7 +42,7 @@ class Machine:
         self.started_at = 0.0
         self._process: subprocess.Popen | None = None
         self._monitor: Monitor | None = None
-        self._lost: str | None = None
+        self._checked = 0  # how much of the log was searched for a crash
 
     def __enter__(self) -> "Machine":
         self.start()
@@ -87,7 +87,7 @@ class Machine:
         try:
             return self.serial.wait_for(pattern, timeout, since)
         except SerialTimeout as error:
-            raise self._failure(str(error)) from error
+            raise self.failure(str(error)) from error
 
     def wait_until_off(self, timeout: float) -> None:
         """Wait until the guest has powered the machine off.
@@ -97,7 +97,7 @@ class Machine:
         end = time.monotonic() + timeout
         while self._process.poll() is None and self.monitor.status() != "shutdown":
             if time.monotonic() > end:
-                raise self._failure(f"still running after {timeout:.0f} s")
+                raise self.failure(f"still running after {timeout:.0f} s")
             time.sleep(0.1)
 
     def alive(self) -> bool:
@@ -109,6 +109,12 @@ class Machine:
     def port(self, guest_port: int = XEND_PORT) -> int:
         """Return the port on 127.0.0.1 that leads to a port of dom0."""
         return forwarded_port(self.monitor, guest_port)
+
+    def leave(self) -> None:
+        """Let go of a detached machine, which goes on without us."""
+        self.serial.close()
+        self.monitor.close()
+        self._monitor = None
 
     def stop(self) -> None:
         """End the machine now; dom0 is not asked."""
@@ -127,6 +133,14 @@ class Machine:
             (self.folder / "registers").write_text(self.monitor.human("info registers -a"))
         (self.folder / "failure").write_text("\n".join(state) + "\n")
 
+    def failure(self, reason: str) -> MachineFailure:
+        """Return the error that says what went wrong, how far the machine came, and its last lines."""
+        log = self.serial.text()
+        tail = "\n".join(f"  | {line}" for line in log.splitlines()[-15:])
+        return MachineFailure(
+            f"{reason}; last milestone: {last_milestone(log)}; traces: {self.folder}\n{tail}"
+        )
+
     def _accelerator(self) -> str:
         if self.config.icount:  # instruction counting exists only there
             return "tcg"
@@ -136,26 +150,24 @@ class Machine:
         end = time.monotonic() + START_S
         while time.monotonic() < end:
             self._check()
-            with contextlib.suppress(OSError, QMPError, EOFError):
-                return Monitor(self.folder)
+            if (self.folder / "qmp.sock").exists():
+                with contextlib.suppress(OSError, QMPError, EOFError):
+                    return Monitor(self.folder)
             time.sleep(0.05)
-        raise self._failure(f"QEMU did not answer within {START_S} s")
+        raise self.failure(f"QEMU did not answer within {START_S} s")
 
     def _check(self) -> None:
         """Raise MachineFailure if the guest or QEMU is beyond hope."""
         if self._process is not None and self._process.poll() is not None:
             last = (self.folder / "qemu.log").read_text().strip().splitlines()[-1:]
-            raise self._failure(f"QEMU ended with {self._process.returncode} {''.join(last)}")
+            raise self.failure(f"QEMU ended with {self._process.returncode} {''.join(last)}")
+        size = self.serial.position()
+        if size == self._checked:
+            return
+        self._checked = size
         if line := fatal_line(self.serial.text()):
             time.sleep(0.5)  # let the rest of a crash report reach the log
-            raise self._failure(f"the machine is lost: {line}")
-
-    def _failure(self, reason: str) -> MachineFailure:
-        log = self.serial.text()
-        tail = "\n".join(f"  | {line}" for line in log.splitlines()[-15:])
-        return MachineFailure(
-            f"{reason}; last milestone: {last_milestone(log)}; traces: {self.folder}\n{tail}"
-        )
+            raise self.failure(f"the machine is lost: {line}")
 
 
 def forwarded_port(monitor: Monitor, guest_port: int) -> int:

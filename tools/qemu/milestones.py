@@ -11,16 +11,21 @@ MILESTONES = (
     (r"smp: Brought up", "dom0's processors"),
     (r"Run /init as init process", "dom0's ramdisk"),
 )
-OURS = re.compile(r"^proxen: (.+)$", re.MULTILINE)
+OURS = re.compile(r"^proxen: (.+)\n", re.MULTILINE)
 FATAL = re.compile(
     r"^.*(Kernel panic|Hardware Dom0 crashed|Panic on CPU|panic: |Domain 0 crashed).*$", re.MULTILINE
 )
 
 
+def our_milestones(log: str) -> list[str]:
+    """Return what our own parts said on the console, in order: all lines "proxen: ..."."""
+    return [text.strip() for text in OURS.findall(log)]
+
+
 def last_milestone(log: str) -> str:
     """Return the name of the last milestone in a serial log."""
-    if ours := OURS.findall(log):
-        return f'"proxen: {ours[-1].strip()}"'
+    if ours := our_milestones(log):
+        return f'"proxen: {ours[-1]}"'
     reached = [name for pattern, name in MILESTONES if re.search(pattern, log, re.MULTILINE)]
     return reached[-1] if reached else "none: not one character came over the serial line"
 

@@ -11,9 +11,11 @@ import threading
 import time
 from collections.abc import Callable
 from pathlib import Path
+from typing import TypeVar
 
 ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 POLL_S = 0.02
+T = TypeVar("T")
 
 
 class SerialTimeout(Exception):
@@ -48,23 +50,33 @@ class Serial:
         return self.log.stat().st_size if self.log.exists() else 0
 
     def wait_for(self, pattern: str, timeout: float, since: int | None = None) -> re.Match[str]:
-        """Wait until the log, from where the last wait began, matches a regular expression.
+        """Wait until the log matches a regular expression; ^ and $ are ends of lines.
 
         Args: timeout, s. since, log position in bytes; default the whole log.
         Errors: SerialTimeout, and whatever `check` raises.
         """
         compiled = re.compile(pattern, re.MULTILINE)
+        return self.wait_until(compiled.search, timeout, f"{pattern!r}", since)
+
+    def wait_until(
+        self, look: Callable[[str], T | None], timeout: float, what: str, since: int | None = None
+    ) -> T:
+        """Wait until `look`, given the log, returns something that is true; return that.
+
+        Args: what, names it for the error message.
+        Errors: as wait_for.
+        """
         end = time.monotonic() + timeout
         seen = -1
         while True:
             size = self.position()
             if size != seen:
                 seen = size
-                if found := compiled.search(self.text(since or 0)):
+                if found := look(self.text(since or 0)):
                     return found
             self._check()
             if time.monotonic() > end:
-                raise SerialTimeout(f"no {pattern!r} within {timeout:.0f} s")
+                raise SerialTimeout(f"no {what} within {timeout:.0f} s")
             time.sleep(POLL_S)
 
     def write(self, text: str) -> None:

@@ -1,0 +1,49 @@
+# Thin: each target sets up what it needs and hands over to Python in tools/.
+# Everything that is made goes below build/; HV=xen runs on real Xen 4.17 instead of Proxen.
+
+PYTHON := build/venv/bin/python
+HV ?= proxen
+export PROXEN_HV := $(HV)
+export PYTHONPATH := $(CURDIR):$(CURDIR)/tools:$(CURDIR)/build/gen
+export PYTHONDONTWRITEBYTECODE := 1
+PYTEST_ARGS ?=
+
+.DEFAULT_GOAL := help
+.PHONY: help setup build run test up down bench debug lint clean
+
+help: ## list the targets
+	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
+
+setup: ## have the Debian packages and build/venv
+	@python3 -m tools.setup
+
+build: setup ## build the core, the example kernels and dom0's image
+	@$(PYTHON) -m tools.run build
+
+run: setup ## boot, run the example kernel in a domain, exit with its exit code
+	@$(PYTHON) -m tools.run example
+
+test: setup ## run all tests
+	@$(PYTHON) -m tools.run build
+	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+
+up: setup ## keep a machine running for ./xm and the HTTP API
+	@$(PYTHON) -m tools.run up
+
+down: setup ## stop that machine
+	@$(PYTHON) -m tools.run down
+
+bench: setup ## compare with real Xen 4.17
+	@$(PYTHON) -m tools.run build
+	@$(PYTHON) -m tools.bench
+
+debug: setup ## boot, and attach gdb to the core
+	@$(PYTHON) -m tools.run debug
+
+lint: setup ## check style and format
+	@$(PYTHON) -m ruff check
+	@$(PYTHON) -m ruff format --check
+
+clean: ## remove what was built; downloads and build/venv stay
+	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name cache ! -name 'venv*' -exec rm -rf {} +; fi
