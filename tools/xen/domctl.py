@@ -1,6 +1,7 @@
 """Domain control: one function per domctl that the toolstack uses, named as the ABI names it.
 
-Each takes the hypercall device first. The hypervisor checks everything; these functions only marshal.
+Each takes the hypercall device first. The hypervisor checks everything; these functions only
+marshal.
 Source: Xen public ABI 4.17, domctl.h, interface version 0x15.
 """
 
@@ -12,10 +13,13 @@ import xen_codecs as abi
 
 from xen.privcmd import HypercallError
 
+# Inside a class Python would take the leading underscores for a private name of its own.
+HYPERVISOR_domctl = abi.__HYPERVISOR_domctl
+
 _NAMES = {
     value: name
     for name, value in vars(abi).items()
-    if name.startswith("XEN_DOMCTL_") and name[len("XEN_DOMCTL_")].islower() and type(value) is int
+    if name[:11] == "XEN_DOMCTL_" and name[11].islower() and "vmtrace" not in name
 }
 
 
@@ -32,7 +36,7 @@ class _Call:
 
     def issue(self):
         name = _NAMES.get(self.op.cmd, f"domctl {self.op.cmd}")
-        return self.xc.hypercall(abi.__HYPERVISOR_domctl, ctypes.addressof(self.op), name=name)
+        return self.xc.hypercall(HYPERVISOR_domctl, ctypes.addressof(self.op), name=name)
 
 
 @contextmanager

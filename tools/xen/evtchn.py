@@ -1,8 +1,8 @@
 """Event channels from user space, through /dev/xen/evtchn.
 
-Reading the device gives the ports that fired, each masked until it is written back. `EventChannels` binds ports to
-callbacks and plugs into asyncio: a callback runs, then its port is unmasked, so that an event which arrives meanwhile
-is seen again and none is lost.
+Reading the device gives the ports that fired, each masked until it is written back. `EventChannels`
+binds ports to callbacks and plugs into asyncio: a callback runs, then its port is unmasked, so that
+an event which arrives meanwhile is seen again and none is lost.
 """
 
 import fcntl

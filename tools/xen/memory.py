@@ -8,7 +8,6 @@ from array import array
 
 import xen_codecs as abi
 
-
 E820_RAM = 1
 # A batch must leave room in the arena, and keeps one hypercall short.
 EXTENTS_AT_ONCE = 32768
@@ -18,7 +17,8 @@ def populate_physmap(xc, domid, first_pfns, order):
     """Give a domain memory.
 
     Args:    first_pfns: array('Q'), the first page frame number of each extent of 2**order pages.
-    Returns: array('Q') of each extent's first machine frame; shorter than asked when memory ran out.
+    Returns: array('Q') of each extent's first machine frame; shorter than asked when memory ran
+             out.
     """
     mfns = array("Q")
     for start in range(0, len(first_pfns), EXTENTS_AT_ONCE):

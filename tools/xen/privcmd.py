@@ -1,10 +1,11 @@
 """Hypercalls and foreign memory from user space, through /dev/xen/privcmd.
 
-A hypercall's arguments must stay in memory while the hypervisor reads them, so they live in an arena that is mapped from
-/dev/xen/hypercall, whose pages Linux never moves. The arena is a stack: `scratch()` opens a frame on it, and leaving the
-`with` drops everything that was made in it.
+A hypercall's arguments must stay in memory while the hypervisor reads them, so they live in an
+arena that is mapped from /dev/xen/hypercall, whose pages Linux never moves. The arena is a stack:
+`scratch()` opens a frame on it, and leaving the `with` drops everything that was made in it.
 
-Xen's error numbers are Linux's, and privcmd hands them on, so a failed call is an OSError with Xen's own errno.
+Xen's error numbers are Linux's, and privcmd hands them on, so a failed call is an OSError with
+Xen's own errno.
 """
 
 import ctypes
@@ -81,8 +82,9 @@ class HypercallError(OSError):
 class Mapping:
     """Some frames of another domain in our address space, until `close()` or the end of a `with`.
 
-    `view` is a memoryview of bytes. No slice of it may be used after close: the pages are gone. Mappings must be short:
-    while one lives, the frame's owner cannot be freed and the frame cannot become a page table.
+    `view` is a memoryview of bytes. No slice of it may be used after close: the pages are gone.
+    Mappings must be short: while one lives, the frame's owner cannot be freed and the frame cannot
+    become a page table.
     """
 
     def __init__(self, fd, nr_frames, writable=True):
@@ -112,8 +114,8 @@ class Mapping:
 class Arena:
     """A stack of pinned memory, whose addresses a hypercall may be given.
 
-    Invariant: `used` falls back at the end of each frame, so what a frame made must not outlive it. The lock is held
-    for the whole of a frame, so threads take turns.
+    Invariant: `used` falls back at the end of each frame, so what a frame made must not outlive it.
+               The lock is held for the whole of a frame, so threads take turns.
     """
 
     def __init__(self, memory):

@@ -8,6 +8,8 @@ from contextlib import contextmanager
 
 import xen_codecs as abi
 
+# Inside a class Python would take the leading underscores for a private name of its own.
+HYPERVISOR_sysctl = abi.__HYPERVISOR_sysctl
 
 DOMAINS_AT_ONCE = 64
 CONSOLE_BYTES = 64 * 1024
@@ -24,7 +26,7 @@ class _Call:
         self.u = self.op.u
 
     def issue(self):
-        self.xc.hypercall(abi.__HYPERVISOR_sysctl, ctypes.addressof(self.op), name=self.name)
+        self.xc.hypercall(HYPERVISOR_sysctl, ctypes.addressof(self.op), name=self.name)
 
 
 @contextmanager

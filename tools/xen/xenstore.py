@@ -1,7 +1,7 @@
 """An asyncio client of xenstored, over its socket.
 
-Requests may be in flight together: replies carry the request's id, and watch events are handed to the watch's callback
-by token. Paths and values are text.
+Requests may be in flight together: replies carry the request's id, and watch events are handed to
+the watch's callback by token. Paths and values are text.
 """
 
 import asyncio

@@ -1,6 +1,7 @@
 """The xenstore wire protocol: packets, and how payloads are packed.
 
-Source: Xen public ABI, io/xs_wire.h, xsd_sockmsg: four little-endian u32 (type, req_id, tx_id, len), then the payload.
+Source: Xen public ABI, io/xs_wire.h, xsd_sockmsg: four little-endian u32 (type, req_id, tx_id,
+        len), then the payload.
 """
 
 import errno
@@ -12,8 +13,24 @@ import xen_codecs as abi
 HEADER = struct.Struct("<IIII")
 
 # The errors that the protocol can name. Anything else is reported as EINVAL.
-XSD_ERRORS = """EINVAL EACCES EEXIST EISDIR ENOENT ENOMEM ENOSPC EIO ENOTEMPTY ENOSYS EROFS EBUSY
-EAGAIN EISCONN E2BIG EPERM""".split()
+XSD_ERRORS = [
+    "EINVAL",
+    "EACCES",
+    "EEXIST",
+    "EISDIR",
+    "ENOENT",
+    "ENOMEM",
+    "ENOSPC",
+    "EIO",
+    "ENOTEMPTY",
+    "ENOSYS",
+    "EROFS",
+    "EBUSY",
+    "EAGAIN",
+    "EISCONN",
+    "E2BIG",
+    "EPERM",
+]
 
 
 class ProtocolError(Exception):

@@ -1,7 +1,7 @@
 """One domain's console: its backlog, its log file, and whoever is watching.
 
-The backlog is bounded, and so is the log file, which is moved to `.1` when it is full. The console outlives its domain: after
-`detach` the text stays readable and subscribers are told of the end.
+The backlog is bounded, and so is the log file, which is moved to `.1` when it is full. The console
+outlives its domain: after `detach` the text stays readable and subscribers are told of the end.
 """
 
 import asyncio
@@ -10,6 +10,7 @@ import os
 BACKLOG_BYTES = 256 * 1024
 LOG_BYTES = 4 << 20
 INPUT_BYTES = 64 * 1024
+QUEUE_MAX = 1024
 
 
 class Console:
@@ -42,7 +43,9 @@ class Console:
             self.ring = self.notify = None
 
     def end(self):
-        """Tell subscribers that nothing more will come."""
+        """Tell subscribers that nothing more will come; harmless when repeated."""
+        if self.ended:
+            return
         self.detach()
         self.ended = True
         for queue in self.subscribers:
@@ -51,7 +54,7 @@ class Console:
 
     def pump(self):
         """Move output and input; called for each event of the guest."""
-        if self.ring is None:
+        if self.ring is None or self.ended:
             return
         output = self.ring.read()
         moved = bool(output)
@@ -71,13 +74,14 @@ class Console:
         self.pump()
 
     def record(self, data):
-        """Add output to the backlog and the log, and hand it to all who watch."""
+        """Add output to the backlog and the log, and hand it to all who watch and keep up."""
         self.backlog += data
         if len(self.backlog) > BACKLOG_BYTES:
             del self.backlog[: len(self.backlog) - BACKLOG_BYTES]
         self._log(data)
         for queue in self.subscribers:
-            queue.put_nowait(data)
+            if queue.qsize() < QUEUE_MAX:
+                queue.put_nowait(data)
 
     def _log(self, data):
         if self.log.tell() > LOG_BYTES:

@@ -20,7 +20,8 @@ class Consoles:
     def open(self, name, domid, mfn, port, keep_log=False):
         """Return the Console of a domain, served from now on.
 
-        Args:   mfn, port: its console frame and unbound event channel; keep_log: it ran before xend was started.
+        Args:   mfn, port: its console frame and unbound event channel; keep_log: it ran before xend
+                was started.
         Errors: OSError, the frame or port is not the domain's.
         """
         path = os.path.join(self.directory, f"console-{name}.log")

@@ -1,7 +1,8 @@
 """The console page that a guest shares: a ring for its output and one for its input.
 
-The guest may write anything to the page at any time. An index that makes no sense (more in the ring than it can hold) is
-answered by skipping to the producer: the guest loses its own text and nobody else is harmed.
+The guest may write anything to the page at any time. An index that makes no sense (more in the ring
+than it can hold) is answered by skipping to the producer: the guest loses its own text and nobody
+else is harmed.
 Source: Xen public ABI, io/console.h, xencons_interface.
 """
 

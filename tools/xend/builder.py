@@ -1,8 +1,8 @@
 """Build a paravirtual domain: give it memory, load the kernel, hand over the first vCPU.
 
-The steps are those of every PV loader: populate the frames, copy the images, make page tables and have the hypervisor pin
-them, fill start_info, set the vCPU's registers. No mapping of the guest's memory is kept, because a frame that we can
-write to can never become a page table.
+The steps are those of every PV loader: populate the frames, copy the images, make page tables and
+have the hypervisor pin them, fill start_info, set the vCPU's registers. No mapping of the guest's
+memory is kept, because a frame that we can write to can never become a page table.
 """
 
 from array import array
@@ -120,7 +120,9 @@ class _Builder:
         mfns = array("Q", [self.p2m[pfn] for pfn in tables.tables])
         with self.xc.map_foreign(self.domid, mfns) as mapping:
             for index, table in enumerate(tables.tables.values()):
-                mapping.view[index * PAGE_SIZE : (index + 1) * PAGE_SIZE] = memoryview(table).cast("B")
+                mapping.view[index * PAGE_SIZE : (index + 1) * PAGE_SIZE] = memoryview(table).cast(
+                    "B"
+                )
         return tables
 
     def write_start_info(self):

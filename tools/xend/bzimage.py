@@ -42,7 +42,13 @@ def unpack(image):
 def _unpack_by(method, payload):
     try:
         return method(payload)
-    except (zlib.error, lzma.LZMAError, OSError, ValueError, subprocess.CalledProcessError) as error:
+    except (
+        zlib.error,
+        lzma.LZMAError,
+        OSError,
+        ValueError,
+        subprocess.CalledProcessError,
+    ) as error:
         raise NotAKernel(f"its packed kernel is damaged ({error})") from None
 
 

@@ -1,7 +1,8 @@
 """Read a guest kernel: an x86-64 ELF file with Xen's notes, and its symbols.
 
-Only what a paravirtual boot needs: the loadable segments, the notes that say where the kernel wants to live, and the
-symbol table for backtraces. The file is mapped, not read, so a large kernel costs nothing until it is copied.
+Only what a paravirtual boot needs: the loadable segments, the notes that say where the kernel wants
+to live, and the symbol table for backtraces. The file is mapped, not read, so a large kernel costs
+nothing until it is copied.
 """
 
 import bisect
@@ -71,11 +72,15 @@ class Elf:
         if bytes(self.data[:4]) != b"\x7fELF":
             raise NotAKernel("it is neither an ELF file nor a bzImage")
         if self.data[4] == ELFCLASS32:
-            raise NotAKernel("it is a 32-bit ELF file, and only 64-bit kernels run; build it for x86-64")
+            raise NotAKernel(
+                "it is a 32-bit ELF file, and only 64-bit kernels run; build it for x86-64"
+            )
         try:
             self._read_headers()
         except struct.error:
-            raise NotAKernel("its ELF headers are cut off; was the file copied completely?") from None
+            raise NotAKernel(
+                "its ELF headers are cut off; was the file copied completely?"
+            ) from None
 
     def _read_headers(self):
         header = EHDR.unpack_from(self.data)

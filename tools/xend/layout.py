@@ -1,9 +1,10 @@
 """Where everything in a new domain goes, before a single page of it exists.
 
-Frames are handed out from the kernel's first page upwards, in the order that the ABI gives: kernel, ramdisk (if the kernel wants
-it mapped), frame list (ditto), start_info, xenstore page, console page, page tables, boot stack; the mapped region ends on
-a 4 MiB boundary. Behind it come the frame list with page tables of its own, for a kernel that names an address for it
-(INIT_P2M), and a ramdisk that is only named by its frame (MOD_START_PFN).
+Frames are handed out from the kernel's first page upwards, in the order that the ABI gives: kernel,
+ramdisk (if the kernel wants it mapped), frame list (ditto), start_info, xenstore page, console
+page, page tables, boot stack; the mapped region ends on a 4 MiB boundary. Behind it come the frame
+list with page tables of its own, for a kernel that names an address for it (INIT_P2M), and a
+ramdisk that is only named by its frame (MOD_START_PFN).
 Source: Xen public ABI, xen.h, "start-of-day memory layout"; elfnote.h.
 """
 

@@ -1,7 +1,7 @@
 """A new domain's first page tables, made in bulk.
 
-The hypervisor checks every entry when the top-level table is pinned. Its rule that shapes this file: a frame that is a page
-table may be mapped, but only read-only.
+The hypervisor checks every entry when the top-level table is pinned. Its rule that shapes this
+file: a frame that is a page table may be mapped, but only read-only.
 """
 
 from array import array
@@ -33,7 +33,8 @@ def tables_for(start, pages):
 class PageTables:
     """Tables under construction, over frames that are numbered by the guest's frame list `p2m`.
 
-    `tables` is {pfn: array('Q') of 512 entries}. Table frames are taken in order from what `map` is given.
+    `tables` is {pfn: array('Q') of 512 entries}. Table frames are taken in order from what `map` is
+    given.
     """
 
     def __init__(self, p2m, top_pfn):

@@ -1,7 +1,8 @@
 """The daemon: which domains have a ring, and what happens when one comes, goes or dies.
 
-dom0's kernel has a ring too, made by itself before any store runs: /dev/xen/xenbus_backend maps its page and names its
-event channel. Guests' rings are introduced by xend. VIRQ_DOM_EXC says that some domain shut down or died.
+dom0's kernel has a ring too, made by itself before any store runs: /dev/xen/xenbus_backend maps its
+page and names its event channel. Guests' rings are introduced by xend. VIRQ_DOM_EXC says that some
+domain shut down or died.
 """
 
 import asyncio
@@ -56,9 +57,7 @@ class Daemon:
         os.makedirs(os.path.dirname(path), exist_ok=True)
         if os.path.exists(path):
             os.unlink(path)
-        return await self.loop.create_unix_server(
-            lambda: SocketConnection(self.open_session), path
-        )
+        return await self.loop.create_unix_server(lambda: SocketConnection(self.open_session), path)
 
     def attach_dom0(self, device="/dev/xen/xenbus_backend"):
         """Connect dom0's kernel, which waits for the first event on its ring."""
@@ -71,7 +70,8 @@ class Daemon:
     def introduce(self, domid, mfn, port):
         """Connect a guest by the frame of its ring and its unbound port.
 
-        Errors: EINVAL, no such domain, or a frame or port that is not its; EISCONN, dom0 is connected for good.
+        Errors: EINVAL, no such domain, or a frame or port that is not its; EISCONN, dom0 is
+                connected for good.
         """
         if domid == 0:
             raise refuse(errno.EISCONN)

@@ -1,8 +1,9 @@
 """A guest's connection: the shared page with two 1 KiB rings, and its event channel.
 
-The guest owns the page and may write anything to it at any time, so each index is read once and checked; one that makes
-no sense ends the connection, with the reason in the page's `error` field. Replies that find no room wait here, and while many
-do, no more requests are taken, so a guest that never reads cannot fill our memory.
+The guest owns the page and may write anything to it at any time, so each index is read once and
+checked; one that makes no sense ends the connection, with the reason in the page's `error` field.
+Replies that find no room wait here, and while many do, no more requests are taken, so a guest that
+never reads cannot fill our memory.
 """
 
 import logging
@@ -91,7 +92,9 @@ class RingConnection:
             self.loop.call_soon(self.run)
 
     def _needless(self, event):
-        """An event that is still queued need not be queued twice; a guest that never reads loses events."""
+        """An event that is still queued need not be queued twice; a guest that never reads loses
+        events.
+        """
         return event in self.queue or (self.session.domid and len(self.queue) > QUEUE_MAX)
 
     def run(self):

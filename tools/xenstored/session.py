@@ -1,7 +1,8 @@
 """One client of the store: its requests, transactions and watches.
 
-A session does not know how packets travel: it is given requests and calls `send` with replies and events. The client is
-a domain (`domid`), whose relative paths start at its home; a process of dom0 acts as domain 0.
+A session does not know how packets travel: it is given requests and calls `send` with replies and
+events. The client is a domain (`domid`), whose relative paths start at its home; a process of dom0
+acts as domain 0.
 """
 
 import errno
@@ -140,7 +141,9 @@ class Session:
 
     @request(abi.XS_DIRECTORY_PART)
     def directory_part(self, view, packet):
-        """Answer with the generation, and the children's names from an offset; a last empty name ends the list."""
+        """Answer with the generation, and the children's names from an offset; a last empty name
+        ends the list.
+        """
         raw, offset = packet.strings()
         names, generation = view.directory(self.domid, self.path(raw))
         head = b"%d\0" % generation

@@ -1,9 +1,9 @@
 """The store: what a client may do to the tree, alone or in a transaction.
 
-`View` is where the operations live. The live store is one view; a transaction is another, over a snapshot. A transaction
-records the generation of every node that it looked at, and what it changed; it commits only if no such node has changed
-since, and then its changes are applied to the live tree. So transactions are serializable, and one that interferes
-with nobody always succeeds.
+`View` is where the operations live. The live store is one view; a transaction is another, over a
+snapshot. A transaction records the generation of every node that it looked at, and what it changed;
+it commits only if no such node has changed since, and then its changes are applied to the live
+tree. So transactions are serializable, and one that interferes with nobody always succeeds.
 
 Errors are OSErrors with the errno of the protocol.
 """
@@ -51,7 +51,9 @@ class Store:
 
 
 class View:
-    """Operations on the live tree. `changes` is the list of (path, removed subtree or None) to fire watches for."""
+    """Operations on the live tree. `changes` is the list of (path, removed subtree or None) to fire
+    watches for.
+    """
 
     def __init__(self, store):
         self.store = store
@@ -217,8 +219,8 @@ class Transaction(View):
     def end(self, domid):
         """Apply all changes to the live tree.
 
-        Errors: EAGAIN, somebody changed what the transaction saw; ENOSPC, the domain would own too many nodes. In both
-        cases nothing is applied.
+        Errors: EAGAIN, somebody changed what the transaction saw; ENOSPC, the domain would own too
+                many nodes. In both cases nothing is applied.
         """
         live = self.store.live
         if domid and self.created and self.owned_by(domid) > NODES_MAX:

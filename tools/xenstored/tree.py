@@ -1,8 +1,8 @@
 """The store's nodes: an immutable tree.
 
-A change makes new nodes on the path from the root and shares all the others, so a transaction's snapshot is one
-reference and costs nothing. Every change gives the node a new generation number, by which a transaction sees
-whether somebody else touched what it has read.
+A change makes new nodes on the path from the root and shares all the others, so a transaction's
+snapshot is one reference and costs nothing. Every change gives the node a new generation number, by
+which a transaction sees whether somebody else touched what it has read.
 """
 
 from dataclasses import dataclass, field, replace

@@ -1,8 +1,8 @@
 """Watches: who wants to hear of which path.
 
-A watch fires for its own path and everything below. When a subtree is removed, watches inside it fire too, with their
-own path. A guest hears only of nodes that it may read. `@introduceDomain` and `@releaseDomain` are paths of no node, and
-only dom0 hears of them.
+A watch fires for its own path and everything below. When a subtree is removed, watches inside it
+fire too, with their own path. A guest hears only of nodes that it may read. `@introduceDomain` and
+`@releaseDomain` are paths of no node, and only dom0 hears of them.
 """
 
 from xenstored.tree import READ, deepest, lookup, split

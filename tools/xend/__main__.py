@@ -1,0 +1,67 @@
+"""Start xend in dom0: `python3 -m xend`."""
+
+import argparse
+import asyncio
+import logging
+import os
+import socket
+
+from aiohttp import web
+from xen.evtchn import EventChannels
+from xen.privcmd import Privcmd
+from xen.xenstore import SOCKET, Xenstore
+from xenconsoled.consoles import Consoles
+
+from xend.api import make_app
+from xend.construction import Constructor
+from xend.disks import Disks
+from xend.files import Files
+from xend.manager import Manager
+
+PORT = 8000
+INTERFACES = ("lo", "eth0")
+
+log = logging.getLogger("xend")
+
+
+def bind(interface, port):
+    """Return a listening socket on one interface only: a guest on the bridge must not reach xend."""
+    listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
+    listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())
+    listener.bind(("0.0.0.0", port))
+    return listener
+
+
+async def serve(options):
+    """Run until the process is ended."""
+    xc, events = Privcmd(), EventChannels()
+    events.attach(asyncio.get_running_loop())
+    store = await Xenstore.connect(options.xenstore)
+    consoles, files = Consoles(xc, events), Files()
+    disks = Disks(files)
+    constructor = Constructor(xc, store, consoles, files, disks)
+    manager = Manager(xc, store, consoles, constructor, disks)
+    await manager.start()
+    runner = web.AppRunner(make_app(manager, files), access_log=None)
+    await runner.setup()
+    for interface in options.interface or INTERFACES:
+        if os.path.exists(f"/sys/class/net/{interface}"):
+            await web.SockSite(runner, bind(interface, options.port)).start()
+            log.info("listening on %s, port %d", interface, options.port)
+    await store.receiver
+    raise SystemExit("xend: xenstored is gone; start it and then xend again")
+
+
+def main():
+    parser = argparse.ArgumentParser(prog="xend", description=__doc__)
+    parser.add_argument("--port", type=int, default=PORT)
+    parser.add_argument("--interface", action="append", help="listen here (default: lo and eth0)")
+    parser.add_argument("--xenstore", default=SOCKET, help="xenstored's socket")
+    options = parser.parse_args()
+    logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
+    asyncio.run(serve(options))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,245 @@
+"""The HTTP interface, /api/v1, as openapi.json describes it.
+
+Every answer but logs and downloads is JSON. An error is {"error": {"code", "message"}}, where the
+message is one sentence for people and the code is for programs.
+"""
+
+import asyncio
+import json
+import logging
+from pathlib import Path
+
+from aiohttp import WSMsgType, web
+from xen import sysctl
+from xen.privcmd import HypercallError
+
+from xend import config as configuration
+from xend.errors import Refusal, bad_request, not_found
+
+OPENAPI = Path(__file__).with_name("openapi.json")
+CHUNK_BYTES = 256 * 1024
+TEXT = "text/plain"
+
+log = logging.getLogger("xend")
+routes = web.RouteTableDef()
+
+
+def make_app(manager, files):
+    """Return the aiohttp application."""
+    app = web.Application(middlewares=[errors_as_json])
+    app["manager"], app["files"] = manager, files
+    app.add_routes(routes)
+    return app
+
+
+def _error(status, code, message):
+    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+
+
+@web.middleware
+async def errors_as_json(request, handler):
+    """Give every refusal and failure its one shape."""
+    try:
+        return await handler(request)
+    except Refusal as refusal:
+        return _error(refusal.status, refusal.code, refusal.message)
+    except web.HTTPException as error:
+        if error.status < 400:
+            raise
+        message = f"{request.method} {request.path}: {error.reason}; see /api/v1/openapi.json."
+        return _error(error.status, error.reason.lower().replace(" ", "_"), message)
+    except HypercallError as error:
+        log.exception("%s %s", request.method, request.path)
+        return _error(500, "hypervisor", f"The hypervisor refused: {error}.")
+    except Exception as error:
+        log.exception("%s %s", request.method, request.path)
+        return _error(500, "internal", f"xend failed, which is a bug: {error!r}. Its log has more.")
+
+
+async def _json(request):
+    try:
+        return await request.json()
+    except ValueError as error:
+        message = f"The request's body is not JSON: {error}."
+        raise bad_request("bad_json", message) from None
+
+
+@routes.get("/api/v1/openapi.json")
+async def get_openapi(request):
+    return web.Response(body=OPENAPI.read_bytes(), content_type="application/json")
+
+
+@routes.get("/api/v1/host")
+async def get_host(request):
+    manager = request.app["manager"]
+    info = sysctl.physinfo(manager.xc)
+    major, minor, extra = sysctl.xen_version(manager.xc)
+    return web.json_response(
+        {
+            "hypervisor": f"{major}.{minor}{extra}",
+            "capabilities": sysctl.capabilities(manager.xc),
+            "cpus": info.nr_cpus,
+            "cpu_khz": info.cpu_khz,
+            "memory_mib": info.total_pages >> 8,
+            "free_memory_mib": info.free_pages >> 8,
+            "free_pages": info.free_pages,
+            "domains": len(manager.all()),
+        }
+    )
+
+
+@routes.get("/api/v1/host/dmesg")
+async def get_dmesg(request):
+    text = sysctl.readconsole(request.app["manager"].xc)
+    return web.Response(text=text, content_type=TEXT)
+
+
+@routes.get("/api/v1/domains")
+async def list_domains(request):
+    manager = request.app["manager"]
+    domains = manager.all()
+    if request.query.get("ended") == "1":
+        domains += manager.ended
+    return web.json_response({"domains": [domain.describe() for domain in domains]})
+
+
+@routes.post("/api/v1/domains")
+async def create_domain(request):
+    config = configuration.parse(await _json(request))
+    domain = await request.app["manager"].create(config)
+    location = {"Location": f"/api/v1/domains/{config.name}"}
+    return web.json_response(domain.describe(), status=201, headers=location)
+
+
+def _find(request):
+    return request.app["manager"].find(request.match_info["domain"])
+
+
+def _live(request):
+    return request.app["manager"].live(request.match_info["domain"])
+
+
+@routes.get("/api/v1/domains/{domain}")
+async def get_domain(request):
+    return web.json_response(_find(request).describe())
+
+
+@routes.delete("/api/v1/domains/{domain}")
+async def destroy_domain(request):
+    manager, domain = request.app["manager"], _find(request)
+    if domain.domid is None:
+        manager.forget_ended(domain.config.name)
+    else:
+        await manager.destroy(domain)
+    return web.json_response(domain.describe())
+
+
+@routes.post("/api/v1/domains/{domain}/actions/{verb}")
+async def act_on_domain(request):
+    manager, verb = request.app["manager"], request.match_info["verb"]
+    if verb not in _ACTIONS:
+        hint = configuration.suggestion(verb, _ACTIONS) or f" Known actions: {', '.join(_ACTIONS)}."
+        raise not_found("no_such_action", f"There is no action '{verb}'.{hint}")
+    domain = _live(request)
+    done = _ACTIONS[verb](manager, domain)
+    if asyncio.iscoroutine(done):
+        await done
+    manager.refresh(domain)
+    return web.json_response(domain.describe(), status=202)
+
+
+_ACTIONS = {
+    "pause": lambda manager, domain: manager.pause(domain),
+    "unpause": lambda manager, domain: manager.unpause(domain),
+    "shutdown": lambda manager, domain: manager.ask_to_stop(domain, "poweroff"),
+    "reboot": lambda manager, domain: manager.ask_to_stop(domain, "reboot"),
+    "destroy": lambda manager, domain: manager.destroy(domain),
+}
+
+
+@routes.get("/api/v1/domains/{domain}/console")
+async def get_console(request):
+    """The backlog, or with ?follow=1 all output until the domain ends."""
+    console = _find(request).console
+    if request.query.get("follow") != "1":
+        text = bytes(console.backlog).decode(errors="replace")
+        return web.Response(text=text, content_type=TEXT)
+    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+    await response.prepare(request)
+    queue = console.subscribe()
+    try:
+        while (data := await queue.get()) is not None:
+            await response.write(data)
+    finally:
+        console.unsubscribe(queue)
+    return response
+
+
+@routes.get("/api/v1/domains/{domain}/console/stream")
+async def stream_console(request):
+    """A WebSocket: binary frames carry the console both ways; a last text frame says how the domain
+    ended.
+    """
+    domain = _find(request)
+    socket = web.WebSocketResponse(heartbeat=30)
+    await socket.prepare(request)
+    queue = domain.console.subscribe()
+    typing = asyncio.ensure_future(_type(socket, domain.console))
+    try:
+        while (data := await queue.get()) is not None:
+            await socket.send_bytes(data)
+        await socket.send_str(json.dumps({"event": "end", "exit": domain.exit}))
+    except ConnectionResetError:
+        pass
+    finally:
+        domain.console.unsubscribe(queue)
+        typing.cancel()
+        await socket.close()
+    return socket
+
+
+async def _type(socket, console):
+    """Pass a client's input to the guest; when the client is gone, end its subscription."""
+    async for message in socket:
+        if message.type == WSMsgType.BINARY:
+            console.type(message.data)
+        elif message.type == WSMsgType.TEXT:
+            console.type(message.data.encode())
+
+
+@routes.get("/api/v1/domains/{domain}/disks/{vdev}")
+async def get_disk(request):
+    """Download a domain's disk as it is now; also after the domain's end."""
+    manager, domain, vdev = request.app["manager"], _find(request), request.match_info["vdev"]
+    for disk in domain.config.disks:
+        if disk.vdev == vdev:
+            return web.FileResponse(manager.disks.path_of(domain.config.name, disk))
+    message = f"The domain '{domain.config.name}' has no disk '{vdev}'."
+    raise not_found("no_such_disk", message)
+
+
+@routes.post("/api/v1/files")
+async def post_file(request):
+    described = await request.app["files"].receive(request.content.iter_chunked(CHUNK_BYTES))
+    return web.json_response(described, status=201)
+
+
+@routes.get("/api/v1/files/{file}")
+async def get_file(request):
+    return web.json_response(request.app["files"].describe(request.match_info["file"]))
+
+
+@routes.get("/api/v1/events")
+async def get_events(request):
+    """Server-sent events: one for each domain that is created, shuts down or ends."""
+    manager = request.app["manager"]
+    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    await response.prepare(request)
+    queue = asyncio.Queue()
+    manager.listeners.add(queue)
+    try:
+        while True:
+            event = await queue.get()
+            await response.write(f"data: {json.dumps(event)}\n\n".encode())
+    finally:
+        manager.listeners.discard(queue)

@@ -1,0 +1,225 @@
+"""The life of domains: create, watch, act on their end.
+
+The hypervisor is the truth about what exists; this module adds what it does not know (names,
+configurations, consoles), and keeps a record of ended domains, so that an exit code or a crash
+report can still be read. Whatever ends a domain is noticed through xenstore's @releaseDomain.
+"""
+
+import asyncio
+import logging
+
+import xen_codecs as abi
+from xen import domctl, sysctl
+
+from xend import crash, records
+from xend.config import suggestion
+from xend.domain import Domain, exit_record, shutdown_reason
+from xend.errors import conflict, not_found
+
+ENDED_MAX = 64
+EVENTS_MAX = 256
+GONE_S = 10
+POLL_S = 0.01
+
+log = logging.getLogger("xend")
+
+
+class Manager:
+    """All domains. `domains` is {domid: Domain}; `ended` holds records, the oldest first."""
+
+    def __init__(self, xc, store, consoles, constructor, disks):
+        self.xc, self.store, self.consoles = xc, store, consoles
+        self.constructor, self.disks = constructor, disks
+        self.domains = {}
+        self.ended = []
+        self.names = set()
+        self.listeners = set()
+
+    async def start(self):
+        """Adopt what runs already and begin to watch."""
+        infos = sysctl.getdomaininfolist(self.xc)
+        await records.write_dom0(self.store, infos[0].tot_pages * 4)
+        for info in infos[1:]:
+            domain = await self.constructor.adopt(info.domain, info)
+            if domain:
+                self.domains[info.domain] = domain
+                self.names.add(domain.config.name)
+        await self.store.watch("@releaseDomain", lambda _: self.notice())
+
+    def notice(self):
+        """Some domain shut down or died: look which."""
+        for domain in list(self.domains.values()):
+            self.refresh(domain)
+            ended = domain.info is None or domain.info.flags & abi.XEN_DOMINF_shutdown
+            if ended and not domain.busy and domain.exit is None:
+                asyncio.ensure_future(self.act_on_end(domain))
+
+    def refresh(self, domain):
+        """Ask the hypervisor for a domain's state."""
+        if domain.domid is not None:
+            domain.info = domctl.getdomaininfo(self.xc, domain.domid)
+
+    def all(self):
+        """Return all domains of the machine, in order of their ids; some may not be xend's."""
+        found = []
+        for info in sysctl.getdomaininfolist(self.xc):
+            domain = self.domains.get(info.domain) or Domain(None, info.domain)
+            domain.info = info
+            found.append(domain)
+        return found
+
+    def find(self, key):
+        """Return the live domain with this name or id, or else the last that ended under it.
+
+        Errors: Refusal 404.
+        """
+        for domain in [*self.domains.values(), *reversed(self.ended)]:
+            if key in (domain.config.name, domain.config.uuid, str(domain.domid)):
+                self.refresh(domain)
+                return domain
+        hint = suggestion(key, self.names)
+        raise not_found("no_such_domain", f"There is no domain '{key}'.{hint} 'xm list' shows all.")
+
+    def live(self, key):
+        """Return the live domain with this name or id. Errors: Refusal 404 or 409, it has ended."""
+        domain = self.find(key)
+        if domain.domid is None:
+            raise conflict("ended", f"The domain '{key}' has ended; create it again.")
+        return domain
+
+    async def create(self, config, fresh=True):
+        """Make a domain and start it, unless it is to be paused; one that is not `fresh` keeps its
+        disks.
+
+        Errors: Refusal; nothing has changed.
+        """
+        if config.name in self.names:
+            message = f"A domain called '{config.name}' exists already; destroy it or choose another name."
+            raise conflict("name_in_use", message)
+        self.names.add(config.name)
+        try:
+            domain = await self.constructor.construct(config, fresh)
+        except BaseException:
+            self.names.discard(config.name)
+            raise
+        self.forget_ended(config.name)
+        self.domains[domain.domid] = domain
+        if not config.paused:
+            domctl.unpausedomain(self.xc, domain.domid)
+        self.refresh(domain)
+        self.publish("created", domain)
+        return domain
+
+    def forget_ended(self, name):
+        """Drop the records of ended domains of this name."""
+        self.ended = [domain for domain in self.ended if domain.config.name != name]
+
+    def pause(self, domain):
+        """Stop a domain. Errors: Refusal 409, it is paused already."""
+        if domain.state() == "paused":
+            raise conflict("paused", f"The domain '{domain.config.name}' is paused already.")
+        domctl.pausedomain(self.xc, domain.domid)
+
+    def unpause(self, domain):
+        """Let a paused domain run. Errors: Refusal 409, it is not paused."""
+        if domain.state() != "paused":
+            raise conflict("not_paused", f"The domain '{domain.config.name}' is not paused.")
+        domctl.unpausedomain(self.xc, domain.domid)
+
+    async def ask_to_stop(self, domain, how):
+        """Ask the guest to shut down or reboot, through its control node; it decides when."""
+        await self.store.write(f"/local/domain/{domain.domid}/control/shutdown", how)
+
+    async def act_on_end(self, domain):
+        """Record why a domain shut down, then do what its configuration says."""
+        domain.busy = True
+        try:
+            reason = shutdown_reason(domain.info) if domain.info else "destroyed"
+            await self.record_end(domain, reason)
+            action = {"poweroff": domain.config.on_poweroff, "reboot": domain.config.on_reboot}
+            action = action.get(reason, domain.config.on_crash)
+            if domain.info is None or action != "preserve":
+                await self.remove(domain)
+            else:
+                domain.console.end()
+            if action == "restart":
+                await self.restart(domain)
+        except Exception:
+            log.exception("ending %s", domain.config.name)
+        finally:
+            domain.busy = False
+
+    async def record_end(self, domain, reason):
+        """Set `exit`, and `crash` if it crashed."""
+        written = await self.store.read(f"/local/domain/{domain.domid}/data/exit-code")
+        domain.exit = exit_record(reason, written)
+        if reason == "crash":
+            run = asyncio.get_running_loop().run_in_executor
+            nr_vcpus = domain.info.max_vcpu_id + 1
+            arguments = (self.xc, domain.domid, nr_vcpus, domain.elf_path)
+            domain.crash = await run(None, crash.report, *arguments)
+        domain.console.pump()
+        log.info("%s ended: %s", domain.config.name, domain.exit)
+        self.publish("shutdown", domain)
+
+    async def restart(self, domain):
+        """Make a domain that rebooted anew."""
+        domain.config.paused = False
+        await self.create(domain.config, fresh=False)
+
+    async def destroy(self, domain):
+        """Kill a domain and wait until it has given everything back."""
+        if domain.busy:
+            message = f"The domain '{domain.config.name}' is just ending; wait a moment."
+            raise conflict("busy", message)
+        domain.busy = True
+        try:
+            if domain.exit is None:
+                domain.exit = {"reason": "destroyed", "code": 0}
+            await self.remove(domain)
+        finally:
+            domain.busy = False
+
+    async def remove(self, domain):
+        """Take a domain apart, in the order that frees its memory: vCPUs, our mappings, devices,
+        records.
+        """
+        domid = domain.domid
+        run = asyncio.get_running_loop().run_in_executor
+        self.consoles.close(domid)
+        if domain.info is not None:
+            await run(None, domctl.destroydomain, self.xc, domid)
+        await asyncio.gather(*(device.gone(self.store) for device in domain.devices))
+        for opened in domain.disks:
+            self.disks.close(domain.config.name, opened)
+        try:
+            await self.store.release(domid)
+        except FileNotFoundError:
+            pass
+        await records.remove_domain(self.store, domid, domain.config)
+        await self.wait_until_gone(domid)
+        self.bury(domain)
+
+    async def wait_until_gone(self, domid):
+        """Wait for the hypervisor to free the last frame."""
+        deadline = asyncio.get_running_loop().time() + GONE_S
+        while domctl.getdomaininfo(self.xc, domid) is not None:
+            if asyncio.get_running_loop().time() > deadline:
+                log.warning("domain %d is dead, but somebody still maps its memory", domid)
+                return
+            await asyncio.sleep(POLL_S)
+
+    def bury(self, domain):
+        """Move a domain to the records."""
+        del self.domains[domain.domid]
+        self.names.discard(domain.config.name)
+        domain.domid = domain.info = None
+        self.ended = [*self.ended, domain][-ENDED_MAX:]
+        domain.console.end()
+        self.publish("ended", domain)
+
+    def publish(self, event, domain):
+        """Tell those who follow GET /api/v1/events."""
+        for queue in self.listeners:
+            if queue.qsize() < EVENTS_MAX:
+                queue.put_nowait({"event": event, "domain": domain.describe()})
