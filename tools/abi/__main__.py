@@ -1,4 +1,5 @@
-"""`python -m tools.abi [--force]`: bring build/gen up to date with kernel/abi. A no-op when nothing changed.
+"""`python -m tools.abi [--force]`: bring build/gen up to date with kernel/abi. A no-op when nothing
+changed.
 
 This directory has no __init__.py: so `import abi` finds the generated module, build/gen/abi.py.
 """

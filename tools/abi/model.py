@@ -1,4 +1,4 @@
-"""The ABI as data: scalars, pointers, arrays and records, laid out as the System V x86-64 ABI says."""
+"""The ABI as data: scalars, pointers, arrays and records, laid out as System V x86-64 says."""
 
 from dataclasses import dataclass, field
 
@@ -51,7 +51,9 @@ class Field:
 
 @dataclass(eq=False)
 class Record:
-    """A struct or union. `c_name` is what C calls it, or None when it is anonymous inside another one."""
+    """A struct or union. `c_name` is what C calls it, or None when it is anonymous inside another
+    one.
+    """
 
     name: str
     is_union: bool

@@ -1,8 +1,10 @@
 """Headers to model: pycparser's tree of the preprocessed text, and the values of the macros.
 
-An anonymous struct or union gets the name of the record around it and of its field, `mmuext_op_arg1`.
+An anonymous struct or union gets the name of the record around it and of its field,
+`mmuext_op_arg1`.
 """
 
+import operator
 import re
 from pathlib import Path
 
@@ -11,20 +13,28 @@ from pycparser import c_ast, c_parser
 from tools.abi.model import Abi, Array, Constant, Pointer, Record, Scalar
 from tools.abi.preprocess import HeaderError, Macro, Preprocessor
 
-PRELUDE = "".join(
-    f"typedef {c_type} {name};\n"
-    for c_type, name in [
-        ("unsigned char", "uint8_t"), ("unsigned short", "uint16_t"), ("unsigned int", "uint32_t"),
-        ("unsigned long", "uint64_t"), ("signed char", "int8_t"), ("short", "int16_t"), ("int", "int32_t"),
-        ("long", "int64_t"),
-    ]
-)  # fmt: skip
+STDINT = {
+    "uint8_t": "unsigned char",
+    "uint16_t": "unsigned short",
+    "uint32_t": "unsigned int",
+    "uint64_t": "unsigned long",
+    "int8_t": "signed char",
+    "int16_t": "short",
+    "int32_t": "int",
+    "int64_t": "long",
+}
+PRELUDE = "".join(f"typedef {c_type} {name};\n" for name, c_type in STDINT.items())
 SCALARS = {
-    "char": Scalar(8, False, char=True), "unsigned char": Scalar(8, False), "signed char": Scalar(8, True),
-    "short": Scalar(16, True), "unsigned short": Scalar(16, False),
-    "int": Scalar(32, True), "unsigned int": Scalar(32, False),
-    "long": Scalar(64, True), "unsigned long": Scalar(64, False),
-}  # fmt: skip
+    "char": Scalar(8, False, char=True),
+    "signed char": Scalar(8, True),
+    "unsigned char": Scalar(8, False),
+    "short": Scalar(16, True),
+    "unsigned short": Scalar(16, False),
+    "int": Scalar(32, True),
+    "unsigned int": Scalar(32, False),
+    "long": Scalar(64, True),
+    "unsigned long": Scalar(64, False),
+}
 PLAIN_TYPEDEFS = re.compile(r"u?int\d+(_aligned)?_t")
 PACKED = re.compile(r"struct\s+(\w+)\s*\{[^}]*\}\s*__attribute__\(\(packed\)\)")
 ATTRIBUTE = re.compile(r"__attribute__\(\(.*?\)\)")
@@ -152,6 +162,12 @@ def evaluate(node) -> tuple[int, int]:
 
 
 BINARY = {
-    "+": lambda a, b: a + b, "-": lambda a, b: a - b, "*": lambda a, b: a * b, "/": lambda a, b: a // b,
-    "<<": lambda a, b: a << b, ">>": lambda a, b: a >> b, "|": lambda a, b: a | b, "&": lambda a, b: a & b,
-}  # fmt: skip
+    "+": operator.add,
+    "-": operator.sub,
+    "*": operator.mul,
+    "/": operator.floordiv,
+    "<<": operator.lshift,
+    ">>": operator.rshift,
+    "|": operator.or_,
+    "&": operator.and_,
+}

@@ -1,7 +1,8 @@
 """A C preprocessor, just large enough for the headers in kernel/abi.
 
-It knows quoted includes, include guards (`#ifndef`, `#ifdef`, `#else`, `#endif`), object-like and function-like macros with
-`##`, and comments. `#if` with an expression is refused: an ABI header that needs one has two forms, and we have one.
+It knows quoted includes, include guards (`#ifndef`, `#ifdef`, `#else`, `#endif`), object-like and
+function-like macros with `##`, and comments. `#if` with an expression is refused: an ABI header
+that needs one has two forms, and we have one.
 """
 
 import re
@@ -128,5 +129,7 @@ def macro_arguments(text: str, start: int) -> tuple[list[str], int]:
 
 def substitute(macro: Macro, arguments: list[str]) -> str:
     values = dict(zip(macro.params, arguments, strict=True))
-    body = IDENTIFIER.sub(lambda m: values.get(m.group(), m.group()), re.sub(r"\s*##\s*", "\0", macro.body))
+    body = IDENTIFIER.sub(
+        lambda m: values.get(m.group(), m.group()), re.sub(r"\s*##\s*", "\0", macro.body)
+    )
     return body.replace("\0", "")

@@ -1,4 +1,6 @@
-"""`python -m asm FILE.asm -o FILE.o [--list]`: assemble one file; --list also prints offsets, bytes and source."""
+"""`python -m asm FILE.asm -o FILE.o [--list]`: assemble one file; --list also prints offsets, bytes
+and source.
+"""
 
 import argparse
 import sys
@@ -16,7 +18,9 @@ def listing(path: Path) -> str:
     for i, (section, offset, number) in enumerate(assembler.lines):
         after = next((o for s, o, _ in assembler.lines[i + 1 :] if s is section), section.size)
         code = bytes(section.data[offset:after])[:16].hex(" ")
-        rows.append(f"{section.name:14} {offset:06x}  {code:<48} {number:4}  {source[number - 1].strip()}")
+        rows.append(
+            f"{section.name:14} {offset:06x}  {code:<48} {number:4}  {source[number - 1].strip()}"
+        )
     return "\n".join(rows)
 
 

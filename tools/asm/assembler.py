@@ -1,4 +1,6 @@
-"""Lines to sections: labels, directives, instructions, and at the end the fixups that labels settle."""
+"""Lines to sections: labels, directives, instructions, and at the end the fixups that labels
+settle.
+"""
 
 import ast
 import re
@@ -16,9 +18,11 @@ KNOWN_FLAGS = {
     ".text": "ax", ".rodata": "a", ".data": "aw", ".bss": "awn", ".note": "a",
 }  # fmt: skip
 DATA_SIZES = {".byte": 1, ".word": 2, ".long": 4, ".quad": 8}
-NOPS = [bytes.fromhex(code) for code in (
-    "", "90", "6690", "0f1f00", "0f1f4000", "0f1f440000", "660f1f440000", "0f1f8000000000", "0f1f840000000000",
-)]  # fmt: skip
+NOPS = [
+    bytes.fromhex(code)
+    for code in ("", "90", "6690", "0f1f00", "0f1f4000", "0f1f440000", "660f1f440000")
+]
+LONGEST_NOP = len(NOPS) - 1
 ABSOLUTE = {8: elf.R_X86_64_64, 4: elf.R_X86_64_32, 2: elf.R_X86_64_16}
 RELATIVE = {8: elf.R_X86_64_PC64, 4: elf.R_X86_64_PC32}
 
@@ -35,7 +39,9 @@ class Pending:
 
 
 class Assembler:
-    """State of one file; `lines` maps section and offset to source lines, for debuggers and listings."""
+    """State of one file; `lines` maps section and offset to source lines, for debuggers and
+    listings.
+    """
 
     def __init__(self, file: str):
         self.file = file
@@ -122,11 +128,23 @@ class Assembler:
     def enter_section(self, name: str, flags: str | None = None) -> elf.Section:
         if name in self.sections:
             return self.sections[name]
-        flags = flags or next((f for p, f in KNOWN_FLAGS.items() if name == p or name.startswith(p + ".")), None)
+        flags = flags or next(
+            (f for p, f in KNOWN_FLAGS.items() if name == p or name.startswith(p + ".")), None
+        )
         if flags is None:
             raise AsmError(f'section {name} needs flags: .section {name}, "ax"')
-        bits = elf.SHF_ALLOC * ("a" in flags) | elf.SHF_WRITE * ("w" in flags) | elf.SHF_EXECINSTR * ("x" in flags)
-        kind = elf.SHT_NOBITS if "n" in flags else elf.SHT_NOTE if name.startswith(".note") else elf.SHT_PROGBITS
+        bits = (
+            elf.SHF_ALLOC * ("a" in flags)
+            | elf.SHF_WRITE * ("w" in flags)
+            | elf.SHF_EXECINSTR * ("x" in flags)
+        )
+        kind = (
+            elf.SHT_NOBITS
+            if "n" in flags
+            else elf.SHT_NOTE
+            if name.startswith(".note")
+            else elf.SHT_PROGBITS
+        )
         self.sections[name] = elf.Section(name, bits, kind, 16 if "x" in flags else 1)
         self.widths[name] = 64
         return self.sections[name]
@@ -178,7 +196,7 @@ class Assembler:
         if self.section.kind == elf.SHT_NOBITS:
             self.section.nobits_size += count
         elif self.section.flags & elf.SHF_EXECINSTR and not fill.strip():
-            self.append(NOPS[-1] * (count // 8) + NOPS[count % 8])
+            self.append(NOPS[-1] * (count // LONGEST_NOP) + NOPS[count % LONGEST_NOP])
         else:
             self.append(bytes([self.constant(fill or "0")]) * count)
 
@@ -253,7 +271,9 @@ class Assembler:
         if not plus:
             self.patch(pending.section, at, fixup.size, number)
         elif fixup.pc_relative and plus[0].section is pending.section:
-            self.patch(pending.section, at, fixup.size, plus[0].value + number - pending.end, signed=True)
+            self.patch(
+                pending.section, at, fixup.size, plus[0].value + number - pending.end, signed=True
+            )
         else:
             addend = number - (pending.end - at if fixup.pc_relative else 0)
             kind = self.relocation_kind(fixup, plus[0])
@@ -269,7 +289,9 @@ class Assembler:
             return elf.R_X86_64_32S
         return kinds[fixup.size]
 
-    def patch(self, section: elf.Section, at: int, size: int, value: int, signed: bool = False) -> None:
+    def patch(
+        self, section: elf.Section, at: int, size: int, value: int, signed: bool = False
+    ) -> None:
         low, high = -(1 << 8 * size - 1), 1 << 8 * size - signed
         if not low <= value < high:
             raise AsmError(f"{value:#x} does not fit in {size} bytes")
@@ -277,7 +299,9 @@ class Assembler:
 
     def size_symbols(self) -> None:
         """A symbol reaches to the next one without a dot, or to the end of its section."""
-        undefined = [s.name for s in self.symbols.values() if not s.section and s.name not in self.externals]
+        undefined = [
+            s.name for s in self.symbols.values() if not s.section and s.name not in self.externals
+        ]
         if undefined:
             raise AsmError(f".global {undefined[0]}: it is not defined here", self.file, 1)
         for section in self.sections.values():
@@ -303,8 +327,12 @@ def assemble_file(path: Path | str) -> bytes:
 
     path = Path(path)
     assembler = assemble(path.read_text(), str(path))
-    sections = [s for s in assembler.sections.values() if s.size] or list(assembler.sections.values())
-    kept = [s for s in assembler.symbols.values() if "." not in s.name or needs_relocation(sections, s)]
+    sections = [s for s in assembler.sections.values() if s.size] or list(
+        assembler.sections.values()
+    )
+    kept = [
+        s for s in assembler.symbols.values() if "." not in s.name or needs_relocation(sections, s)
+    ]
     debug, debug_symbols = dwarf.debug_sections(assembler, sections)
     return elf.write_object([*sections, *debug], [*kept, *debug_symbols], path.name)
 

@@ -7,7 +7,14 @@ SHT_PROGBITS, SHT_SYMTAB, SHT_STRTAB, SHT_RELA, SHT_NOTE, SHT_NOBITS = 1, 2, 3, 
 SHF_WRITE, SHF_ALLOC, SHF_EXECINSTR, SHF_INFO_LINK = 1, 2, 4, 0x40
 STB_LOCAL, STB_GLOBAL, STB_WEAK = 0, 1, 2
 STT_NOTYPE, STT_OBJECT, STT_FUNC, STT_SECTION = 0, 1, 2, 3
-R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_32, R_X86_64_32S, R_X86_64_16 = 1, 2, 4, 10, 11, 12
+R_X86_64_64, R_X86_64_PC32, R_X86_64_PLT32, R_X86_64_32, R_X86_64_32S, R_X86_64_16 = (
+    1,
+    2,
+    4,
+    10,
+    11,
+    12,
+)
 R_X86_64_PC64 = 24
 
 
@@ -68,7 +75,9 @@ def write_object(sections: list[Section], symbols: list[Symbol], source: str) ->
     for symbol in ordered:
         number = numbers[id(symbol.section)] if symbol.section else 0
         info = symbol.binding << 4 | symbol.kind
-        symtab += struct.pack("<IBBHQQ", strings.add(symbol.name), info, 0, number, symbol.value, symbol.size)
+        symtab += struct.pack(
+            "<IBBHQQ", strings.add(symbol.name), info, 0, number, symbol.value, symbol.size
+        )
 
     table = [(s.name, s.kind, s.flags, bytes(s.data), s.size, 0, 0, s.align, 0) for s in sections]
     symtab_number = len(sections) + 1 + sum(bool(s.relocations) for s in sections)
@@ -79,8 +88,12 @@ def write_object(sections: list[Section], symbols: list[Symbol], source: str) ->
                 for r in section.relocations
             )
             link = (symtab_number, numbers[id(section)])
-            table.append((f".rela{section.name}", SHT_RELA, SHF_INFO_LINK, data, len(data), *link, 8, 24))
-    table.append((".symtab", SHT_SYMTAB, 0, symtab, len(symtab), symtab_number + 1, first_global, 8, 24))
+            table.append(
+                (f".rela{section.name}", SHT_RELA, SHF_INFO_LINK, data, len(data), *link, 8, 24)
+            )
+    table.append(
+        (".symtab", SHT_SYMTAB, 0, symtab, len(symtab), symtab_number + 1, first_global, 8, 24)
+    )
     table.append((".strtab", SHT_STRTAB, 0, bytes(strings.data), len(strings.data), 0, 0, 1, 0))
     return link_up(table)
 
@@ -92,9 +105,13 @@ def link_up(table: list[tuple]) -> bytes:
     name_offsets = [names.add(row[0]) for row in table]
     table[-1] = (".shstrtab", SHT_STRTAB, 0, bytes(names.data), len(names.data), 0, 0, 1, 0)
     body, headers = bytearray(64), bytearray(64)
-    for name, (_, kind, flags, data, size, link, info, align, entry) in zip(name_offsets, table, strict=True):
+    for name, (_, kind, flags, data, size, link, info, align, entry) in zip(
+        name_offsets, table, strict=True
+    ):
         body += bytes(-len(body) % align)
-        headers += struct.pack("<IIQQQQIIQQ", name, kind, flags, 0, len(body), size, link, info, align, entry)
+        headers += struct.pack(
+            "<IIQQQQIIQQ", name, kind, flags, 0, len(body), size, link, info, align, entry
+        )
         body += data
     body += bytes(-len(body) % 8)
     ident = b"\x7fELF" + bytes([2, 1, 1]) + bytes(9)

@@ -1,12 +1,18 @@
-"""Sums of numbers and symbols, as they stand in operands and data: `table + 8`, `end - start`, `. - base + 0x8000`."""
+"""Sums of numbers and symbols, as they stand in operands and data: `table + 8`, `end - start`, `. -
+base + 0x8000`.
+"""
 
 import re
 from dataclasses import dataclass
 
 from asm.errors import AsmError
 
-TOKEN = re.compile(r"\s*(?:(?P<number>0[xX][\da-fA-F_]+|0[bB][01_]+|\d[\d_]*)\b|(?P<char>'(?:\\.|[^'])')|"
-                   r"(?P<name>\.?[A-Za-z_$][\w.$@]*|\.)|(?P<other>\S))")  # fmt: skip
+TOKEN = re.compile(
+    r"\s*(?:(?P<number>0[xX][\da-fA-F_]+|0[bB][01_]+|\d[\d_]*)\b"
+    r"|(?P<char>'(?:\\.|[^'])')"
+    r"|(?P<name>\.?[A-Za-z_$][\w.$@]*|\.)"
+    r"|(?P<other>\S))"
+)
 
 
 @dataclass(frozen=True)

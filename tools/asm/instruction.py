@@ -1,12 +1,14 @@
-"""One instruction: find its symbol, let keystone encode a stand-in number, and say where the number is.
+"""One instruction: find its symbol, let keystone encode a stand-in number, and say where the number
+is.
 
-Keystone knows nothing of symbols, reads bare numbers as hexadecimal, makes `[0x10]` RIP-relative in 64-bit code and gets far
-jumps wrong; all of that is mended here, so a file means what Intel's manual says.
+Keystone knows nothing of symbols, reads bare numbers as hexadecimal, makes `[0x10]` RIP-relative in
+64-bit code and gets far jumps wrong; all of that is mended here, so a file means what Intel's
+manual says.
 """
 
 import re
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cache
 
 import keystone
 
@@ -17,24 +19,51 @@ MODES = {16: keystone.KS_MODE_16, 32: keystone.KS_MODE_32, 64: keystone.KS_MODE_
 STAND_IN = {8: 0x1122334455667788, 4: 0x11223344, 2: 0x1122}
 BRANCH = re.compile(r"(call|jmp|j[a-z]{1,4}|loop(n?[ez])?|xbegin)$")
 SHORT_ONLY = re.compile(r"(j[er]?cxz|loop(n?[ez])?)$")
-PREFIXES = {"lock", "rep", "repe", "repne", "repz", "repnz", "data16", "data32", "addr32", "notrack"}
+PREFIXES = {
+    "lock",
+    "rep",
+    "repe",
+    "repne",
+    "repz",
+    "repnz",
+    "data16",
+    "data32",
+    "addr32",
+    "notrack",
+}
 BY_BYTES = {
     "endbr64": "f30f1efa", "sysretq": "480f07", "sysretl": "0f07", "lretq": "48cb", "retfq": "48cb",
 }  # fmt: skip
 REFUSED = {(64, "iret"): "iretq", (64, "sysret"): "sysretq", (64, "retf"): "retfq"}
-REGISTERS = set(
-    "rax rbx rcx rdx rsi rdi rbp rsp eax ebx ecx edx esi edi ebp esp ax bx cx dx si di bp sp al ah bl bh cl ch dl dh sil dil bpl spl"
-    " rip eip cs ds es fs gs ss st riz eiz".split()
-)
+LEGACY = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp")
+REGISTERS = {prefix + name for name in LEGACY for prefix in ("", "e", "r")}
+REGISTERS |= {f"{name}{half}" for name in "abcd" for half in "lh"} | {"sil", "dil", "bpl", "spl"}
+REGISTERS |= {"rip", "eip", "cs", "ds", "es", "fs", "gs", "ss", "st"}
 REGISTERS |= {f"r{i}{s}" for i in range(8, 16) for s in ("", "d", "w", "b")}
-REGISTERS |= {f"{bank}{i}" for bank in ("cr", "dr", "xmm", "ymm", "mm", "st", "k") for i in range(16)}
-WORDS = {"byte", "word", "dword", "qword", "tbyte", "xmmword", "oword", "fword", "ptr", "short", "offset"}
+REGISTERS |= {
+    f"{bank}{i}" for bank in ("cr", "dr", "xmm", "ymm", "mm", "st", "k") for i in range(16)
+}
+WORDS = {
+    "byte",
+    "word",
+    "dword",
+    "qword",
+    "tbyte",
+    "xmmword",
+    "oword",
+    "fword",
+    "ptr",
+    "short",
+    "offset",
+}
 OPERAND_SPLIT = re.compile(r",(?![^\[]*\])")
 
 
 @dataclass(frozen=True)
 class Fixup:
-    """`size` bytes at `offset` hold the value of `sum`, less the place after the instruction when `pc_relative`."""
+    """`size` bytes at `offset` hold the value of `sum`, less the place after the instruction when
+    `pc_relative`.
+    """
 
     offset: int
     size: int
@@ -50,12 +79,12 @@ class Encoded:
     fixups: tuple[Fixup, ...] = ()
 
 
-@lru_cache(maxsize=None)
+@cache
 def _engine(bits: int) -> keystone.Ks:
     return keystone.Ks(keystone.KS_ARCH_X86, MODES[bits])
 
 
-@lru_cache(maxsize=None)
+@cache
 def _keystone(text: str, bits: int) -> bytes | None:
     try:
         return bytes(_engine(bits).asm(text, 0)[0] or b"") or None
@@ -79,7 +108,9 @@ def encode(text: str, bits: int) -> Encoded:
     if symbolic:
         return encode_symbol(mnemonic, operands, symbolic[0], bits)
     if BRANCH.match(word) and operands and re.fullmatch(r"[\dx][\w]*", operands[0]):
-        raise AsmError("a branch needs a label: a number would be relative to a place that nobody knows yet")
+        raise AsmError(
+            "a branch needs a label: a number would be relative to a place that nobody knows yet"
+        )
     return Encoded(encode_plain(mnemonic, operands, bits, text))
 
 
@@ -135,7 +166,9 @@ def absolute(code: bytes, at: int, displacement: bytes) -> bytes:
 
 
 def descriptor_load(mnemonic: str, code: bytes, bits: int) -> bytes:
-    """Keystone puts an operand-size prefix on 32-bit lgdt and lidt, which would cut the base to 24 bits."""
+    """Keystone puts an operand-size prefix on 32-bit lgdt and lidt, which would cut the base to 24
+    bits.
+    """
     if bits == 32 and mnemonic in ("lgdt", "lidt", "sgdt", "sidt") and code[0] == 0x66:
         return code[1:]
     return code
@@ -160,7 +193,9 @@ def encode_symbol(mnemonic: str, operands: list[str], index: int, bits: int) -> 
     head, total, tail = split_operand(operand)
     rip = "rip" in names_in(operand)
     for size in (8, 4, 2) if word == "movabs" else (4, 2):
-        relative = rip or (bits == 64 and "[" in operand and not names_in_bracket_registers(operand))
+        relative = rip or (
+            bits == 64 and "[" in operand and not names_in_bracket_registers(operand)
+        )
         filler = f"{head}{'rip + ' if relative and not rip else ''}{STAND_IN[size]}{tail}"
         code = _keystone(join(mnemonic, [*operands[:index], filler, *operands[index + 1 :]]), bits)
         at = code.find(STAND_IN[size].to_bytes(size, "little")) if code else -1

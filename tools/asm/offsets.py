@@ -1,4 +1,5 @@
-"""Struct offsets for assembly: `Vcpu.regs.rip` is a number because `Vcpu` is a Place, offset 0 in the struct.
+"""Struct offsets for assembly: `Vcpu.regs.rip` is a number because `Vcpu` is a Place, offset 0 in
+the struct.
 
 The layouts are the compiler's own (kpy.structs), so assembly cannot disagree with kernel Python.
 """

@@ -1,6 +1,7 @@
 """`%` lines and braces: an assembly file is turned into a Python program that emits plain lines.
 
-Every line of the file becomes exactly one line of that program, so Python's own line numbers are the file's.
+Every line of the file becomes exactly one line of that program, so Python's own line numbers are
+the file's.
 """
 
 import re
@@ -66,7 +67,10 @@ def emit_statement(number: int, line: str, file: str) -> str:
     line = strip_comment(line)
     if not line.strip():
         return "pass"
-    parts = [repr(text) if i % 2 == 0 else text for i, text in enumerate(split_braces(line, number, file))]
+    parts = [
+        repr(text) if i % 2 == 0 else text
+        for i, text in enumerate(split_braces(line, number, file))
+    ]
     return f"emit({number}, {', '.join(parts)})"
 
 

@@ -19,7 +19,10 @@ typedef unsigned int RING_IDX;
     struct __name##_sring {                         \
         RING_IDX req_prod, req_event;               \
         RING_IDX rsp_prod, rsp_event;               \
-        uint8_t __pad[48];                          \
+        union {                                     \
+            uint8_t pvt_pad[4];                     \
+        } pvt;                                      \
+        uint8_t __pad[44];                          \
         union __name##_sring_entry ring[1];         \
     };                                              \
     typedef struct __name##_sring __name##_sring_t

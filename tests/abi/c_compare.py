@@ -1,0 +1,99 @@
+"""Ask gcc what another set of headers says about everything that our model defines."""
+
+import json
+import re
+import subprocess
+from pathlib import Path
+
+from tools.abi.model import Abi, Array, Record
+
+LIBXEN = Path("/usr/include/xen")
+LIBXEN_HEADERS = (
+    "errno",
+    "version",
+    "xen",
+    "event_channel",
+    "grant_table",
+    "memory",
+    "sched",
+    "vcpu",
+    "callback",
+    "physdev",
+    "nmi",
+    "pmu",
+    "elfnote",
+    "platform",
+    "domctl",
+    "sysctl",
+    "hvm/e820",
+    "hvm/hvm_op",
+    "hvm/params",
+    "io/console",
+    "io/xenbus",
+    "io/xs_wire",
+    "io/protocols",
+    "io/blkif",
+    "io/netif",
+)
+
+
+def questions(abi: Abi) -> dict[str, tuple[str, int | str]]:
+    """key -> (C expression, what we say): sizes, offsets and sizes of all fields, constants."""
+    found: dict[str, tuple[str, int | str]] = {}
+    for record in abi.records:
+        if record.c_name:
+            found[f"sizeof {record.name}"] = (f"sizeof({record.c_name})", record.size)
+            field_questions(found, record, record, "", 0)
+    for constant in abi.constants:
+        found[constant.name] = (constant.name, constant.value)
+    return found
+
+
+def field_questions(found: dict, top: Record, record: Record, path: str, base: int) -> None:
+    """The fields of `record`, and of the records without a C name below it."""
+    for field in record.fields:
+        name = f"{path}{field.name}"
+        found[f"offset {top.name}.{name}"] = (
+            f"offsetof({top.c_name}, {name})",
+            base + field.offset,
+        )
+        flexible = isinstance(field.type, Array) and field.type.count == 0
+        if not flexible:
+            size = f"sizeof((({top.c_name} *)0)->{name})"
+            found[f"size {top.name}.{name}"] = (size, field.type.size)
+        if isinstance(field.type, Record) and field.type.c_name is None:
+            field_questions(found, top, field.type, name + ".", base + field.offset)
+
+
+def program(asked: dict[str, tuple[str, int | str]]) -> str:
+    """A C program that prints every answer as one JSON object."""
+    lines = ["#include <stddef.h>", "#include <stdint.h>", "#include <stdio.h>"]
+    lines += [f"#include <xen/{header}.h>" for header in LIBXEN_HEADERS]
+    lines += ["int main(void) {", '    printf("{");']
+    for key, (expression, value) in asked.items():
+        form, cast = ('\\"%s\\"', "") if isinstance(value, str) else ("%lld", "(long long)")
+        lines.append(f'    printf("\\"{key}\\": {form},\\n", {cast}({expression}));')
+    return "\n".join([*lines, '    printf("\\"end\\": 0}\\n"); return 0; }', ""])
+
+
+def answers(asked: dict, directory: Path) -> tuple[dict[str, int | str], list[str]]:
+    """What the other headers say, and the keys that they do not know."""
+    asked, unknown = dict(asked), []
+    flags = ["-D__XEN_TOOLS__", "-Wno-pedantic", "-fmax-errors=0", "-w"]
+    source, binary = directory / "compare.c", directory / "compare"
+    while True:
+        source.write_text(program(asked))
+        first = len(LIBXEN_HEADERS) + 6
+        run = subprocess.run(["gcc", *flags, source, "-o", binary], capture_output=True, text=True)
+        if run.returncode == 0:
+            break
+        numbers = {int(n) for n in re.findall(r"compare\.c:(\d+):\d+: error", run.stderr)}
+        keys = list(asked)
+        missing = [keys[n - first] for n in sorted(numbers) if 0 <= n - first < len(keys)]
+        if not missing:
+            raise RuntimeError(run.stderr)
+        unknown += missing
+        for key in missing:
+            del asked[key]
+    output = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
+    return json.loads(output), unknown
