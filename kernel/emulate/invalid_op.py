@@ -1,0 +1,26 @@
+"""Forced emulation: `ud2` and the letters "xen" before cpuid ask the core for the guest's view of it."""
+
+from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized, wrapping_add
+
+from kernel.emulate.cpuid import emulate_cpuid
+from kernel.guest_memory import copy_bytes_from_guest
+from kernel.vcpu import Vcpu
+
+FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
+NR_BYTES = len(FORCED_CPUID)
+
+forced_cpuid = static(Array[u8, NR_BYTES], list(FORCED_CPUID))
+
+
+@noinline
+def emulate_forced(vcpu: Ptr[Vcpu]) -> bool:
+    """Emulate the instruction after the prefix at rip. False: it is a plain #UD."""
+    code = uninitialized(Array[u8, NR_BYTES])
+    if copy_bytes_from_guest(u64(ref(code)), vcpu.regs.rip, NR_BYTES) != 0:
+        return False
+    for i in range(NR_BYTES):
+        if code[i] != forced_cpuid[i]:
+            return False
+    emulate_cpuid(vcpu)
+    vcpu.regs.rip = wrapping_add(vcpu.regs.rip, NR_BYTES)
+    return True

@@ -1,0 +1,90 @@
+"""Model-specific registers as a PV guest sees them: a short list, and a #GP for everything else.
+
+Stock Linux reads some that only make sense on the bare machine and looks at the fault; it gets the fault. What it must be able
+to read has the value that the core programmed, or one that says "nothing here". Writes that change nothing are swallowed.
+"""
+
+from kpy import Ptr, truncate, u32, u64
+
+from kernel.vcpu import Vcpu
+from kernel.x86.bits import (
+    MSR_APIC_BASE,
+    MSR_EFER,
+    MSR_FS_BASE,
+    MSR_GS_BASE,
+    MSR_KERNEL_GS_BASE,
+    MSR_PAT,
+    MSR_TSC_AUX,
+)
+from kernel.x86.canonical import is_canonical
+from kernel.x86.context import set_fs_base, set_gs_base_kernel, set_gs_base_user
+from kernel.x86.cpu import rdmsr, rdtsc, wrmsr
+from kernel.x86.features import GUEST_PAT, has_rdtscp
+
+MSR_TSC = 0x10
+MSR_PATCH_LEVEL = 0x8B
+MSR_MCG_CAP = 0x179
+MSR_MCG_STATUS = 0x17A
+MSR_MISC_ENABLE = 0x1A0
+MSR_HWCR = 0xC0010015
+MSR_DE_CFG = 0xC0011029
+
+APIC_BASE_ENABLED = 0xFEE00000 | 1 << 11
+APIC_BASE_BSP = 1 << 8
+MISC_ENABLE_FAST_STRING = 1 << 0
+DE_CFG_LFENCE_SERIALIZE = 1 << 1
+
+
+def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
+    """Return the value of an MSR for the running vCPU, its kernel's; False: it has none of that number."""
+    if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_EFER, MSR_PATCH_LEVEL):
+        return rdmsr(msr), True
+    if msr == MSR_TSC:
+        return rdtsc(), True
+    if msr == MSR_TSC_AUX:
+        return u64(vcpu.tsc_aux), has_rdtscp
+    if msr == MSR_APIC_BASE:
+        return APIC_BASE_ENABLED | (APIC_BASE_BSP if vcpu.vcpu_id == 0 else 0), True
+    if msr == MSR_PAT:
+        return GUEST_PAT, True
+    if msr == MSR_MISC_ENABLE:
+        return MISC_ENABLE_FAST_STRING, True
+    if msr == MSR_DE_CFG:
+        return DE_CFG_LFENCE_SERIALIZE, True
+    if msr in (MSR_MCG_CAP, MSR_MCG_STATUS, MSR_HWCR):
+        return 0, True
+    return 0, False
+
+
+def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
+    """Set an MSR of the running vCPU's kernel. False: it has none of that number, or not with that value."""
+    if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE):
+        return write_base(vcpu, msr, value)
+    if msr == MSR_TSC_AUX:
+        return write_tsc_aux(vcpu, value)
+    if msr in (MSR_MISC_ENABLE, MSR_HWCR, MSR_DE_CFG):
+        return True
+    current, exists = read_msr(vcpu, msr)
+    return exists and (current == value or msr == MSR_TSC)
+
+
+def write_base(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
+    """Set a segment base."""
+    if not is_canonical(value):
+        return False
+    if msr == MSR_FS_BASE:
+        set_fs_base(vcpu, value)
+    elif msr == MSR_GS_BASE:
+        set_gs_base_kernel(vcpu, value)
+    else:
+        set_gs_base_user(vcpu, value)
+    return True
+
+
+def write_tsc_aux(vcpu: Ptr[Vcpu], value: u64) -> bool:
+    """Set what rdtscp returns in ecx."""
+    if value >> 32 != 0 or not has_rdtscp:
+        return False
+    vcpu.tsc_aux = truncate(u32, value)
+    wrmsr(MSR_TSC_AUX, value)
+    return True

@@ -1,0 +1,87 @@
+"""Exceptions of guests: repaired by the core, emulated, or bounced to the guest kernel.
+
+The core repairs page faults that it caused itself (write-protected page tables, lazily mapped descriptor tables), emulates
+privileged instructions of a guest kernel, and hands everything else to the kernel's own handler. What no handler takes ends
+the domain, never the core.
+"""
+
+from kpy import Ptr, cold, export, noinline, ref, u32
+
+from kernel.bounce import deliver_failsafe, deliver_page_fault, deliver_trap
+from kernel.emulate.invalid_op import emulate_forced
+from kernel.emulate.privop import emulate_privileged
+from kernel.emulate.softint import deliver_software_interrupt
+from kernel.exit import exit_to_guest
+from kernel.mmu import page_fault_fixup
+from kernel.vcpu import Vcpu
+from kernel.vcpu_kick import vcpu_kick
+from kernel.x86.cpu import read_cr2
+from kernel.x86.fpu import fpu_set_ts
+from kernel.x86.percpu import this_cpu
+from kernel.x86.vectors import (
+    TRAP_debug,
+    TRAP_gp_fault,
+    TRAP_invalid_op,
+    TRAP_no_device,
+    TRAP_page_fault,
+    XEC_EXT,
+    XEC_IDT,
+)
+
+
+@export
+def trap_from_guest(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
+    """Handle an exception that a guest raised. Returns: the vCPU to run next. Context: from entry.asm."""
+    if vector == TRAP_page_fault:
+        page_fault(vcpu)
+    elif vector == TRAP_gp_fault:
+        general_protection(vcpu)
+    else:
+        other_exception(vcpu, vector)
+    return exit_to_guest(vcpu)
+
+
+@export
+def iret_fault(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
+    """Handle a register frame that `iretq` could not load: the guest's failsafe callback learns of it."""
+    deliver_failsafe(vcpu)
+    return exit_to_guest(vcpu)
+
+
+def page_fault(vcpu: Ptr[Vcpu]) -> None:
+    """Repair a page fault, or let the guest kernel do it."""
+    address = read_cr2()  # before anything that could fault again
+    error_code = vcpu.regs.error_code
+    if not page_fault_fixup(vcpu, address, error_code):
+        deliver_page_fault(vcpu, address, error_code)
+
+
+def general_protection(vcpu: Ptr[Vcpu]) -> None:
+    """Emulate what a guest kernel may do in ring 0: `int n` through its trap table, privileged instructions."""
+    error_code = vcpu.regs.error_code
+    if error_code & XEC_EXT == 0:
+        if error_code & XEC_IDT:
+            if deliver_software_interrupt(vcpu, error_code):
+                return
+        elif error_code == 0 and emulate_privileged(vcpu):
+            return
+    deliver_trap(vcpu, TRAP_gp_fault, error_code)
+
+
+@noinline
+def other_exception(vcpu: Ptr[Vcpu], vector: u32) -> None:
+    """Handle the rarer exceptions."""
+    if vector == TRAP_invalid_op and emulate_forced(vcpu):
+        return
+    if vector == TRAP_debug:
+        vcpu.debugreg[6] |= this_cpu().dr6
+    if vector == TRAP_no_device:
+        fpu_set_ts(vcpu, False)  # the guest asked for this fault by fpu_taskswitch or cr0, and gets it once
+    deliver_trap(vcpu, vector, vcpu.regs.error_code)
+
+
+@cold
+def send_guest_nmi(vcpu: Ptr[Vcpu]) -> None:
+    """Make an NMI pending for a vCPU: it is delivered before the next guest instruction."""
+    vcpu.nmi_pending = True
+    vcpu_kick(vcpu)

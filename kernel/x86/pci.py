@@ -1,0 +1,46 @@
+"""PCI configuration space through its address and data ports (PCI local bus specification 3.2.2.3.2).
+
+The address is a register of the machine, so every access takes one lock: the core's own and those of dom0, whose `out` to the
+address port never reaches the machine.
+"""
+
+from kpy import static, u8, u16, u32
+
+from kernel.spinlock import SpinLock
+from kernel.x86.cpu import in8, in16, in32, out8, out16, out32
+
+CONFIG_ADDRESS = 0xCF8
+CONFIG_DATA = 0xCFC
+
+pci_lock = static(SpinLock)
+
+
+def pci_config_read(address: u32, offset: u32, size: u32) -> u32:
+    """Read 1, 2 or 4 bytes.
+
+    Args: address (bit 31, bus << 16, device << 11, function << 8, register & 0xfc), offset (within that register).
+    """
+    port = u16(CONFIG_DATA + offset)
+    with pci_lock:
+        out32(CONFIG_ADDRESS, address)
+        match size:
+            case 1:
+                return u32(in8(port))
+            case 2:
+                return u32(in16(port))
+            case _:
+                return in32(port)
+
+
+def pci_config_write(address: u32, offset: u32, size: u32, value: u32) -> None:
+    """Write 1, 2 or 4 bytes; `pci_config_read` explains the arguments."""
+    port = u16(CONFIG_DATA + offset)
+    with pci_lock:
+        out32(CONFIG_ADDRESS, address)
+        match size:
+            case 1:
+                out8(port, u8(value & 0xFF))
+            case 2:
+                out16(port, u16(value & 0xFFFF))
+            case _:
+                out32(port, value)
