@@ -8,7 +8,7 @@ from kpy.builtins import Builtin
 from kpy.check_expr import expression, need_non_null, rule, value
 from kpy.convert import coerce, fit, settle, to_integer, truth
 from kpy.decorators import traits_of
-from kpy.formatter import format_call
+from kpy.format_calls import format_call
 from kpy.generics import match
 from kpy.program import collect_variables, is_function
 from kpy.structs import StructType
