@@ -46,7 +46,7 @@ def _host():
 
 @pytest.fixture
 def host(_host):
-    """The machine (tools.qemu.machine.Machine) with dom0 up; booted once, and again if a test killed it."""
+    """A tools.qemu.machine.Machine with dom0 up; booted once, and again if a test killed it."""
     return _host.machine()
 
 

@@ -79,7 +79,9 @@ def test_damaged_kernel_is_refused(image):
 def test_a_second_build_changes_nothing(image):
     before = [path.stat().st_mtime_ns for path in (*image.disks, image.initramfs, image.vmlinux)]
     again = build_image()
-    assert [path.stat().st_mtime_ns for path in (*again.disks, again.initramfs, again.vmlinux)] == before
+    assert [
+        path.stat().st_mtime_ns for path in (*again.disks, again.initramfs, again.vmlinux)
+    ] == before
 
 
 def _md5(path) -> str:

@@ -30,17 +30,27 @@ def test_ports_listen_on_localhost_and_are_picked_freely():
 def test_disks_keep_their_order(bus, device):
     line = _line(disk_bus=bus, disks=(Disk(Path("/a")), Disk(Path("/b"), scratch=False)))
     assert f"{device},drive=disk0" in line
-    assert line.index("file=/a,format=raw,snapshot=on") < line.index("file=/b,format=raw,snapshot=off")
+    assert line.index("file=/a,format=raw,snapshot=on") < line.index(
+        "file=/b,format=raw,snapshot=off"
+    )
 
 
 def test_milestone_is_the_last_one_of_the_log():
     assert "not one character" in last_milestone("")
-    assert last_milestone("[    0.0] Linux version 6.1\nRun /init as init process") == "dom0's ramdisk"
-    assert last_milestone("proxen: a\nLinux version\nproxen: xenstored up\n") == '"proxen: xenstored up"'
+    assert (
+        last_milestone("[    0.0] Linux version 6.1\nRun /init as init process") == "dom0's ramdisk"
+    )
+    assert (
+        last_milestone("proxen: a\nLinux version\nproxen: xenstored up\n")
+        == '"proxen: xenstored up"'
+    )
 
 
 def test_a_lost_machine_is_noticed():
-    assert fatal_line("[ 7.0] Kernel panic - not syncing: x\nmore") == "[ 7.0] Kernel panic - not syncing: x"
+    assert (
+        fatal_line("[ 7.0] Kernel panic - not syncing: x\nmore")
+        == "[ 7.0] Kernel panic - not syncing: x"
+    )
     assert fatal_line("all is well") is None
 
 
@@ -54,8 +64,8 @@ def test_qemu_that_cannot_start_says_why():
 def test_a_boot_that_stops_names_its_last_milestone_and_keeps_traces():
     image = build_image()
     config = Config(name="test-stuck", kernel=image.vmlinuz, kernel_args="console=ttyS0", nic=None)
-    with pytest.raises(MachineFailure, match="Unable to mount root fs.*last milestone"):
-        with Machine(config) as machine:
-            machine.wait_for("proxen: dom0 ready", 60)
+    failure = pytest.raises(MachineFailure, match="Unable to mount root fs.*last milestone")
+    with failure, Machine(config) as machine:
+        machine.wait_for("proxen: dom0 ready", 60)
     assert "RIP=" in (machine.folder / "registers").read_text()
     assert "Unable to mount root" in (machine.folder / "serial.log").read_text()

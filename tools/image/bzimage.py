@@ -1,8 +1,8 @@
 """Takes the ELF kernel out of a vmlinuz.
 
-A bzImage carries the ELF file compressed, at an offset that its setup header gives (boot protocol 2.08 and later), followed
-by four bytes of size. Debian compresses with XZ. A hypervisor that starts the ELF directly saves the guest
-the decompression, which is seconds under TCG.
+A bzImage carries the ELF file compressed, at an offset that its setup header gives (boot protocol
+2.08 and later), followed by four bytes of size. Debian compresses with XZ. A hypervisor that
+starts the ELF directly saves the guest the decompression, which is seconds under TCG.
 
 Source: Linux, Documentation/x86/boot.rst, "The real-mode kernel header".
 """

@@ -1,4 +1,4 @@
-"""Writes initramfs archives: cpio in the "newc" form, all files owned by root, device nodes without being root.
+"""Writes initramfs archives: cpio in the "newc" form, all root's, device nodes too, without root.
 
 Source: Linux, Documentation/driver-api/early-userspace/buffer-format.rst.
 """
@@ -10,7 +10,7 @@ TRAILER = "TRAILER!!!"
 
 
 class Cpio:
-    """An archive in the making. Equal additions give equal bytes: there are no times and no owners in it."""
+    """An archive in the making. Equal additions give equal bytes: no times, no owners."""
 
     def __init__(self) -> None:
         self._parts: list[bytes] = []
@@ -56,10 +56,23 @@ class Cpio:
 
     @staticmethod
     def _record(name: str, mode: int, data: bytes, device: tuple[int, int], inode: int) -> bytes:
-        """Return one entry: a header of 8-digit hexadecimal fields, the name, the data, each padded to 4 bytes."""
+        """Return one entry: 8-digit hexadecimal fields, name, data; padded to 4 bytes."""
         encoded = name.encode() + b"\0"
         nlink, uid, gid, mtime, check = 1, 0, 0, 0, 0
-        fields = (inode, mode, uid, gid, nlink, mtime, len(data), 0, 0, *device, len(encoded), check)
+        fields = (
+            inode,
+            mode,
+            uid,
+            gid,
+            nlink,
+            mtime,
+            len(data),
+            0,
+            0,
+            *device,
+            len(encoded),
+            check,
+        )
         header = b"070701" + b"".join(b"%08X" % field for field in fields)
         return _padded(header + encoded) + _padded(data)
 

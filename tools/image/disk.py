@@ -1,4 +1,4 @@
-"""Makes ext4 images from folders, without root and without mounting; everything in them belongs to root."""
+"""Makes ext4 images from folders, without root and without mounting; all in them is root's."""
 
 from pathlib import Path
 
@@ -7,9 +7,7 @@ from tools.image.userspace import UserSpace
 BLOCK = 4096
 
 
-def make_ext4(
-    image: Path, label: str, folder: Path, spare_mib: int, user_space: UserSpace
-) -> None:
+def make_ext4(image: Path, label: str, folder: Path, spare_mib: int, user_space: UserSpace) -> None:
     """Write folder's tree as an ext4 file system, with dom0's own mke2fs.
 
     Args: spare_mib, free space beyond the contents.

@@ -1,4 +1,4 @@
-"""The stock Debian kernel: its image, its ELF payload, and the subsets of its modules that dom0 and a domU need.
+"""The stock Debian kernel: its image, the ELF file in it, the modules that dom0 and a domU need.
 
 Every file stays byte-identical with the package; only which modules come along is our choice.
 """
@@ -18,14 +18,48 @@ VMLINUZ = IMAGE / "vmlinuz"
 VMLINUX = IMAGE / "vmlinux"
 
 # What it takes to mount the root disk: on QEMU and on a PC.
-BOOT_MODULES = ("virtio_pci", "virtio_blk", "ahci", "sd_mod", "ext4", "crc32c_generic", "crc32c-intel")
+BOOT_MODULES = (
+    "virtio_pci",
+    "virtio_blk",
+    "ahci",
+    "sd_mod",
+    "ext4",
+    "crc32c_generic",
+    "crc32c-intel",
+)
 DOM0_MODULES = (
     *BOOT_MODULES,
     *("virtio_net", "e1000", "e1000e"),
-    *("xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs", "xen-blkback", "xen-netback"),
-    *("loop", "bridge", "tun", "af_packet", "squashfs", "overlay", "isofs", "vfat", "nls_cp437", "nls_ascii"),
+    *(
+        "xen-evtchn",
+        "xen-gntdev",
+        "xen-gntalloc",
+        "xen-privcmd",
+        "xenfs",
+        "xen-blkback",
+        "xen-netback",
+    ),
+    *(
+        "loop",
+        "bridge",
+        "tun",
+        "af_packet",
+        "squashfs",
+        "overlay",
+        "isofs",
+        "vfat",
+        "nls_cp437",
+        "nls_ascii",
+    ),
 )
-DOMU_MODULES = ("xen-blkfront", "xen-netfront", "ext4", "crc32c_generic", "crc32c-intel", "af_packet")
+DOMU_MODULES = (
+    "xen-blkfront",
+    "xen-netfront",
+    "ext4",
+    "crc32c_generic",
+    "crc32c-intel",
+    "af_packet",
+)
 
 
 class Kernel:
@@ -54,12 +88,14 @@ class Kernel:
         return image
 
     def modules(self, *names: str) -> list[Path]:
-        """Return the module files that `names` need, dependencies before dependents, relative to the module folder.
+        """Return the files of modules and of what they need, in loading order, relative paths.
 
         Errors: KeyError, the kernel has no such module, neither built in nor as a file.
         """
         needs = self._dependencies()
-        built_in = {Path(line).stem for line in (self.folder / "modules.builtin").read_text().split()}
+        built_in = {
+            Path(line).stem for line in (self.folder / "modules.builtin").read_text().split()
+        }
         by_name = {_name(path): path for path in needs}
         order: dict[str, None] = {}
         for name in names:
@@ -80,7 +116,7 @@ class Kernel:
 
 
 def stock_kernel(user_space: UserSpace) -> Kernel:
-    """Return the kernel package, unpacked into the cache, its modules indexed by the user space's depmod."""
+    """Return the kernel package, unpacked into the cache, its modules indexed."""
     found = Kernel(kernel())
     stamp = Stamp(found.tree.with_suffix(".stamp"), found.tree)
     digest = fingerprint(found.deb.name)
@@ -95,7 +131,7 @@ def stock_kernel(user_space: UserSpace) -> Kernel:
 
 
 def depmod(user_space: UserSpace, base: Path, release: str) -> None:
-    """Index the modules below base/lib/modules/release: what they need and which devices they drive."""
+    """Index the modules below base/lib/modules/release: their needs, the devices they drive."""
     lib = base / "lib"
     if not lib.exists():
         lib.symlink_to("usr/lib")

@@ -1,8 +1,8 @@
 """Fetches Debian packages with the machine's own apt, without root and without touching its state.
 
-apt gets a private state folder with an empty status file, so the answer does not depend on what happens to be installed
-here, and signatures and checksums are apt's own business. The result is kept below build/cache; apt is asked again only
-when the list of wanted packages changes.
+apt gets a private state folder with an empty status file, so the answer does not depend on what
+happens to be installed here, and signatures and checksums are apt's own business. The result is
+kept below build/cache; apt is asked again only when the list of wanted packages changes.
 """
 
 import re

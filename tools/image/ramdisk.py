@@ -1,4 +1,4 @@
-"""The ramdisks: dom0's, which only finds the root disk, and the one of a Linux domU, which is its whole user space.
+"""The ramdisks: dom0's, which finds the root disk, and a Linux domU's, its whole user space.
 
 Both are a static busybox, an init script and kernel modules.
 """

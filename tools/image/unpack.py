@@ -1,7 +1,7 @@
-"""Unpacks .deb files into a folder, as a merged-/usr system, without root and without maintainer scripts.
+"""Unpacks .deb files into a folder, with /usr merged, without root and maintainer scripts.
 
-Documentation, translations and the like stay behind. Owners are not kept: every file of dom0's user space belongs to
-root, which the file system's maker sees to.
+Documentation, translations and the like stay behind. Owners are not kept: every file of dom0's
+user space belongs to root, which the file system's maker sees to.
 """
 
 import io
@@ -30,11 +30,14 @@ NOT_NEEDED = (
 
 def members(deb: Path) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo, io.BufferedReader | None]]:
     """Yield (path, entry, contents) of a package's file tree, paths without the leading ./"""
-    with subprocess.Popen(["dpkg-deb", "--fsys-tarfile", deb], stdout=subprocess.PIPE) as child:
-        with tarfile.open(fileobj=child.stdout, mode="r|") as archive:
-            for entry in archive:
-                contents = archive.extractfile(entry) if entry.isreg() else None
-                yield PurePosixPath(entry.name), entry, contents
+    command = ["dpkg-deb", "--fsys-tarfile", deb]
+    with (
+        subprocess.Popen(command, stdout=subprocess.PIPE) as child,
+        tarfile.open(fileobj=child.stdout, mode="r|") as archive,
+    ):
+        for entry in archive:
+            contents = archive.extractfile(entry) if entry.isreg() else None
+            yield PurePosixPath(entry.name), entry, contents
     if child.returncode:
         raise subprocess.CalledProcessError(child.returncode, child.args)
 

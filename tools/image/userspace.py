@@ -1,7 +1,8 @@
-"""dom0's user space: Debian packages unpacked into a folder, made whole by a few links and configuration files.
+"""dom0's user space: Debian packages in a folder, made whole by a few links and settings.
 
-Maintainer scripts do not run; what they would have done and dom0 needs is in `files/root` or below. Programs of the tree
-can be run on the build machine, through the tree's own loader, so that nothing depends on what is installed there.
+Maintainer scripts do not run; what they would have done and dom0 needs is in `files/root` or
+below. Programs of the tree can be run on the build machine, through the tree's own loader, so
+that nothing depends on what is installed there.
 """
 
 import os
@@ -53,13 +54,17 @@ class UserSpace:
             place = self.tree / folder / program
             while place.is_symlink():
                 target = place.readlink()
-                place = self.tree / target.relative_to("/") if target.is_absolute() else place.parent / target
+                place = (
+                    self.tree / target.relative_to("/")
+                    if target.is_absolute()
+                    else place.parent / target
+                )
             if place.exists():
                 return place
         raise FileNotFoundError(f"dom0's user space has no program {program}")
 
     def byte_compile(self, *folders: Path) -> None:
-        """Compile all Python below folders: without it dom0's daemons spend seconds of their start compiling.
+        """Compile all Python below folders: dom0's daemons would spend seconds on that.
 
         The .pyc files are not checked against the sources at import, so file times play no part.
         """
@@ -71,11 +76,14 @@ class UserSpace:
 
 
 def user_space() -> UserSpace:
-    """Return the user space, unpacked and configured; built only when the packages or our files changed."""
+    """Return the user space; built only when the packages or our files changed."""
     made = UserSpace(IMAGE / "root")
     debs = packages.user_space()
     digest = fingerprint(
-        "\n".join(deb.name for deb in debs), FILES / "root", Path(__file__), Path(unpack.__code__.co_filename)
+        "\n".join(deb.name for deb in debs),
+        FILES / "root",
+        Path(__file__),
+        Path(unpack.__code__.co_filename),
     )
     stamp = Stamp(IMAGE / "root.stamp", made.tree)
     if not stamp.fresh(digest):
@@ -106,5 +114,7 @@ def _link_applets(made: UserSpace) -> None:
     listing = subprocess.run([made.busybox, "--list"], check=True, capture_output=True, text=True)
     for applet in listing.stdout.split():
         folders = (made.tree / "usr" / folder for folder in ("bin", "sbin"))
-        if not any((folder / applet).is_symlink() or (folder / applet).exists() for folder in folders):
+        if not any(
+            (folder / applet).is_symlink() or (folder / applet).exists() for folder in folders
+        ):
             (made.tree / "usr/bin" / applet).symlink_to("/usr/bin/busybox")

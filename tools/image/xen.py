@@ -1,4 +1,4 @@
-"""Real Xen, to boot the same dom0 and the same guests on: unpacked from Debian's package, never installed.
+"""Real Xen, to boot the same dom0 and guests on: unpacked from Debian's package, not installed.
 
 Installing it would change the boot menu of the developer's machine.
 """

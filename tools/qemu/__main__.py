@@ -2,7 +2,8 @@
 
     python -m tools.qemu --hv xen 'uname -r' 'ls /proc/xen'
 
-Each command runs in dom0's console shell; with none, the machine only boots. The exit code is the last command's.
+Each command runs in dom0's console shell; with none, the machine only boots. The exit code is the
+last command's.
 """
 
 import argparse
@@ -38,11 +39,15 @@ def _run(machine: Machine, options: argparse.Namespace) -> int:
 
 
 def _options() -> argparse.Namespace:
-    parser = argparse.ArgumentParser(prog="python -m tools.qemu", description=__doc__.split("\n")[0])
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.qemu", description=__doc__.split("\n")[0]
+    )
     parser.add_argument("--hv", choices=KINDS, default=default_kind(), help="what runs below dom0")
     parser.add_argument("--disk-bus", choices=("virtio", "ahci"), default="virtio")
     parser.add_argument("--nic", choices=("virtio", "e1000"), default="virtio")
-    parser.add_argument("--timeout", type=float, default=90, help="seconds for boot and each command")
+    parser.add_argument(
+        "--timeout", type=float, default=90, help="seconds for boot and each command"
+    )
     parser.add_argument("--until", default=READY, help="regular expression that ends the boot")
     parser.add_argument("commands", nargs="*", help="lines of shell for dom0")
     return parser.parse_args()

@@ -1,7 +1,8 @@
 """Finds out whether KVM really works here.
 
-/dev/kvm may exist and yet abort QEMU or hang a guest at once, so the evidence is a boot of the stock kernel under it, with
-the processor that our machines get. The answer is remembered until the host boots anew.
+/dev/kvm may exist and yet abort QEMU or hang a guest at once, so the evidence is a boot of the
+stock kernel under it, with the processor that our machines get. The answer is remembered until
+the host boots anew.
 """
 
 import os
@@ -38,7 +39,9 @@ def probe(kernel: Path, cpu: str, name: str = "kvm") -> bool:
     command += ["-m", "512M", "-display", "none", "-nodefaults", "-no-reboot", "-serial", "stdio"]
     command += ["-kernel", str(kernel), "-append", "console=ttyS0 panic=-1"]
     try:
-        done = subprocess.run(command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S)
+        done = subprocess.run(
+            command, stdin=subprocess.DEVNULL, capture_output=True, timeout=PROBE_S
+        )
     except subprocess.TimeoutExpired:
         return False
     return NO_ROOT in done.stdout

@@ -1,7 +1,7 @@
 """What a machine consists of, and the QEMU command line that this means.
 
-The defaults are the machine profile of the whole project; `smap=off` because QEMU 7.2's TCG checks an `iret` in ring 3
-with supervisor rights, which kills PV guests on any hypervisor.
+The defaults are the machine profile of the whole project; `smap=off` because QEMU 7.2's TCG
+checks an `iret` in ring 3 with supervisor rights, which kills PV guests on any hypervisor.
 """
 
 from dataclasses import dataclass, field
@@ -28,7 +28,7 @@ class Disk:
 
 @dataclass(frozen=True)
 class Config:
-    """A machine to be. `hypervisor` is the multiboot image under `kernel`, or None for a bare kernel."""
+    """A machine to be. `hypervisor` is the multiboot image under `kernel`; None: no hypervisor."""
 
     name: str
     kernel: Path
@@ -49,7 +49,7 @@ class Config:
 
 
 def command_line(config: Config, accelerator: str) -> list[str]:
-    """Return the QEMU command for a machine; its sockets and logs are relative to its run folder."""
+    """Return the QEMU command for a machine; sockets and logs are relative to its run folder."""
     return [
         "qemu-system-x86_64",
         *("-name", config.name, "-machine", "q35", "-cpu", config.cpu),
@@ -76,7 +76,7 @@ def _boot(config: Config) -> list[str]:
 
 
 def _channels(config: Config) -> list[str]:
-    """Serial line, control and debugger as Unix sockets; a stopped guest is kept so that it can be looked at."""
+    """Serial line, control, debugger as Unix sockets; a stopped guest is kept to be looked at."""
     end = "poweroff" if config.detached else "pause"
     gdb = ["-gdb", "unix:gdb.sock,server=on,wait=off"] if config.gdb else []
     return [

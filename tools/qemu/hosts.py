@@ -35,7 +35,9 @@ def hypervisor(kind: str) -> Path | None:
     return real_xen()
 
 
-def dom0_machine(kind: str, name: str | None = None, image: Image | None = None, **changes) -> Config:
+def dom0_machine(
+    kind: str, name: str | None = None, image: Image | None = None, **changes
+) -> Config:
     """Return the machine that boots dom0 on a kind of host.
 
     Args: changes, fields of Config that differ from the usual; `disks` come after dom0's own.

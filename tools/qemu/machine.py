@@ -1,7 +1,8 @@
 """A QEMU machine: started, watched, talked to and ended; its traces stay in build/run/<name>-<n>/.
 
-Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, and after a failure `failure` and `registers`.
-QEMU ends with this process, except a detached one (`make up`), which tools.run.current finds again.
+Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, and after a failure `failure`
+and `registers`. QEMU ends with this process, except a detached one (`make up`), which
+tools.run.current finds again.
 """
 
 import contextlib
@@ -28,7 +29,7 @@ KEPT_RUNS = 20
 
 
 class MachineFailure(Exception):
-    """The machine died, hung or never came up; the message names the last milestone and the folder."""
+    """The machine died, hung or never came up; it names the last milestone and the folder."""
 
 
 class Machine:
@@ -134,7 +135,7 @@ class Machine:
         (self.folder / "failure").write_text("\n".join(state) + "\n")
 
     def failure(self, reason: str) -> MachineFailure:
-        """Return the error that says what went wrong, how far the machine came, and its last lines."""
+        """Return the error that says what went wrong, how far it came, and its last lines."""
         log = self.serial.text()
         tail = "\n".join(f"  | {line}" for line in log.splitlines()[-15:])
         return MachineFailure(
@@ -173,7 +174,9 @@ class Machine:
 def forwarded_port(monitor: Monitor, guest_port: int) -> int:
     """Return the port on 127.0.0.1 that QEMU picked for a port of dom0."""
     table = monitor.human("info usernet")
-    found = re.search(rf"HOST_FORWARD\S*\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+{guest_port}\b", table)
+    found = re.search(
+        rf"HOST_FORWARD\S*\s+\d+\s+127\.0\.0\.1\s+(\d+)\s+\S+\s+{guest_port}\b", table
+    )
     if found is None:
         raise MachineFailure(f"no port is forwarded to dom0's {guest_port}:\n{table}")
     return int(found[1])

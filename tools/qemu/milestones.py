@@ -13,7 +13,8 @@ MILESTONES = (
 )
 OURS = re.compile(r"^proxen: (.+)\n", re.MULTILINE)
 FATAL = re.compile(
-    r"^.*(Kernel panic|Hardware Dom0 crashed|Panic on CPU|panic: |Domain 0 crashed).*$", re.MULTILINE
+    r"^.*(Kernel panic|Hardware Dom0 crashed|Panic on CPU|panic: |Domain 0 crashed).*$",
+    re.MULTILINE,
 )
 
 

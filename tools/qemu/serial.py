@@ -1,6 +1,7 @@
-"""The machine's serial line: a log that only grows, a place in it up to which we have read, and a way to type.
+"""The machine's serial line: a log that only grows, ways to wait for text in it, a way to type.
 
-QEMU writes the log whether or not anybody listens, so several readers and a later reader see everything.
+QEMU writes the log whether or not anybody listens, so several readers and a later reader see
+everything.
 """
 
 import contextlib
@@ -93,8 +94,9 @@ class Serial:
             self._socket.close()
             self._socket = None
 
+
 def _drain(line: socket.socket) -> None:
-    """Throw away what QEMU sends over the socket: it is in the log, and a full socket would stop the guest."""
+    """Throw away what the socket brings: the log has it, and a full socket would stop the guest."""
     with contextlib.suppress(OSError):
         while line.recv(65536):
             pass

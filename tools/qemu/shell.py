@@ -60,7 +60,8 @@ class Shell:
     def _ask(self, command: str, timeout: float) -> Result:
         """Type a command between two marks.
 
-        The marks are put together by the shell, so the terminal's echo of what we type never looks like one.
+        The marks are put together by the shell, so the terminal's echo of what we type never
+        looks like one.
         """
         number = next(self._numbers)
         since = self._serial.position()

@@ -1,4 +1,4 @@
-"""Boots a machine while a person watches: prints each milestone, and gives up on a boot that stands still."""
+"""Boots a machine while a person watches: prints milestones, gives up when none comes."""
 
 import time
 

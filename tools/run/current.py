@@ -1,4 +1,4 @@
-"""The machine that `make up` leaves running, and `./xm` talks to: found by the link build/run/current.
+"""The machine that `make up` leaves running for `./xm`, found by the link build/run/current.
 
 Its folder holds `pid` and `port`, the port on 127.0.0.1 that leads to xend.
 """

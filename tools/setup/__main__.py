@@ -1,13 +1,8 @@
-"""`python3 -m tools.setup`: have everything that building and running needs; needs Python's library alone."""
-
-import sys
+"""`python3 -m tools.setup`: have all that building and running needs. Imports the library alone."""
 
 from tools.setup.debian import ensure_packages
-from tools.setup.progress import fail
 from tools.setup.venv import ensure_venv
 
 if __name__ == "__main__":
-    if sys.version_info < (3, 11):
-        raise fail("Python 3.11 or newer is needed, as in Debian 12")
     ensure_packages()
     ensure_venv()

@@ -1,4 +1,4 @@
-"""Sees to the Debian packages: installs them for root, and tells anybody else the one line to paste."""
+"""Sees to the Debian packages: installs them for root, tells others the one line to paste."""
 
 import importlib.util
 import os
@@ -16,7 +16,9 @@ SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 def missing() -> list[str]:
     """Return the names of the packages that are not there."""
     pairs = (line.split() for line in LISTING.read_text().splitlines())
-    return [pair[0] for pair in pairs if pair and not pair[0].startswith("#") and not _present(pair[1])]
+    return [
+        pair[0] for pair in pairs if pair and not pair[0].startswith("#") and not _present(pair[1])
+    ]
 
 
 def ensure_packages() -> None:
@@ -29,7 +31,9 @@ def ensure_packages() -> None:
         return
     line = f"apt-get install -y --no-install-recommends {' '.join(names)}"
     if os.geteuid() != 0:
-        raise fail(f"Debian packages are missing; please paste this line, then try again:\n\n  sudo {line}\n")
+        raise fail(
+            f"Debian packages are missing; paste this line, then try again:\n\n  sudo {line}\n"
+        )
     with step(f"install Debian packages: {', '.join(names)}"):
         _install(line.split())
     if left := missing():

@@ -1,6 +1,7 @@
 """Rebuild by content: a product is fresh while the fingerprint of all its inputs is unchanged.
 
-Times are no evidence: git checkouts touch files, and a fresh clone of the same commit should find the same fingerprint.
+Times are no evidence: git checkouts touch files, and a fresh clone of the same commit should find
+the same fingerprint.
 """
 
 import hashlib
@@ -60,5 +61,5 @@ class Stamp:
         self.file.write_text(digest)
 
     def forget(self) -> None:
-        """Drop the record before rebuilding, so that an interrupted build is not taken for fresh."""
+        """Drop the record before rebuilding: an interrupted build must not be taken for fresh."""
         self.file.unlink(missing_ok=True)
