@@ -1,0 +1,300 @@
+"""Who owns a frame, and how many references keep it: allocation, sharing, references, release.
+
+The low half of `Frame.info` holds a reference count and flags. A domain's frame starts with one reference, its allocation
+(FRAME_ALLOCATED), which the owner can give up; each mapping and each use by the core takes another. Only when the last one goes
+does the frame return to the heap, so nobody ever maps memory that is somebody else's by now. Whatever changes hands is
+scrubbed first, unless the next owner is the last one, and stale translations of it are flushed from every processor that has
+not flushed since the frame was freed.
+
+The core's own pages have an owner that is no domain; `share_core_page` gives one to a domain to map (shared_info, grant tables).
+"""
+
+import abi
+from kpy import Array, Ptr, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_sub, cast, inline, noinline, ref, u32, u64, zero
+
+from kernel.claims import claims_allow, use_claim
+from kernel.domain import DOMDYING_alive, Domain, domain_table, find_domain, get_domain, put_domain
+from kernel.frame_table import Frame, find_ram, frame_at, frame_valid, total_frames
+from kernel.heap import ALL_ZONES, NOTHING, give_block, give_range, heap_lock, nr_free, take_block, zones_below
+from kernel.ids import DomId, Maddr, Mfn, Vaddr
+from kernel.m2p import INVALID_M2P, set_m2p
+from kernel.x86 import bootmem
+from kernel.x86.memlayout import mfn_to_vaddr, vaddr_to_maddr
+from kernel.x86.percpu import online_cpus
+from kernel.x86.tlb import cpus_needing_flush, flush_tlb_mask, tlb_clock_now
+
+REFERENCE_MASK = (1 << 28) - 1
+FRAME_CORE = 1 << 29  # a core page that a domain may map
+FRAME_ALLOCATED = 1 << 31  # the owner's own reference is among those counted
+CORE_OWNER = DomId(abi.DOMID_IDLE)
+NO_OWNER = DomId(abi.DOMID_INVALID)
+# As in page_type.py, which builds on this module: a core page that is shared keeps one type reference, so its type stays.
+SHARED_TYPE = 1 << 59 | 1 << 32
+WRITABLE_TYPE = 7 << 61
+
+Page = Array[u64, 512]
+
+
+def init_frames() -> None:
+    """Fill the heap with the memory that boot left over. The frame table and the M2P are mapped. Context: boot, once."""
+    find_ram()
+    for i in range(bootmem.nr_free_ranges):
+        give_range(bootmem.free_ranges[i].start >> 12, bootmem.free_ranges[i].end >> 12)
+
+
+@inline
+def free_frames() -> u64:
+    """Return the number of frames in the heap."""
+    return nr_free
+
+
+@inline
+def page_at(mfn: Mfn) -> Ptr[Page]:
+    """Return a frame's memory in the direct map. The caller holds a reference to the frame, or it is the core's."""
+    return Ptr[Page](u64(mfn_to_vaddr(mfn)))
+
+
+# References
+
+
+@inline
+def take_reference(frame: Ptr[Frame]) -> bool:
+    """Add a reference to a frame that is in use. Returns: False when it is free or the core's, or has too many."""
+    info = atomic_load(ref(frame.info))
+    while True:
+        count = info & REFERENCE_MASK
+        if count == 0 or count == REFERENCE_MASK:
+            return False
+        info, done = atomic_cas(ref(frame.info), info, info + 1)
+        if done:
+            return True
+
+
+@inline
+def get_frame_of(mfn: Mfn, owner: DomId) -> bool:
+    """Take a reference to a frame if a given domain owns it. Returns: whether it does."""
+    if not frame_valid(mfn):
+        return False
+    frame = frame_at(mfn)
+    if not take_reference(frame):
+        return False
+    if frame.owner != owner:
+        put_frame(mfn)
+        return False
+    return True
+
+
+@inline
+def get_frame(mfn: Mfn, d: Ptr[Domain]) -> bool:
+    """Take a reference to a frame that domain `d` owns. Returns: whether it does."""
+    return get_frame_of(mfn, d.domain_id)
+
+
+@inline
+def put_frame(mfn: Mfn) -> None:
+    """Give a reference back; the last one frees the frame."""
+    old = atomic_sub(ref(frame_at(mfn).info), 1)
+    assert old & REFERENCE_MASK != 0, "a frame has fewer references than users"
+    if old & REFERENCE_MASK == 1:
+        release_frame(mfn)
+
+
+def frame_owner(mfn: Mfn) -> DomId:
+    """Return who owns a frame; DOMID_INVALID when it is free, or no RAM. It may change at once unless a reference is held."""
+    if not frame_valid(mfn) or atomic_load(ref(frame_at(mfn).info)) & REFERENCE_MASK == 0:
+        return NO_OWNER
+    return frame_at(mfn).owner
+
+
+def owner_of(frame: Ptr[Frame]) -> Ptr[Domain] | None:
+    """Return the domain that owns a frame. It cannot go away: frames hold a reference to their owner."""
+    with domain_table.lock:
+        return find_domain(frame.owner)
+
+
+@noinline
+def release_frame(mfn: Mfn) -> None:
+    """Return a frame without references to the heap, and count it out of its owner."""
+    frame = frame_at(mfn)
+    d = owner_of(frame)
+    if d is None:
+        with heap_lock:
+            give_block(mfn, 0, tlb_clock_now())
+        return
+    set_m2p(mfn, INVALID_M2P)
+    with heap_lock:
+        if frame.info & FRAME_CORE:
+            d.xenheap_pages -= 1
+        else:
+            unlink_frame(d, mfn)
+            d.tot_pages -= 1
+        is_last = d.tot_pages == 0 and d.xenheap_pages == 0
+        if d.is_dying != DOMDYING_alive:
+            frame.owner = NO_OWNER
+        give_block(mfn, 0, tlb_clock_now())
+    if is_last:
+        put_domain(d)
+
+
+def drop_allocation(mfn: Mfn) -> bool:
+    """Give up the owner's own reference to a frame. Returns: False when that was done before."""
+    if atomic_and(ref(frame_at(mfn).info), ~FRAME_ALLOCATED) & FRAME_ALLOCATED == 0:
+        return False
+    put_frame(mfn)
+    return True
+
+
+# The list of a domain's frames. Locks: heap_lock, for all of it.
+
+
+@inline
+def link_frame(d: Ptr[Domain], mfn: Mfn) -> None:
+    """Enter a frame into its owner's list."""
+    frame = frame_at(mfn)
+    number = u32(u64(mfn))
+    frame.previous = NOTHING
+    frame.next = d.first_frame
+    if d.first_frame != NOTHING:
+        frame_at(Mfn(u64(d.first_frame))).previous = number
+    d.first_frame = number
+
+
+@inline
+def unlink_frame(d: Ptr[Domain], mfn: Mfn) -> None:
+    """Take a frame out of its owner's list, or out of the list of those that `relinquish_memory` has dealt with."""
+    frame = frame_at(mfn)
+    if frame.next != NOTHING:
+        frame_at(Mfn(u64(frame.next))).previous = frame.previous
+    if frame.previous != NOTHING:
+        frame_at(Mfn(u64(frame.previous))).next = frame.next
+    elif u64(d.first_frame) == u64(mfn):
+        d.first_frame = frame.next
+    else:
+        d.relinquished_frame = frame.next
+
+
+# Allocation
+
+
+def alloc_domain_frame(d: Ptr[Domain]) -> tuple[Mfn, bool]:
+    """Allocate one frame for a domain. Returns: the frame, and whether there was one."""
+    return alloc_domain_frames(d, 0, 0)
+
+
+def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
+    """Allocate 2^order adjacent frames for a domain, with machine addresses of at most `address_bits` (0: any).
+
+    Returns: the first frame, and whether there were any: not when the domain is dying or would own more than `max_pages`.
+    """
+    count = u32(1) << order
+    with heap_lock:
+        if d.is_dying != DOMDYING_alive or u64(d.tot_pages) + u64(count) > u64(d.max_pages):
+            return Mfn(NOTHING), False
+        if not claims_allow(d, count):
+            return Mfn(NOTHING), False
+        mfn, stamp = take_block(order, zones_below(address_bits))
+        if u64(mfn) == NOTHING:
+            return mfn, False
+        if d.tot_pages == 0 and d.xenheap_pages == 0:
+            get_domain(d)
+        d.tot_pages += count
+        use_claim(d, count)
+    clean_frames(d, mfn, count, stamp)
+    enter_frames(d, mfn, count)
+    return mfn, True
+
+
+def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
+    """Make frames that were just taken from the heap fit for a domain: no old contents, no old translations."""
+    is_foreign = False
+    for i in range(u64(count)):
+        frame = frame_at(mfn + i)
+        if frame.owner != d.domain_id:
+            is_foreign = True
+            frame.owner = d.domain_id
+            zero(page_at(mfn + i))
+    if is_foreign and stamp != 0:
+        flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+
+
+def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> None:
+    """Make frames a domain's: from now on they can be referenced."""
+    with heap_lock:
+        for i in range(u64(count)):
+            link_frame(d, mfn + i)
+            frame_at(mfn + i).info = FRAME_ALLOCATED | 1
+
+
+def adopt_boot_frames(d: Ptr[Domain], first: Mfn, count: u64) -> None:
+    """Give frames that boot kept back (modules) to a domain, contents included. Context: boot."""
+    with heap_lock:
+        if d.tot_pages == 0 and d.xenheap_pages == 0:
+            get_domain(d)
+        d.tot_pages += u32(count)
+    for i in range(count):
+        frame_at(first + i).owner = d.domain_id
+    enter_frames(d, first, u32(count))
+
+
+def free_boot_frames(first: Mfn, count: u64) -> None:
+    """Give frames that boot kept back to the heap. Context: boot."""
+    give_range(u64(first), u64(first) + count)
+
+
+# The core's own pages
+
+
+def alloc_core_page() -> Vaddr:
+    """Allocate a zeroed page for the core. Returns: its address in the direct map, 0 when memory is out."""
+    return alloc_core_pages(0)
+
+
+def alloc_core_pages(order: u32) -> Vaddr:
+    """Allocate 2^order adjacent zeroed pages for the core. Returns: their address in the direct map, 0 when memory is out."""
+    with heap_lock:
+        mfn, stamp = take_block(order, ALL_ZONES)
+    if u64(mfn) == NOTHING:
+        return Vaddr(0)
+    if stamp != 0:
+        flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+    for i in range(u64(1) << u64(order)):
+        frame_at(mfn + i).owner = CORE_OWNER
+        frame_at(mfn + i).info = 0
+        zero(page_at(mfn + i))
+    return mfn_to_vaddr(mfn)
+
+
+def core_page_mfn(page: Vaddr) -> Mfn:
+    """Return the frame of a core page."""
+    return Mfn(u64(vaddr_to_maddr(page)) >> 12)
+
+
+def share_core_page(page: Vaddr, d: Ptr[Domain], writable: bool) -> None:
+    """Let a domain map a page of the core as if it owned it; it counts as the domain's until the last mapping is gone."""
+    mfn = core_page_mfn(page)
+    frame = frame_at(mfn)
+    assert frame.owner == CORE_OWNER, "the core page is shared already"
+    with heap_lock:
+        if d.tot_pages == 0 and d.xenheap_pages == 0:
+            get_domain(d)
+        d.xenheap_pages += 1
+    set_m2p(mfn, INVALID_M2P)
+    frame.owner = d.domain_id
+    frame.info = FRAME_CORE | FRAME_ALLOCATED | 1 | SHARED_TYPE | (WRITABLE_TYPE if writable else 0)
+
+
+def free_core_page(page: Vaddr) -> None:
+    """Give a core page back. One that is shared goes when nobody maps it any more."""
+    frame = frame_at(core_page_mfn(page))
+    if frame.owner == CORE_OWNER:
+        free_core_pages(page, 0)
+        return
+    frame.stamp = tlb_clock_now()
+    atomic_sub(ref(frame.info), 1 << 32)
+    drop_allocation(core_page_mfn(page))
+
+
+def free_core_pages(page: Vaddr, order: u32) -> None:
+    """Give 2^order adjacent pages back that only the core used."""
+    with heap_lock:
+        give_block(core_page_mfn(page), order, 0)

@@ -1,0 +1,75 @@
+"""Copying from and to the memory of the running guest: the only way in which the core touches an address that a guest gave.
+
+A guest address is good for the core when the guest itself could use it: outside of the core's hole. Whether anything is mapped
+there, and writable, the processor finds out: the copy routine's instructions are in the exception table, and a fault in them ends
+the copy. The address space is the caller's, as loaded.
+"""
+
+from typing import TypeVar
+
+from kpy import Guest, Ptr, extern, inline, sizeof, u64, wrapping_add
+
+from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
+
+T = TypeVar("T")
+
+LOWER_HALF_END = 1 << 47
+
+assert HYPERVISOR_VIRT_START == (1 << 64) - LOWER_HALF_END
+
+
+@extern
+def guest_copy(to: u64, from_: u64, size: u64) -> u64:
+    """Copy bytes where one side is the guest's. Returns: the bytes left over after a fault. In fault_safe.asm."""
+    ...
+
+
+@inline
+def guest_address_okay(address: u64) -> bool:
+    """Say whether an address lies outside of the core's hole."""
+    return address < LOWER_HALF_END or address >= HYPERVISOR_VIRT_END
+
+
+@inline
+def guest_range_ok(address: u64, size: u64) -> bool:
+    """Say whether a whole range lies on one side of the core's hole."""
+    end = wrapping_add(address, size)
+    if address < LOWER_HALF_END:
+        return address <= end <= LOWER_HALF_END
+    return address >= HYPERVISOR_VIRT_END and (end > address or end == 0 or size == 0)
+
+
+@inline
+def copy_bytes_from_guest(to: u64, from_: u64, size: u64) -> u64:
+    """Copy `size` bytes at guest address `from_` to the core's memory at `to`. Returns: bytes not copied."""
+    if not guest_range_ok(from_, size):
+        return size
+    return guest_copy(to, from_, size)
+
+
+@inline
+def copy_bytes_to_guest(to: u64, from_: u64, size: u64) -> u64:
+    """Copy `size` bytes of the core's memory to guest address `to`. Returns: bytes not copied."""
+    if not guest_range_ok(to, size):
+        return size
+    return guest_copy(to, from_, size)
+
+
+@inline
+def copy_from_guest(to: Ptr[T], from_: Guest[T]) -> bool:
+    """Read a guest's structure. Returns: False when it can't be read; `to` may then be half written."""
+    return copy_bytes_from_guest(u64(to), from_.address(), sizeof(T)) == 0
+
+
+@inline
+def copy_to_guest(to: Guest[T], from_: Ptr[T]) -> bool:
+    """Write a guest's structure. Returns: False when it can't be written, or not all of it."""
+    return copy_bytes_to_guest(to.address(), u64(from_), sizeof(T)) == 0
+
+
+@inline
+def guest_array_okay(array: Guest[T], count: u64) -> bool:
+    """Say whether the elements 0 to count - 1 lie outside of the core's hole; of mapped memory it says nothing."""
+    if count > LOWER_HALF_END // sizeof(T):
+        return False
+    return guest_range_ok(array.address(), count * sizeof(T))
