@@ -1,15 +1,36 @@
 """Domains: the struct, the table of all of them, and references.
 
-How one comes and goes is in `kernel.domain_create` and `kernel.domain_life`. A `Domain` stays in the table until its last
+How one comes and goes is in `kernel.domain_life` and `kernel.domain_free`. A `Domain` stays in the table until its last
 reference goes: whoever finds it there may be looking at one that is dying, and must ask.
 """
 
 import abi
-from kpy import Array, Ptr, atomic_add, atomic_load, atomic_sub, sizeof, static, struct, u8, u32, u64
+import kernel  # kernel.domain_shutdown imports this module, so it is named in full where it is used
+from kpy import (
+    Array,
+    Ptr,
+    Slice,
+    atomic_add,
+    atomic_sub,
+    cold,
+    inline,
+    load,
+    noinline,
+    ref,
+    sizeof,
+    static,
+    store,
+    struct,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 from kernel.evtchn_table import EvtchnTable
 from kernel.grant_table import GrantTable
-from kernel.ids import DomId, Mfn
+from kernel.ids import DomId, Mfn, Vaddr
+from kernel.io_range import MAX_IO_RANGES, IoRange
 from kernel.spinlock import SpinLock
 from kernel.timer import Timer
 from kernel.vcpu import MAX_VCPUS, Vcpu
@@ -40,6 +61,7 @@ class Domain:
     is_shutting_down: bool
     creation_finished: bool  # the toolstack has unpaused it once
     shutdown_code: u32  # SHUTDOWN_*, or SHUTDOWN_CODE_none
+    shutdown_lock: SpinLock  # taken inside any other but event locks: a domain may crash anywhere
     refcount: u32
     pause_count: u32  # all reasons; 0: its vCPUs may run
     controller_pause_count: u32  # the part of pause_count that domctls made
@@ -59,16 +81,25 @@ class Domain:
     # Memory (kernel/frame.py, kernel/mmu.py, kernel/memory.py)
     page_lock: SpinLock
     first_frame: u32  # list of owned frames through Frame.next
+    relinquished_frame: u32  # list of those that kernel/relinquish.py has dealt with, but that others still use
     tot_pages: u32
     max_pages: u32
-    xenheap_pages: u32
+    outstanding_pages: u32  # promised by XENMEM_claim_pages and not yet allocated
+    xenheap_pages: u32  # pages of the core that it may map
+    io_ranges: Array[IoRange, MAX_IO_RANGES]  # device memory that it may map
+    memory_map: Vaddr  # a core page of e820 entries (XENMEM_set_memory_map), or 0
+    nr_memory_map: u32
     shared_info: Ptr[abi.shared_info]  # a core page, mapped by the guest
     shared_info_mfn: Mfn
     vm_assist: u64
     dirty_cpumask: u64  # CPUs whose TLB may hold this domain's translations
 
+    # Address space (kernel/x86/perdomain.py)
+    perdomain_l3: Mfn
+    perdomain_l1: Array[u64, 2]
+
     # Scheduling (kernel/sched.py)
-    weight: u32
+    sched_weight: u32  # share of processor time, against DEFAULT_WEIGHT
 
     # Time (kernel/time.py)
     time_offset_seconds: u32
@@ -83,3 +114,168 @@ class Domain:
 
 
 assert sizeof(Domain) <= 4096
+
+
+@struct
+class DomainTable:
+    """Every domain that is not freed. The lock guards the links, not what is in the domains."""
+
+    lock: SpinLock
+    nr_domains: u32
+    last_id: u32  # id that was given out last
+    buckets: Array[Ptr[Domain] | None, HASH_BUCKETS]
+    first: Ptr[Domain] | None  # list by rising id
+    buried: Ptr[Domain] | None  # not in the table any more, to be freed
+
+
+domain_table = static(DomainTable)
+dom0 = static(Ptr[Domain] | None)
+
+
+def get_domain_by_id(domain_id: DomId) -> Ptr[Domain] | None:
+    """Return a domain with a reference that the caller gives back by `put_domain`; None when there is none."""
+    with domain_table.lock:
+        domain = find_domain(domain_id)
+        if domain is not None and try_get_domain(domain):
+            return domain
+    return None
+
+
+def get_domain_or_self(caller: Ptr[Domain], domain_id: u16) -> Ptr[Domain] | None:
+    """Return the domain that a guest names, DOMID_SELF being the caller, with a reference."""
+    if domain_id == abi.DOMID_SELF:
+        get_domain(caller)
+        return caller
+    return get_domain_by_id(DomId(domain_id))
+
+
+def first_domain_from(domain_id: DomId) -> Ptr[Domain] | None:
+    """Return the domain with the lowest id of at least `domain_id`, with a reference."""
+    with domain_table.lock:
+        domain = domain_table.first
+        while domain is not None:
+            if domain.domain_id >= domain_id and try_get_domain(domain):
+                return domain
+            domain = domain.list_next
+    return None
+
+
+def domain_by_id_exists(domain_id: DomId) -> bool:
+    """Say whether an id is in use, be it by a dying domain."""
+    with domain_table.lock:
+        return find_domain(domain_id) is not None
+
+
+def first_free_domain_id() -> DomId:
+    """Return an unused id, counting on from the last one so that ids are not reused soon."""
+    with domain_table.lock:
+        candidate = domain_table.last_id
+        while True:
+            candidate += 1
+            if candidate >= abi.DOMID_FIRST_RESERVED:
+                candidate = 1
+            if find_domain(DomId(u16(candidate))) is None:
+                domain_table.last_id = candidate
+                return DomId(u16(candidate))
+
+
+@inline
+def find_domain(domain_id: DomId) -> Ptr[Domain] | None:
+    """Look a domain up. Locks: the table's, held."""
+    domain = domain_table.buckets[u64(domain_id) % HASH_BUCKETS]
+    while domain is not None:
+        if domain.domain_id == domain_id:
+            return domain
+        domain = domain.hash_next
+    return None
+
+
+@inline
+def get_domain(domain: Ptr[Domain]) -> None:
+    """Take one more reference to a domain that cannot go away meanwhile."""
+    atomic_add(ref(domain.refcount), 1)
+
+
+@inline
+def try_get_domain(domain: Ptr[Domain]) -> bool:
+    """Take a reference unless the last one is gone. Locks: the table's, held, which keeps the domain from being freed."""
+    if atomic_add(ref(domain.refcount), 1) != 0:
+        return True
+    atomic_sub(ref(domain.refcount), 1)
+    return False
+
+
+@inline
+def put_domain(domain: Ptr[Domain]) -> None:
+    """Give a reference back. The last one makes the domain wait for `kernel.domain_free`, never frees it at once."""
+    if atomic_sub(ref(domain.refcount), 1) == 1:
+        bury(domain)
+
+
+@noinline
+def bury(domain: Ptr[Domain]) -> None:
+    """Take a domain without references out of the table and hand it to `kernel.domain_free`."""
+    with domain_table.lock:
+        unlink_domain(domain)
+        domain.list_next = domain_table.buried
+        domain_table.buried = domain
+
+
+def link_domain(domain: Ptr[Domain]) -> bool:
+    """Enter a new domain into the table. Returns: whether there was room, and its id unused."""
+    with domain_table.lock:
+        if domain_table.nr_domains == MAX_DOMAINS or find_domain(domain.domain_id) is not None:
+            return False
+        domain_table.nr_domains += 1
+        bucket = ref(domain_table.buckets[u64(domain.domain_id) % HASH_BUCKETS])
+        domain.hash_next = load(bucket)
+        store(bucket, domain)
+        previous = predecessor(domain)
+        if previous is None:
+            domain.list_next = domain_table.first
+            domain_table.first = domain
+        else:
+            domain.list_next = previous.list_next
+            previous.list_next = domain
+    return True
+
+
+def unlink_domain(domain: Ptr[Domain]) -> None:
+    """Take a domain out of the table. Locks: the table's, held."""
+    domain_table.nr_domains -= 1
+    previous = predecessor(domain)
+    if previous is None:
+        domain_table.first = domain.list_next
+    else:
+        previous.list_next = domain.list_next
+    bucket = u64(domain.domain_id) % HASH_BUCKETS
+    other = domain_table.buckets[bucket]
+    if other == domain:
+        domain_table.buckets[bucket] = domain.hash_next
+        return
+    while other is not None:
+        if other.hash_next == domain:
+            other.hash_next = domain.hash_next
+            return
+        other = other.hash_next
+
+
+def predecessor(domain: Ptr[Domain]) -> Ptr[Domain] | None:
+    """Return the domain with the greatest id below this one's. Locks: the table's, held."""
+    previous: Ptr[Domain] | None = None
+    other = domain_table.first
+    while other is not None:
+        if other.domain_id >= domain.domain_id:
+            return previous
+        previous = other
+        other = other.list_next
+    return previous
+
+
+@cold
+def domain_crash(domain: Ptr[Domain], reason: Slice[u8]) -> None:
+    """Stop a domain for good because of what it did; says why on the console. The caller returns as from a failed operation.
+
+    Locks: takes the event lock of domain 0, so none inside that may be held.
+    """
+    kernel.domain_shutdown.crash(domain, reason)

@@ -5,9 +5,9 @@ guest's registers straight into it.
 """
 
 import abi
-from kpy import Array, Ptr, struct, u32, u64
+from kpy import Array, Ptr, sizeof, struct, u32, u64
 
-from kernel.ids import Mfn, Port
+from kernel.ids import Mfn
 from kernel.sched_unit import SchedUnit
 from kernel.timer import Timer
 
@@ -30,11 +30,13 @@ class Vcpu:
     vcpu_info: Ptr[abi.vcpu_info]  # in the shared page, or where VCPUOP_register_vcpu_info put it
     vcpu_info_mfn: Mfn
     initialised: bool
-    is_running: bool  # its context is in the registers of `processor`, maybe while that one idles
+    is_running: bool  # executes on `processor`
+    is_paused_for_shutdown: bool
+    context_loaded: u32  # its state is still in the registers of `processor`: no other CPU may take it; atomic
     pause_flags: u32  # VPF_*, changed atomically
     pause_count: u32  # changed atomically
-    poll_port: Port  # the only port that ends its SCHEDOP_poll, 0: any
-    virq_ports: Array[Port, abi.NR_VIRQS]  # bound ports, global VIRQs only in vCPU 0's; 0: unbound
+    poll_port: u32  # the only port that ends its SCHEDOP_poll, 0: any
+    virq_ports: Array[u32, abi.NR_VIRQS]  # bound ports, global VIRQs only in vCPU 0's; 0: unbound
 
     # Scheduling, time (kernel/sched.py, kernel/time.py)
     sched: SchedUnit
@@ -46,8 +48,18 @@ class Vcpu:
     # Address space (kernel/mmu.py)
     guest_table: Mfn  # L4 of the guest kernel, referenced
     guest_table_user: Mfn  # L4 of guest user mode, or 0
+    old_guest_table: Mfn  # a table whose release goes on in the next hypercall, or 0
     cr3: u64  # what the processor loads in the current mode
     kernel_mode: bool
+
+    # Processor state (kernel/x86/context.py, kernel/x86/fpu.py)
+    xsave_area: u64
+    fpu_ts: bool
+    debugreg: Array[u64, 8]
+    gdt_ents: u32
+    ldt_ents: u32
+    ldt_base: u64
+    gdt_frames: Array[Mfn, 14]
 
     # Traps and segments (kernel/trap.py, kernel/bounce.py, kernel/callback.py, kernel/iret.py)
     trap_table: Ptr[Array[abi.trap_info, 256]]  # one core page, by vector; address 0: no handler
@@ -71,3 +83,9 @@ class Vcpu:
     io_bitmap_ports: u32
     tsc_aux: u32
     cr4: u64  # the bits that the guest chose
+
+    # Hypercalls (kernel/continuation.py)
+    continuation: Array[u64, 4]
+
+
+assert sizeof(Vcpu) <= 4096
