@@ -1,0 +1,116 @@
+"""The command line: `./xm` on the developer's machine, `python3 -m xm` in dom0.
+
+Exit codes: 0 done, 1 failed, 2 wrong usage; `xm run` exits with the domain's own code.
+"""
+
+import argparse
+import difflib
+import sys
+
+from xm import commands
+from xm.cfg import ConfigError
+from xm.client import Client, XendError
+
+DESCRIPTION = """Manage the domains of a Proxen machine.
+
+  xm create hello.cfg -c        create a domain and attach its console
+  xm create hello.cfg memory=64 the same with one key changed
+  xm run hello.cfg              create, show the console, exit with the domain's code
+  xm list                       what runs
+  xm show hello                 one domain, with registers and backtrace if it crashed
+"""
+EPILOG = """xend is found by $PROXEN_URL, else by the machine that 'make up' started, else at
+http://127.0.0.1:8000. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+FILE_HELP = """A domain file has lines KEY = VALUE, in the syntax of xl.cfg(5):
+
+  name    = "hello"
+  kernel  = "build/hello.elf"       # an ELF file for Xen, or a bzImage; uploaded
+  ramdisk = "initrd.img"
+  cmdline = "console=hvc0"          # or root= and extra=
+  memory  = 32                      # MiB
+  vcpus   = 1
+  disk    = ["disk.img,raw,xvda,rw", "dom0:/dev/vdb,raw,xvdb,ro"]
+  vif     = ["bridge=xenbr0"]
+  on_poweroff = "destroy"           # or restart, preserve; also on_reboot, on_crash
+
+Paths are relative to the file and are uploaded; 'dom0:' names a file that is in dom0.
+A disk image that is uploaded is a template: each domain writes to a copy of its own."""
+
+
+class Parser(argparse.ArgumentParser):
+    """An argument parser that says what may have been meant."""
+
+    def error(self, message):
+        choices = next((a.choices for a in self._actions if a.choices), None) or {}
+        if "invalid choice" in message:
+            word = message.split("'")[1]
+            close = difflib.get_close_matches(word, choices, n=1)
+            hint = f"did you mean '{close[0]}'?" if close else "'xm --help' lists all."
+            message = f"there is no command '{word}'; {hint}"
+        self.exit(commands.USAGE, f"{self.prog}: {message}\n")
+
+
+def make_parser():
+    """Return the parser of all commands."""
+    raw = argparse.RawDescriptionHelpFormatter
+    parser = Parser(prog="xm", description=DESCRIPTION, epilog=EPILOG, formatter_class=raw)
+    sub = parser.add_subparsers(metavar="COMMAND", required=True, parser_class=Parser)
+
+    def command(name, function, *arguments, **options):
+        made = sub.add_parser(
+            name, help=function.__doc__.split("\n")[0], formatter_class=raw, **options
+        )
+        made.add_argument("--json", action="store_true", help="print JSON")
+        made.set_defaults(function=function)
+        for argument in arguments:
+            made.add_argument(argument)
+        return made
+
+    for name, function in (("create", commands.create), ("run", commands.run)):
+        made = command(name, function, epilog=FILE_HELP)
+        made.add_argument("file", nargs="?", help="the domain file")
+        made.add_argument("override", nargs="*", metavar="KEY=VALUE", help="change a key")
+        if name == "create":
+            made.add_argument("-c", "--console", action="store_true", help="attach the console")
+            made.add_argument("-p", "--paused", action="store_true", help="leave it paused")
+    made = command("list", commands.list_domains)
+    made.add_argument("domain", nargs="*")
+    made.add_argument("-a", "--all", action="store_true", help="also domains that have ended")
+    made.add_argument("--xl", action="store_true", help="print xl's columns")
+    for name in ("show", "log", "console", "pause", "unpause", "reboot", "destroy"):
+        command(name, getattr(commands, name), "domain")
+    made = command("shutdown", commands.shutdown, "domain")
+    made.add_argument("-w", "--wait", action="store_true", help="wait until it has shut down")
+    command("info", commands.info)
+    command("dmesg", commands.dmesg)
+    return parser
+
+
+def main(argv=None):
+    """Run one command and return its exit code."""
+    arguments = parse(argv)
+    try:
+        return arguments.function(Client(), arguments)
+    except ConfigError as error:
+        print(f"xm: {error}", file=sys.stderr)
+        return commands.USAGE
+    except XendError as error:
+        print(f"xm: {error}", file=sys.stderr)
+        return commands.FAILED
+    except KeyboardInterrupt:
+        return 130
+
+
+def parse(argv):
+    """Parse the command line; overrides may stand before or after options, which argparse alone refuses."""
+    arguments, rest = make_parser().parse_known_args(argv)
+    unknown = [word for word in rest if word.startswith("-") or not hasattr(arguments, "override")]
+    if unknown:
+        Parser(prog="xm").error(f"unrecognized argument '{unknown[0]}'; see 'xm COMMAND --help'")
+    if rest:
+        arguments.override += rest
+    return arguments
+
+
+if __name__ == "__main__":
+    sys.exit(main())
