@@ -4,6 +4,7 @@ This package exports the names that programs use. The compiler itself is in the 
 source -> program -> check_* -> verify -> lower_* -> objects -> link.
 """
 
+from builtins import len, max, min, range
 from typing import Never
 
 from kpy.builtins import TABLE as _builtins
@@ -43,6 +44,7 @@ globals().update(_builtins)
 
 __all__ = [
     *_builtins,
+    *("len", "max", "min", "range"),
     *("Array", "Fn", "Guest", "Never", "Ptr", "Slice", "TypeVar", "Volatile"),
     *("i8", "i16", "i32", "i64", "u8", "u16", "u32", "u64", "usize", "newtype", "enum", "struct", "union"),
     *("asm", "build_time", "cold", "export", "extern", "formatter", "inline", "noinline", "static"),

@@ -1,11 +1,14 @@
 """The command line: `python -m kpy check|build|dump …`."""
 
 import argparse
+import os
 import sys
+import traceback
 
 from kpy import checker, modules, verify
 from kpy.diagnostics import Reported
 from kpy.program import Program
+from kpy.target import find_targets
 
 
 def check(arguments):
@@ -21,6 +24,49 @@ def check(arguments):
     seen = checker.check_with_generics(program, instances)
     verify.recursion(program, seen)
     return report(program, f"{len(seen)} functions")
+
+
+def build(arguments):
+    """Build targets, each in a process of its own: they import different programs."""
+    chosen, known = find_targets(arguments.target)
+    if not chosen:
+        print(f"no target `{arguments.target}`; there are {', '.join(known)}", file=sys.stderr)
+        return 2
+    for target in chosen:
+        child = os.fork()
+        if child == 0:
+            os._exit(_build_one(target))
+        if os.waitpid(child, 0)[1]:
+            return 1
+    return 0
+
+
+def _build_one(target):
+    from kpy.build import Failed
+    from kpy.build import build as build_target
+
+    try:
+        print(build_target(target), flush=True)
+        return 0
+    except Failed as error:
+        print(error, flush=True)
+        return 1
+    except Exception:  # noqa: BLE001  the parent must learn of it
+        traceback.print_exc()
+        return 1
+
+
+def dump(arguments):
+    """Print the functions of a file after one stage."""
+    from kpy.dump import dump_module
+
+    program = Program()
+    try:
+        module = modules.load(program, modules.name_of(arguments.file))
+        dump_module(program, module, arguments.stage, arguments.function)
+    except Reported:
+        pass
+    return report(program, "") if len(program.diagnostics) else 0
 
 
 def report(program, done):
@@ -40,6 +86,14 @@ def parser():
     sub = commands.add_parser("check", help="report all errors of files, without generating code")
     sub.add_argument("files", nargs="+", metavar="FILE")
     sub.set_defaults(run=check)
+    sub = commands.add_parser("build", help="build a target, a group of them, or all")
+    sub.add_argument("target")
+    sub.set_defaults(run=build)
+    sub = commands.add_parser("dump", help="print functions after a stage")
+    sub.add_argument("--stage", choices=("ast", "typed", "llvm", "asm"), default="typed")
+    sub.add_argument("file")
+    sub.add_argument("function", nargs="?")
+    sub.set_defaults(run=dump)
     return top
 
 

@@ -356,7 +356,7 @@ def _for_range(cx, node, call, backwards):
     if not 1 <= len(call.args) <= 3 or call.keywords:
         cx.error(call, "`range` takes 1 to 3 arguments")
     bounds = [expression(cx, argument) for argument in call.args]
-    step = _step(cx, bounds.pop()) if len(bounds) == 3 else 1
+    step = bounds.pop() if len(bounds) == 3 else typed.Const(call, UNTYPED, 1)
     start, stop = bounds if len(bounds) == 2 else (typed.Const(call, UNTYPED, 0), bounds[0])
     type_ = next((b.type for b in (start, stop) if b.type is not UNTYPED), None)
     if type_ is None:
@@ -364,18 +364,16 @@ def _for_range(cx, node, call, backwards):
     start, stop = coerce(cx, start, type_), coerce(cx, stop, type_)
     if not is_integer(type_):
         cx.error(call, f"`range` takes integers, not `{type_}`")
-    if step < 0 and not type_.signed:
+    known = step.value if isinstance(step, typed.Const) else None
+    if known == 0 or (known is None and type_.signed):
+        cx.error(step.at, "the step of a `range` must not be 0, and known at build time if signed")
+    if known is not None and known < 0 and not type_.signed:
         cx.error(call, f"counting down in the unsigned `{type_}`", help="`for i in reversed(range(low, high)):`")
-    if backwards and step != 1:
+    if backwards and known != 1:
         cx.error(call, "`reversed` takes a `range` with step 1")
+    step = coerce(cx, step, type_)
     var = _loop_variable(cx, node.target, type_)
     return typed.ForRange(node, var, start, stop, step, backwards, _loop_body(cx, node))
-
-
-def _step(cx, expr):
-    if not isinstance(expr, typed.Const) or expr.value == 0:
-        cx.error(expr.at, "the step of a `range` must be a literal, and not 0")
-    return expr.value
 
 
 @rule(ast.Break, ast.Continue)

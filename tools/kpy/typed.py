@@ -263,7 +263,7 @@ class ForRange(Node):
     var: Var
     start: Expr
     stop: Expr
-    step: int
+    step: Expr
     backwards: bool
     body: list[Node]
 

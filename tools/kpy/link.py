@@ -1,0 +1,66 @@
+"""Linking, with GNU ld, and what is made of the result."""
+
+import os
+import subprocess
+
+from kpy import backend
+from kpy.lower_types import escape
+from kpy.lower_unit import TRIPLE
+from kpy.modules import ROOT
+
+
+class LinkError(Exception):
+    """What ld or objcopy said."""
+
+
+def run(command):
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+    if done.returncode:
+        raise LinkError(f"{' '.join(command[:1])}: {done.stderr.strip()}")
+    return done.stdout
+
+
+def link(target, objects, exports):
+    """Link the objects; twice where the program holds its own symbol table."""
+    if target.symbol_table is None:
+        _link(target, objects, exports)
+    else:
+        _link(target, [*objects, _symbol_object(target, [(0, "")])], exports)
+        _link(target, [*objects, _symbol_object(target, functions_of(target.elf))], exports)
+    if target.flat:
+        run(["objcopy", "-O", "binary", target.elf, os.path.join(ROOT, target.flat)])
+
+
+def _link(target, objects, exports):
+    roots = [word for symbol in sorted(exports) for word in ("-u", symbol)]
+    options = ["-nostdlib", "-static", "--gc-sections", "-z", "max-page-size=4096", "-z", "noexecstack"]
+    run(["ld", *options, "--no-warn-rwx-segments", *roots, "-T", target.script, "-o", target.elf, *objects])
+
+
+def functions_of(elf):
+    """The (address, name) pairs of the code in an ELF file, sorted; the end of the code comes last."""
+    functions, end = {}, 0
+    for line in run(["nm", "--defined-only", "--numeric-sort", "--print-size", elf]).splitlines():
+        address, *size, kind, name = line.split()
+        if kind in "tT" and not name.startswith((".", "$")):
+            functions.setdefault(int(address, 16), name)
+            end = max(end, int(address, 16) + (int(size[0], 16) if size else 0))
+    return [*sorted(functions.items()), (end, "")]
+
+
+def _symbol_object(target, functions):
+    data = target.symbol_table(functions)
+    path = os.path.join(ROOT, "build", "obj", f"{target.name}.symbols.o")
+    text = (
+        f'target triple = "{TRIPLE}"\n@"kpy.symbol_table" = constant [{len(data)} x i8] c"{escape(data)}", '
+        'section ".symbol_table", align 8\n'
+    )
+    with open(path, "wb") as file:
+        file.write(backend.compile_object(text, TRIPLE))
+    return path
+
+
+def sizes(elf):
+    """A line that tells how large a program is."""
+    text, data, bss, *_ = run(["size", elf]).splitlines()[1].split()
+    return f"{int(text):,} bytes of code and constants, {int(data):,} of data, {int(bss):,} zero"

@@ -1,0 +1,45 @@
+"""What a program is made of. A `BUILD.py` names targets: module-level variables that hold a `Target`."""
+
+import glob
+import os
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kpy.modules import ROOT
+
+
+@dataclass
+class Target:
+    """One program.
+
+    Args: roots: modules to import, everything they import comes along; assembly: files for `python -m asm`;
+    script: the linker script; flat: also write a flat binary there, below build/; symbol_table: from the sorted
+    (address, name) pairs of all functions, with the end of the code last, to the contents of section `.symbol_table`.
+    Paths are relative to the repository.
+    """
+
+    roots: list[str]
+    script: str
+    assembly: list[str] = field(default_factory=list)
+    flat: str | None = None
+    symbol_table: Callable | None = None
+    group: str | None = None
+    name: str = ""
+
+    @property
+    def elf(self):
+        return os.path.join(ROOT, "build", f"{self.name}.elf")
+
+
+def find_targets(wanted):
+    """The targets of that name or group, from every BUILD.py; all of them for `all`."""
+    found = {}
+    for path in sorted(glob.glob(f"{ROOT}/*/BUILD.py") + glob.glob(f"{ROOT}/*/*/BUILD.py")):
+        for name, value in runpy.run_path(path).items():
+            for target in value if isinstance(value, list) else [value]:
+                if isinstance(target, Target):
+                    target.name = target.name or name
+                    found[target.name] = target
+    chosen = [t for t in found.values() if wanted in (t.name, t.group, "all")]
+    return chosen, sorted({*found, *(t.group for t in found.values() if t.group)})
