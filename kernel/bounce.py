@@ -18,7 +18,7 @@ import abi
 from kpy import Array, Ptr, inline, noinline, ref, u32, u64, uninitialized, wrapping_sub
 
 from kernel.console import printk
-from kernel.domain_shutdown import domain_crash
+from kernel.domain import domain_crash
 from kernel.guest_memory import copy_bytes_to_guest
 from kernel.vcpu import Vcpu
 from kernel.x86.context import read_selectors, toggle_guest_mode
@@ -43,6 +43,10 @@ from kernel.x86.vectors import (
 # trap_info.flags
 TI_DPL = 3
 TI_MASK_EVENTS = 1 << 2
+
+# Bits of Vcpu.callback_flags beyond those of the ABI's VGCF_*
+SYSCALL32_DISABLES_EVENTS = 1 << 16
+SYSENTER_DISABLES_EVENTS = 1 << 17
 
 ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl
 STACK_ALIGNED = (1 << 64) - 16
@@ -98,9 +102,9 @@ def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: u64, nr_words: u64, mask_ev
 def bounce_failed(vcpu: Ptr[Vcpu], entry: u64) -> None:
     """Crash the domain of a vCPU that has no handler for what happened, or no stack to handle it on."""
     if entry == 0:
-        domain_crash(vcpu.domain, "a trap, event or system call for which its kernel has no handler")
+        domain_crash(vcpu.domain, b"a trap, event or system call for which its kernel has no handler")
     else:
-        domain_crash(vcpu.domain, "its kernel stack cannot be written")
+        domain_crash(vcpu.domain, b"its kernel stack cannot be written")
 
 
 @inline
@@ -133,7 +137,7 @@ def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: u32) -> None:
         d = vcpu.domain.domain_id
         rip = vcpu.regs.rip
         printk(f"d{d}v{vcpu.vcpu_id}: no handler for exception {vector}, code {error_code:#x}, at {rip:#x}")
-        domain_crash(vcpu.domain, "an exception that its kernel does not handle")
+        domain_crash(vcpu.domain, b"an exception that its kernel does not handle")
         return
     if vector < NR_EXCEPTIONS and HAS_ERROR_CODE >> vector & 1:
         bounce_with_error(vcpu, handler.address, error_code, mask_events)
@@ -155,6 +159,20 @@ def bounce_syscall(vcpu: Ptr[Vcpu]) -> None:
     """Let the guest kernel serve a `syscall` of its user mode."""
     mask_events = vcpu.callback_flags & abi.VGCF_syscall_disables_events != 0
     bounce(vcpu, vcpu.syscall_callback_eip, mask_events)
+
+
+@noinline
+def bounce_syscall32(vcpu: Ptr[Vcpu]) -> None:
+    """Let the guest kernel serve a `syscall` of its 32-bit user mode."""
+    mask_events = vcpu.callback_flags & SYSCALL32_DISABLES_EVENTS != 0
+    bounce(vcpu, vcpu.syscall32_callback_eip, mask_events)
+
+
+@noinline
+def deliver_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> None:
+    """Let the guest kernel handle `int n`: as an exception, but never with an error code."""
+    handler = ref(vcpu.trap_table[vector])
+    bounce(vcpu, handler.address, handler.flags & TI_MASK_EVENTS != 0)
 
 
 @noinline

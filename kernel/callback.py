@@ -3,6 +3,7 @@
 import abi
 from kpy import Guest, Ptr, i64, ref, truncate, u16, u32, u64, uninitialized, zero
 
+from kernel.bounce import SYSCALL32_DISABLES_EVENTS, SYSENTER_DISABLES_EVENTS
 from kernel.continuation import hypercall_continue
 from kernel.guest_memory import copy_from_guest
 from kernel.nmi import register_nmi_callback, unregister_nmi_callback
@@ -12,9 +13,6 @@ from kernel.vcpu import Vcpu
 from kernel.x86.canonical import is_canonical
 
 RPL_USER = 3
-# Bits of Vcpu.callback_flags beyond those of the ABI's VGCF_*
-SYSCALL32_DISABLES_EVENTS = 1 << 16
-SYSENTER_DISABLES_EVENTS = 1 << 17
 
 
 @hypercall(abi.__HYPERVISOR_set_trap_table)

@@ -52,6 +52,14 @@ def get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> tuple[u64, bool]:
 
 def set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
     """Check and set a debug register of the running vCPU."""
+    result = set_debugreg_value(vcpu, register, value)
+    if result == 0:
+        load_debug_registers(vcpu)
+    return result
+
+
+def set_debugreg_value(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
+    """Check and set a debug register, not yet that of the processor."""
     if register < 4:
         require(breakpoint_allowed(value), -abi.EPERM)
         vcpu.debugreg[register] = value
@@ -63,7 +71,6 @@ def set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
         vcpu.debugreg[7] = value & ~DR7_RESERVED & ~DR7_GENERAL_DETECT | DR7_FIXED
     else:
         return -abi.ENODEV
-    load_debug_registers(vcpu)
     return 0
 
 

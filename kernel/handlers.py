@@ -1,3 +1,16 @@
 """Every module that registers hypercall handlers, so that the tables are whole before they are built."""
 
 import kernel.callback  # noqa: F401
+import kernel.console_io  # noqa: F401
+import kernel.debugreg  # noqa: F401
+import kernel.domctl  # noqa: F401
+import kernel.evtchn_op  # noqa: F401
+import kernel.iret  # noqa: F401
+import kernel.multicall  # noqa: F401
+import kernel.nmi  # noqa: F401
+import kernel.platform  # noqa: F401
+import kernel.sched_op  # noqa: F401
+import kernel.sysctl  # noqa: F401
+import kernel.time  # noqa: F401
+import kernel.vcpu_op  # noqa: F401
+import kernel.version  # noqa: F401

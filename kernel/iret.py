@@ -3,7 +3,7 @@
 import abi
 from kpy import Guest, Ptr, i64, ref, require, truncate, u16, u32, u64, uninitialized
 
-from kernel.domain_shutdown import domain_crash
+from kernel.domain import domain_crash
 from kernel.guest_memory import copy_from_guest
 from kernel.registry import hypercall
 from kernel.vcpu import Vcpu
@@ -32,11 +32,11 @@ def do_iret(vcpu: Ptr[Vcpu], a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
     regs = ref(vcpu.regs)
     frame = uninitialized(abi.iret_context)
     if not copy_from_guest(ref(frame), Guest[abi.iret_context](regs.rsp)):
-        domain_crash(vcpu.domain, "iret: its stack cannot be read")
+        domain_crash(vcpu.domain, b"iret: its stack cannot be read")
         return 0
     if frame.cs & RPL == RPL:
         if u64(vcpu.guest_table_user) == 0:
-            domain_crash(vcpu.domain, "iret to user mode without user page tables")
+            domain_crash(vcpu.domain, b"iret to user mode without user page tables")
             return 0
         toggle_guest_mode(vcpu)
     if vcpu.domain.vm_assist & ARCHITECTURAL_IOPL:
@@ -83,7 +83,7 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: u64, base: u64, c: u64, d: u64, 
     """
     kind = truncate(u32, which)
     if kind == abi.SEGBASE_GS_USER_SEL:
-        if not load_gs_user_selector(vcpu, truncate(u16, base)):
+        if not load_gs_user_selector(vcpu, u32(truncate(u16, base))):
             load_gs_user_selector(vcpu, 0)
         return 0
     require(is_canonical(base), -abi.EINVAL)

@@ -5,16 +5,16 @@ privileged instructions of a guest kernel, and hands everything else to the kern
 the domain, never the core.
 """
 
-from kpy import Ptr, cold, export, noinline, ref, u32
+from kpy import Ptr, cold, export, noinline, u32, wrapping_sub
 
-from kernel.bounce import deliver_failsafe, deliver_page_fault, deliver_trap
+from kernel.bounce import bounce_syscall32, deliver_failsafe, deliver_page_fault, deliver_trap
 from kernel.emulate.invalid_op import emulate_forced
 from kernel.emulate.privop import emulate_privileged
 from kernel.emulate.softint import deliver_software_interrupt
 from kernel.exit import exit_to_guest
 from kernel.mmu import page_fault_fixup
 from kernel.vcpu import Vcpu
-from kernel.vcpu_kick import vcpu_kick
+from kernel.sched_wake import vcpu_kick
 from kernel.x86.cpu import read_cr2
 from kernel.x86.fpu import fpu_set_ts
 from kernel.x86.percpu import this_cpu
@@ -28,6 +28,8 @@ from kernel.x86.vectors import (
     XEC_IDT,
 )
 
+SYSCALL_BYTES = 2
+
 
 @export
 def trap_from_guest(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
@@ -38,6 +40,17 @@ def trap_from_guest(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
         general_protection(vcpu)
     else:
         other_exception(vcpu, vector)
+    return exit_to_guest(vcpu)
+
+
+@export
+def syscall32_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
+    """Serve `syscall` from 32-bit guest user code, or raise #UD for a kernel that does not. Context: from entry.asm."""
+    if vcpu.syscall32_callback_eip != 0:
+        bounce_syscall32(vcpu)
+    else:
+        vcpu.regs.rip = wrapping_sub(vcpu.regs.rip, SYSCALL_BYTES)
+        deliver_trap(vcpu, TRAP_invalid_op, 0)
     return exit_to_guest(vcpu)
 
 

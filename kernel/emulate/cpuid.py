@@ -51,6 +51,7 @@ EXTENDED_8_EBX = bits(0, 2, 9)  # CLZERO, saved FPU error pointers, WBNOINVD
 OSXSAVE = 1 << 27
 HYPERVISOR = 1 << 31
 CLFLUSH_LINES = 0x0000FF00
+LEGACY_XSAVE_BYTES = 576
 LAST_BASIC_LEAF = 0xD
 LAST_EXTENDED_LEAF = 0x80000008
 
@@ -130,13 +131,23 @@ def mask_leaf_d(answer: Ptr[CpuidResult], subleaf: u32) -> None:
     if subleaf == 0:
         answer.eax &= truncate(u32, xcr0_mask)
         answer.edx &= truncate(u32, xcr0_mask >> 32)
-        answer.ecx = answer.ebx
+        answer.ecx = xsave_area_bytes()
     elif subleaf == 1:
         answer.eax &= XSAVE_FEATURES
         answer.ecx = 0
         answer.edx = 0
     elif subleaf >= 63 or xcr0_mask >> u64(subleaf) & 1 == 0:
         zero_answer(answer)
+
+
+def xsave_area_bytes() -> u32:
+    """Return how long an XSAVE area with all components that guests may use is."""
+    size: u32 = LEGACY_XSAVE_BYTES
+    for i in range(u32(2), u32(63)):
+        if xcr0_mask >> u64(i) & 1 != 0:
+            component = cpuid(0xD, i)
+            size = max(size, component.ebx + component.eax)
+    return size
 
 
 def extended_leaf(leaf: u32) -> CpuidResult:

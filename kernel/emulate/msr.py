@@ -20,6 +20,7 @@ from kernel.x86.canonical import is_canonical
 from kernel.x86.context import set_fs_base, set_gs_base_kernel, set_gs_base_user
 from kernel.x86.cpu import rdmsr, rdtsc, wrmsr
 from kernel.x86.features import GUEST_PAT, has_rdtscp
+from kernel.x86.percpu import this_cpu
 
 MSR_TSC = 0x10
 MSR_PATCH_LEVEL = 0x8B
@@ -86,5 +87,6 @@ def write_tsc_aux(vcpu: Ptr[Vcpu], value: u64) -> bool:
     if value >> 32 != 0 or not has_rdtscp:
         return False
     vcpu.tsc_aux = truncate(u32, value)
+    this_cpu().tsc_aux = vcpu.tsc_aux
     wrmsr(MSR_TSC_AUX, value)
     return True

@@ -6,7 +6,7 @@ the instruction itself where that can be read: QEMU 7.2 reports twice the vector
 
 from kpy import Array, Ptr, inline, ref, u8, u32, u64, uninitialized, wrapping_add
 
-from kernel.bounce import TI_DPL, deliver_trap
+from kernel.bounce import TI_DPL, deliver_interrupt
 from kernel.guest_memory import copy_bytes_from_guest
 from kernel.vcpu import Vcpu
 from kernel.x86.vectors import XEC_INDEX_SHIFT
@@ -19,11 +19,11 @@ DPL_GUEST_KERNEL = 1  # a guest kernel counts as ring 1
 def deliver_software_interrupt(vcpu: Ptr[Vcpu], error_code: u32) -> bool:
     """Deliver `int n` to the guest's handler. False: the gate's DPL forbids it, and the guest gets its #GP."""
     vector = software_vector(vcpu, error_code)
-    needed = DPL_GUEST_KERNEL if vcpu.kernel_mode else 3
+    needed: u8 = DPL_GUEST_KERNEL if vcpu.kernel_mode else 3
     if vcpu.trap_table[vector].flags & TI_DPL < needed:
         return False
     vcpu.regs.rip = wrapping_add(vcpu.regs.rip, INT_BYTES)
-    deliver_trap(vcpu, vector, 0)
+    deliver_interrupt(vcpu, vector)
     return True
 
 
