@@ -76,11 +76,11 @@ def _boot(config: Config) -> list[str]:
 
 
 def _channels(config: Config) -> list[str]:
-    """Serial line, control, debugger as Unix sockets; a stopped guest is kept to be looked at."""
+    """Serial line, control, debugger as files of the run folder; a stopped guest is kept to be looked at."""
     end = "poweroff" if config.detached else "pause"
     gdb = ["-gdb", "unix:gdb.sock,server=on,wait=off"] if config.gdb else []
     return [
-        *("-chardev", "socket,id=com1,path=serial.sock,server=on,wait=off,logfile=serial.log"),
+        *("-chardev", "pipe,id=com1,path=serial"),
         *("-serial", "chardev:com1"),
         *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off"),
         *("-mon", "chardev=qmp,mode=control"),

@@ -60,6 +60,7 @@ class Machine:
         (self.folder / "command").write_text(f"cd {self.folder}\n{shlex.join(command)}\n")
         if not self.config.detached:
             command = ["setpriv", "--pdeathsig", "KILL", *command]
+        self.serial.make_files()
         with (self.folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command,
@@ -113,13 +114,11 @@ class Machine:
 
     def leave(self) -> None:
         """Let go of a detached machine, which goes on without us."""
-        self.serial.close()
         self.monitor.close()
         self._monitor = None
 
     def stop(self) -> None:
         """End the machine now; dom0 is not asked."""
-        self.serial.close()
         if self._monitor is not None:
             self._monitor.quit()
             self._monitor = None

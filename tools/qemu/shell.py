@@ -34,7 +34,7 @@ class Shell:
         """
         if not self._quiet:
             self._quiet = True
-            self._ask("stty -echo; dmesg -n 1; PS1=", 30)
+            self._ask("dmesg -n 1", 30)
         return self._ask(command, timeout)
 
     def check(self, command: str, timeout: float = 30) -> str:
@@ -60,12 +60,13 @@ class Shell:
     def _ask(self, command: str, timeout: float) -> Result:
         """Type a command between two marks.
 
-        The marks are put together by the shell, so the terminal's echo of what we type never
-        looks like one.
+        The shell puts the marks together, so the terminal's echo of what we type is never one. All is
+        one line: what is typed while a command runs would be echoed into its output.
         """
         number = next(self._numbers)
         since = self._serial.position()
-        self._serial.write(f"echo 'BE''GIN-{number}'; {command}\n echo \"\"'EN''D'-{number}-$?-\n")
+        line = f"echo BE''GIN-{number}; eval {shlex.quote(command)}; echo EN''D-{number}-$?-"
+        self._serial.write(line + "\n")
         pattern = rf"BEGIN-{number}\n((?:.|\n)*?)END-{number}-(\d+)-"
         found = self._serial.wait_for(pattern, timeout, since)
         return Result(int(found[2]), found[1])
