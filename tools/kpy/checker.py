@@ -49,6 +49,8 @@ def _check_body(program, instance):
     arguments = [*tree.args.posonlyargs, *tree.args.args]
     types = dict(instance.params)
     for argument in arguments:
+        if argument.arg in instance.types:
+            continue
         var = typed.Var(argument.arg, types[argument.arg], argument.lineno, is_param=True)
         cx.vars[argument.arg] = var
         params.append(var)

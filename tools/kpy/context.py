@@ -43,7 +43,7 @@ class Context:
         self.assigned_names = assigned_names(self.function.tree.body)
         python = self.function.python
         cells = zip(python.__code__.co_freevars, python.__closure__ or (), strict=True)
-        self.closure = {name: cell.cell_contents for name, cell in cells}
+        self.closure = {name: cell.cell_contents for name, cell in cells} | instance.types
         self.scope = python.__globals__
 
     def error(self, node, message, **more):

@@ -10,7 +10,7 @@ from dataclasses import dataclass, field
 from kpy import source
 from kpy.decorators import traits_of
 from kpy.diagnostics import Diagnostic, Diagnostics, Reported
-from kpy.types import PtrType, Type, as_type, intern, resolve, rewrite
+from kpy.types import PtrType, Type, TypeArgument, as_type, intern, resolve, rewrite
 
 
 @dataclass(eq=False)
@@ -34,12 +34,16 @@ class Function:
 
 @dataclass(eq=False)
 class Instance:
-    """One compiled form of a function; `body` is filled in by the checker."""
+    """One compiled form of a function; `body` is filled in by the checker.
+
+    `types` holds the arguments of `type[T]` parameters, which are gone from `params`.
+    """
 
     function: Function
     bindings: dict
     params: list
     result: Type
+    types: dict
     body: object = None
     callees: dict = field(default_factory=dict)  # Instance -> the syntax node of a call
     statics: dict = field(default_factory=dict)  # Static -> True
@@ -78,9 +82,11 @@ class Program:
         key = (function, *(bindings[variable] for variable in function.variables))
         if key not in self.instances:
             bind = lambda variable: bindings.get(variable, variable)  # noqa: E731
-            params = [(name, rewrite(type_, bind)) for name, type_ in function.params]
+            every = [(name, rewrite(type_, bind)) for name, type_ in function.params]
+            params = [(name, type_) for name, type_ in every if not isinstance(type_, TypeArgument)]
+            types = {name: t.variable for name, t in every if isinstance(t, TypeArgument)}
             self.instances[key] = Instance(
-                function, dict(bindings), params, rewrite(function.result, bind)
+                function, dict(bindings), params, rewrite(function.result, bind), types
             )
         return self.instances[key]
 

@@ -1,0 +1,278 @@
+"""The host JIT: kernel code as Python functions, for tests.
+
+    program = kpy.jit.load("kernel.evtchn", replace={"kernel.x86.cpu.read_cr3": lambda: 0x1000})
+    domain = program.new(Domain, id=3)
+    assert program.evtchn_send(domain, 5) == 0
+
+Everything that the module's functions reach is compiled, other modules' functions too. Functions without a body on the host
+(assembly) must be replaced, else calling them raises `NotReplaced`. A failed check raises `KpyPanic`.
+"""
+
+import ctypes
+import itertools
+
+import llvmlite.binding as llvm
+
+from kpy import backend, checker, jit_calls, modules
+from kpy.diagnostics import Reported
+from kpy.jit_memory import View, cell_size, from_word, read, slice_words, to_word, write
+from kpy.lower_types import is_aggregate
+from kpy.lower_unit import Unit
+from kpy.program import Program
+from kpy.structs import size_of
+from kpy.types import NEVER, NONE, SliceType, TupleType, resolve
+
+HOST_TRIPLE = "x86_64-unknown-linux-gnu"
+HOST_FEATURES = "+cx16,+popcnt"
+CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)
+_serial = itertools.count()
+
+
+class KpyPanic(Exception):
+    """A check failed: file, line and text as the program would print them."""
+
+    def __init__(self, file, line, text):
+        super().__init__(f"{file}:{line}: {text}")
+        self.file, self.line, self.text = file, line, text
+
+
+class NotReplaced(Exception):
+    """Compiled code called a function that only exists on the real machine."""
+
+
+class CompileError(Exception):
+    """The program has errors; the text lists them."""
+
+
+class Loaded:
+    """A compiled program: functions and statics are attributes, by name (of the first module) or dotted name."""
+
+    def __init__(self, module, instances, statics, lookup, state):
+        self._module, self._lookup, self._state = module, lookup, state
+        self._functions = {_dotted(i): i for i in instances}
+        self._statics = {f"{s.module}.{s.name}": s for s in statics}
+
+    def __getattr__(self, name):
+        return self[f"{self._module}.{name}"]
+
+    def __getitem__(self, name):
+        """A function or static of any module, by its dotted name."""
+        if name in self._functions:
+            return self._function(self._functions[name])
+        if name in self._statics:
+            static = self._statics[name]
+            return View(resolve(static.declared), self._lookup(static.symbol), self._state.keep)
+        raise AttributeError(f"the program has no `{name}`")
+
+    def new(self, type_, **fields):
+        """Make a zeroed value of a type in memory of its own, and set fields."""
+        buffer = ctypes.create_string_buffer(size_of(type_) + 4096)
+        self._state.keep.append(buffer)
+        align = max(16, getattr(type_, "align", 16))
+        view = View(type_, (ctypes.addressof(buffer) + align - 1) // align * align, self._state.keep)
+        for name, value in fields.items():
+            setattr(view, name, value)
+        return view
+
+    def _function(self, instance):
+        wrapper = self._lookup(f"kpy.call.{instance.symbol}")
+        if not wrapper:
+            raise AttributeError(f"`{instance.symbol}` was not compiled")
+        return lambda *arguments: self._state.call(instance, wrapper, arguments)
+
+
+def _dotted(instance):
+    return f"{instance.function.module}.{instance.function.name}"
+
+
+class State:
+    """What the running program shares with Python: memory kept alive, and what to raise."""
+
+    def __init__(self, lookup=None):
+        self.keep, self.error, self.lookup = [], None, lookup
+
+    def call(self, instance, wrapper, arguments):
+        """Call compiled code; raise what it or a replacement wants raised."""
+        if len(arguments) != len(instance.params):
+            raise TypeError(f"{instance.function.name} takes {len(instance.params)} arguments")
+        cells = ctypes.create_string_buffer(8 + sum(cell_size(type_) for _, type_ in instance.params))
+        out = ctypes.create_string_buffer(16 + cell_size(instance.result))
+        address = ctypes.addressof(cells)
+        for value, (_, type_) in zip(arguments, instance.params, strict=True):
+            put_cell(type_, address, value, self.keep)
+            address += cell_size(type_)
+        enter = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(self.lookup("kpy.try"))
+        if enter(wrapper, ctypes.addressof(cells), ctypes.addressof(out)):
+            error, self.error = self.error, None
+            ctypes.c_uint64.from_address(self.lookup("kpy.pending")).value = 0
+            raise error
+        if is_aggregate(instance.result):
+            self.keep.append(out)
+        return get_cell(instance.result, ctypes.addressof(out))
+
+    def panic(self, cells, _):
+        """Called by the program's kpy_panic."""
+        words = [int.from_bytes(ctypes.string_at(cells + 8 * i, 8), "little") for i in range(5)]
+        file, text = (ctypes.string_at(words[i], words[i + 1]).decode() for i in (0, 3))
+        self.error = KpyPanic(file, words[2], text)
+
+    def replacement(self, instance, python):
+        """A C callback that runs a Python function in place of a compiled one."""
+
+        def run(cells, out):
+            values = []
+            try:
+                for _, type_ in instance.params:
+                    values.append(get_cell(type_, cells))
+                    cells += cell_size(type_)
+                put_cell(instance.result, out, python(*values), self.keep)
+            except BaseException as error:  # noqa: BLE001  raised again by `call`
+                self.error = error
+                ctypes.c_uint64.from_address(self.lookup("kpy.pending")).value = 1
+
+        callback = CALLBACK(run)
+        self.keep.append(callback)
+        return ctypes.cast(callback, ctypes.c_void_p).value
+
+
+def put_cell(type_, address, value, keep):
+    """Write an argument or result into its cells."""
+    if type_ in (NONE, NEVER):
+        return
+    if isinstance(type_, TupleType):
+        for item, part in zip(type_.items, value, strict=True):
+            put_cell(item, address, part, keep)
+            address += cell_size(item)
+    elif is_aggregate(type_):
+        write(type_, address, value, keep)
+    elif isinstance(type_, SliceType):
+        pointer, length = slice_words(type_, value, keep)
+        ctypes.memmove(address, pointer.to_bytes(8, "little") + length.to_bytes(8, "little"), 16)
+    else:
+        word = to_word(type_, value) & (1 << 64) - 1
+        ctypes.memmove(address, word.to_bytes(8, "little"), 8)
+
+
+def get_cell(type_, address):
+    """Read an argument or result from its cells."""
+    if type_ in (NONE, NEVER):
+        return None
+    if isinstance(type_, TupleType):
+        values = []
+        for item in type_.items:
+            values.append(get_cell(item, address))
+            address += cell_size(item)
+        return tuple(values)
+    if is_aggregate(type_) or isinstance(type_, SliceType):
+        return read(type_, address)
+    size = size_of(type_)
+    number = int.from_bytes(ctypes.string_at(address, size), "little", signed=getattr(type_, "signed", False))
+    return from_word(type_, number)
+
+
+def load(name, replace=None):
+    """Compile a module for this process; `replace` maps dotted names of functions to Python callables."""
+    program, replace = Program(), dict(replace or {})
+    try:
+        module = modules.load(program, name)
+        roots = modules.declared_instances(program, module)
+    except Reported:
+        raise CompileError(program.diagnostics.render()) from None
+    reached = _reach(program, roots, replace)
+    if len(program.diagnostics):
+        raise CompileError(program.diagnostics.render())
+    missing = set(replace) - {_dotted(instance) for instance in reached}
+    if missing:
+        raise ValueError(f"no function to replace: {', '.join(sorted(missing))}")
+    return _compile(program, module, roots, reached, replace)
+
+
+def _reach(program, roots, replace):
+    """Check everything that the roots call, but for the inside of replaced functions."""
+    seen, pending = {}, list(roots)
+    while pending:
+        instance = pending.pop()
+        if instance in seen:
+            continue
+        seen[instance] = True
+        if _dotted(instance) not in replace:
+            checker.check(program, instance)
+            pending.extend(instance.callees)
+    return seen
+
+
+def _compile(program, module, roots, reached, replace):
+    state = State()
+    outside = [i for i in reached if _dotted(i) in replace or i.function.traits.kind == "extern"]
+    unit = Unit(program, module.__name__, HOST_TRIPLE, whole=True, replaced=outside)
+    for instance in roots:
+        unit.function(instance)
+    for static in modules.statics_of(module):
+        unit.static(static)
+    text = unit.finish()
+    for instance in unit.known:  # functions that only tables of statics mention
+        if hasattr(instance, "function") and instance not in reached:
+            reached[instance] = True
+    if len(program.diagnostics):
+        raise CompileError(program.diagnostics.render())
+    referred = [i for i in outside if i in unit.known and i.symbol != "kpy_panic"]
+    extra = [jit_calls.outbound(i, state.replacement(i, replace.get(_dotted(i)) or _absent(i))) for i in referred]
+    callable_ = [i for i in unit.known if hasattr(i, "function") and i not in outside]
+    extra += [jit_calls.inbound(i) for i in callable_]
+    extra.append(_panic_definition(state, text))
+    text = _assemble(text, [i.symbol for i in referred], extra)
+    lookup = _run(text)
+    state.lookup = lookup
+    statics = [s for s in unit.statics if not s.extern]
+    return Loaded(module.__name__, callable_, statics, lookup, state)
+
+
+def _absent(instance):
+    def raise_error(*_):
+        raise NotReplaced(f"`{_dotted(instance)}` does not exist on the host: replace it")
+
+    return raise_error
+
+
+def _panic_definition(state, text):
+    callback = CALLBACK(state.panic)
+    state.keep.append(callback)
+    address = ctypes.cast(callback, ctypes.c_void_p).value
+    return jit_calls.PANIC.replace("ADDRESS", str(address))
+
+
+def _assemble(text, defined, extra):
+    """Put the program's text and the wrappers together, without declarations of what the latter define."""
+    dropped = tuple(f'@"{symbol}"(' for symbol in [*defined, "kpy_panic"])
+    lines = [line for line in text.splitlines() if not (line.startswith("declare ") and any(d in line for d in dropped))]
+    intrinsic = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"
+    lines = [line for line in lines if line != intrinsic]
+    parts = [*lines[:2], jit_calls.module_assembly(), *lines[2:], intrinsic, jit_calls.SUPPORT, *extra]
+    return "\n".join(parts)
+
+
+def _run(text):
+    """Compile the text into this process; return the function from symbols to addresses."""
+    module, target = backend.optimise(text, HOST_TRIPLE, HOST_FEATURES, "large")
+    engine = _engine(target)
+    library = llvm.JITLibraryBuilder().add_object_img(target.emit_object(module)).add_current_process()
+    tracker_name = f"kpy{next(_serial)}"
+    names = _symbols(module)
+    for name in names:
+        library.export_symbol(name)
+    tracker = library.link(engine, tracker_name)
+    _alive.append((engine, tracker))
+    addresses = {name: tracker[name] for name in names}
+    return lambda name: addresses.get(name, 0)
+
+
+_alive = []
+
+
+def _engine(target):
+    return llvm.create_lljit_compiler(target, suppress_errors=False, use_jit_link=False)
+
+
+def _symbols(module):
+    defined = [v for v in [*module.functions, *module.global_variables] if not v.is_declaration]
+    return [*(v.name for v in defined if v.linkage == llvm.Linkage.external), "kpy.try"]

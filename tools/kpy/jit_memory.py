@@ -1,0 +1,202 @@
+"""Kernel memory as Python sees it: values of any type at an address of this process."""
+
+import ctypes
+
+from kpy.lower_types import is_aggregate
+from kpy.structs import StructType, StructValue, size_of
+from kpy.types import (
+    BOOL,
+    NEVER,
+    NONE,
+    ArrayType,
+    EnumType,
+    FnType,
+    GuestType,
+    PtrType,
+    SliceType,
+    TupleType,
+    VolatileType,
+)
+
+
+def read(type_, address):
+    """The Python value of a type at an address: int, bool, `View`, `bytes`-like slice, or None for null."""
+    if isinstance(type_, VolatileType):
+        return read(type_.element, address)
+    if is_aggregate(type_):
+        return View(type_, address)
+    if isinstance(type_, SliceType):
+        pointer, length = read_word(address), read_word(address + 8)
+        return SliceView(type_, pointer, length)
+    number = int.from_bytes(ctypes.string_at(address, size_of(type_)), "little", signed=getattr(type_, "signed", False))
+    return from_word(type_, number)
+
+
+def from_word(type_, number):
+    """Turn the bits of a scalar into a Python value."""
+    if type_ is BOOL:
+        return bool(number)
+    if isinstance(type_, EnumType):
+        return next((member for member in type_ if int(member) == number), number)
+    if isinstance(type_, PtrType):
+        return None if number == 0 else View(type_.target, number)
+    return number
+
+
+def read_word(address):
+    return int.from_bytes(ctypes.string_at(address, 8), "little")
+
+
+def write(type_, address, value, keep):
+    """Store a Python value; `keep` collects what must stay alive as long as the memory."""
+    if isinstance(type_, VolatileType):
+        write(type_.element, address, value, keep)
+    elif isinstance(type_, StructType):
+        _write_struct(type_, address, value, keep)
+    elif isinstance(type_, ArrayType):
+        for i, item in value.items() if isinstance(value, dict) else enumerate(value):
+            write(type_.element, address + i * size_of(type_.element), item, keep)
+    elif isinstance(type_, SliceType):
+        pointer, length = slice_words(type_, value, keep)
+        ctypes.memmove(address, pointer.to_bytes(8, "little") + length.to_bytes(8, "little"), 16)
+    else:
+        size = size_of(type_)
+        ctypes.memmove(address, (to_word(type_, value) & (1 << 8 * size) - 1).to_bytes(size, "little"), size)
+
+
+def _write_struct(type_, address, value, keep):
+    if isinstance(value, View):
+        ctypes.memmove(address, value.address, type_.size)
+        return
+    fields = value.fields if isinstance(value, StructValue) else value
+    for name, item in fields.items():
+        field = type_.fields[name]
+        write(field.type, address + field.offset, item, keep)
+
+
+def to_word(type_, value):
+    """The bits of a scalar."""
+    if value is None:
+        return 0
+    if isinstance(value, (View, SliceView)):
+        return value.address
+    if isinstance(type_, (PtrType, FnType, GuestType)) and not isinstance(value, int):
+        return ctypes.addressof(value)
+    number = int(value)
+    if hasattr(type_, "fits") and not type_.fits(number):
+        raise OverflowError(f"{number} does not fit in {type_}")
+    return number
+
+
+def slice_words(type_, value, keep):
+    """The address and length of a slice made of bytes, a list, a view or a static."""
+    if isinstance(value, View):
+        return value.address, len(value)
+    if isinstance(value, SliceView):
+        return value.address, value.length
+    if isinstance(value, str):
+        value = value.encode()
+    size = size_of(type_.element)
+    buffer = ctypes.create_string_buffer(max(1, len(value) * size))
+    keep.append(buffer)
+    address = ctypes.addressof(buffer)
+    for i, item in enumerate(value):
+        write(type_.element, address + i * size, item, keep)
+    return address, len(value)
+
+
+class View:
+    """A struct, array or scalar in memory. Fields are attributes; `value` reads and writes all of it."""
+
+    def __init__(self, type_, address, keep=None):
+        object.__setattr__(self, "type", type_)
+        object.__setattr__(self, "address", address)
+        object.__setattr__(self, "keep", [] if keep is None else keep)
+
+    def __int__(self):
+        return self.address
+
+    def __eq__(self, other):
+        return isinstance(other, View) and other.address == self.address
+
+    def __hash__(self):
+        return hash(self.address)
+
+    def __repr__(self):
+        return f"<{self.type} at {self.address:#x}>"
+
+    def __getattr__(self, name):
+        field = self._field(name)
+        return read(field.type, self.address + field.offset)
+
+    def __setattr__(self, name, value):
+        if name == "value":
+            write(self.type, self.address, value, self.keep)
+            return
+        field = self._field(name)
+        write(field.type, self.address + field.offset, value, self.keep)
+
+    def _field(self, name):
+        fields = self.type.fields if isinstance(self.type, StructType) else {}
+        if name not in fields:
+            raise AttributeError(f"{self.type} has no field {name}")
+        return fields[name]
+
+    @property
+    def value(self):
+        return read(self.type, self.address)
+
+    def ref(self, name):
+        """A view of a field, as `ref(struct.field)` is a pointer to it."""
+        field = self._field(name)
+        return View(field.type, self.address + field.offset, self.keep)
+
+    def __len__(self):
+        return self.type.count
+
+    def _element(self, index):
+        if not 0 <= index < self.type.count:
+            raise IndexError(f"{index} is outside {self.type}")
+        return self.address + index * size_of(self.type.element)
+
+    def __getitem__(self, index):
+        return read(self.type.element, self._element(index))
+
+    def __setitem__(self, index, value):
+        write(self.type.element, self._element(index), value, self.keep)
+
+    def __iter__(self):
+        return (self[i] for i in range(len(self)))
+
+    def __bytes__(self):
+        return ctypes.string_at(self.address, size_of(self.type))
+
+
+class SliceView:
+    """A slice: its address and length; iterates over the elements, `bytes(…)` copies the memory."""
+
+    def __init__(self, type_, address, length):
+        self.type, self.address, self.length = type_, address, length
+
+    def __len__(self):
+        return self.length
+
+    def __getitem__(self, index):
+        if not 0 <= index < self.length:
+            raise IndexError(f"{index} is outside a slice of {self.length}")
+        return read(self.type.element, self.address + index * size_of(self.type.element))
+
+    def __iter__(self):
+        return (self[i] for i in range(self.length))
+
+    def __bytes__(self):
+        return ctypes.string_at(self.address, self.length * size_of(self.type.element))
+
+
+def cell_size(type_):
+    """The bytes that an argument or result takes in the buffers of a call."""
+    if type_ in (NONE, NEVER):
+        return 0
+    if isinstance(type_, TupleType):
+        return sum(cell_size(item) for item in type_.items)
+    return (size_of(type_) + 7) // 8 * 8
