@@ -8,6 +8,7 @@ from kpy import Array, Ptr, build_time, enum, inline, noinline, offsetof, ref, s
 
 import abi
 from kernel.guest_memory import copy_bytes_from_guest
+from kernel.ids import PAGE_SIZE
 from kernel.vcpu import Vcpu
 
 MAX_BYTES = 15
@@ -157,11 +158,20 @@ def next_byte(instruction: Ptr[Instruction]) -> tuple[u8, bool]:
     return instruction.bytes[position], True
 
 
+def fetch(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> None:
+    """Copy the bytes at rip, only those of its page when the next one can't be read."""
+    bytes_ = u64(ref(instruction.bytes))
+    rip = vcpu.regs.rip
+    instruction.nr_fetched = MAX_BYTES
+    if copy_bytes_from_guest(bytes_, rip, MAX_BYTES) != 0:
+        wanted = min(MAX_BYTES, PAGE_SIZE - rip % PAGE_SIZE)
+        instruction.nr_fetched = wanted - min(wanted, copy_bytes_from_guest(bytes_, rip, wanted))
+
+
 @noinline
 def decode(vcpu: Ptr[Vcpu], long_mode: bool, instruction: Ptr[Instruction]) -> bool:
     """Decode the instruction at rip. False: it is none that the core emulates, or can't be read."""
-    left = copy_bytes_from_guest(u64(ref(instruction.bytes)), vcpu.regs.rip, MAX_BYTES)
-    instruction.nr_fetched = MAX_BYTES - left
+    fetch(vcpu, instruction)
     instruction.length = 0
     instruction.prefixes = 0
     instruction.rex = 0

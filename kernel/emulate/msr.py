@@ -6,6 +6,8 @@ to read has the value that the core programmed, or one that says "nothing here".
 
 from kpy import Ptr, truncate, u32, u64
 
+from kernel.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
+from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.vcpu import Vcpu
 from kernel.x86.bits import (
     MSR_APIC_BASE,
@@ -20,6 +22,8 @@ from kernel.x86.canonical import is_canonical
 from kernel.x86.context import set_fs_base, set_gs_base_kernel, set_gs_base_user
 from kernel.x86.cpu import rdmsr, rdtsc, wrmsr
 from kernel.x86.features import GUEST_PAT, has_rdtscp
+from kernel.x86.hypercall_page import fill_hypercall_page
+from kernel.x86.memlayout import mfn_to_vaddr
 from kernel.x86.percpu import this_cpu
 
 MSR_TSC = 0x10
@@ -27,6 +31,7 @@ MSR_PATCH_LEVEL = 0x8B
 MSR_MCG_CAP = 0x179
 MSR_MCG_STATUS = 0x17A
 MSR_MISC_ENABLE = 0x1A0
+MSR_XEN_HYPERCALL_PAGE = 0x40000000
 MSR_HWCR = 0xC0010015
 MSR_DE_CFG = 0xC0011029
 
@@ -63,6 +68,8 @@ def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
         return write_base(vcpu, msr, value)
     if msr == MSR_TSC_AUX:
         return write_tsc_aux(vcpu, value)
+    if msr == MSR_XEN_HYPERCALL_PAGE:
+        return write_hypercall_page(vcpu, value)
     if msr in (MSR_MISC_ENABLE, MSR_HWCR, MSR_DE_CFG):
         return True
     current, exists = read_msr(vcpu, msr)
@@ -79,6 +86,16 @@ def write_base(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
         set_gs_base_kernel(vcpu, value)
     else:
         set_gs_base_user(vcpu, value)
+    return True
+
+
+def write_hypercall_page(vcpu: Ptr[Vcpu], value: u64) -> bool:
+    """Fill a frame of the domain with hypercall stubs: the MSR that CPUID leaf 0x40000002 names."""
+    mfn = Mfn(value >> PAGE_SHIFT)
+    if value & (PAGE_SIZE - 1) != 0 or not get_frame_and_type(mfn, vcpu.domain, PGT_writable_page):
+        return False
+    fill_hypercall_page(mfn_to_vaddr(mfn))
+    put_frame_and_type(mfn)
     return True
 
 
