@@ -43,7 +43,7 @@ class FunctionWriter:
 
     def label(self, name):
         """Start a block; the one before falls through to it unless it ended."""
-        if not self.ended and self.lines:
+        if not self.ended:
             self.lines.append(f"  br label %{name}{self.location}")
         self.lines.append(f"{name}:")
         self.ended = False
