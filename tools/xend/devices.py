@@ -13,19 +13,20 @@ import os
 import xen_codecs as abi
 
 from xend.disks import virtual_device
-from xend.network import add_to_bridge
+from xend.network import add_to_bridge, wait_for_interface
 
 BACKEND_READY_S = 20
 BACKEND_GONE_S = 10
 
 _ACCEPTED = {str(int(abi.XenbusStateInitWait)), str(int(abi.XenbusStateConnected))}
 _FINISHED = {None, str(int(abi.XenbusStateClosed))}
+_FAILED = _FINISHED | {str(int(abi.XenbusStateClosing))}
 
 log = logging.getLogger("xend")
 
 
 def _decided(state):
-    return state in _ACCEPTED | _FINISHED
+    return state in _ACCEPTED | _FAILED
 
 
 def _closed(state):
@@ -76,6 +77,7 @@ class Device:
             message = f"dom0's driver did not take {self.back_path}: {reason or 'no answer'}"
             raise OSError(errno.EIO, message)
         if self.bridge:
+            await wait_for_interface(self.interface)
             add_to_bridge(self.interface, self.bridge)
             await store.write(f"{self.back_path}/hotplug-status", "connected")
 
@@ -121,4 +123,5 @@ def vif(domid, index, config):
     """Return the Device of a Vif."""
     front = {"handle": index, "mac": config.mac, "mtu": 1500}
     back = {"handle": index, "mac": config.mac, "bridge": config.bridge, "type": "vif"}
+    back["script"] = "none: xend does what a hotplug script would"
     return Device(domid, "vif", index, front, back)

@@ -3,18 +3,34 @@
 Done with the classic socket ioctls, because starting a program costs more than the whole operation.
 """
 
+import asyncio
+import errno
 import fcntl
 import os
 import socket
 import struct
+import time
 
 SIOCGIFINDEX, SIOCGIFFLAGS, SIOCSIFFLAGS, SIOCBRADDIF = 0x8933, 0x8913, 0x8914, 0x89A2
 IFF_UP = 1
+INTERFACE_S, POLL_S = 10, 0.01
 
 
 def bridge_exists(name):
     """Say whether dom0 has a bridge of this name."""
     return os.path.isdir(f"/sys/class/net/{name}/bridge")
+
+
+async def wait_for_interface(name):
+    """Wait for the back-end driver to make an interface, which it does just after it says ready.
+
+    Errors: OSError ENODEV, it does not.
+    """
+    deadline = time.monotonic() + INTERFACE_S
+    while not os.path.exists(f"/sys/class/net/{name}"):
+        if time.monotonic() > deadline:
+            raise OSError(errno.ENODEV, f"dom0's driver made no interface {name}")
+        await asyncio.sleep(POLL_S)
 
 
 def add_to_bridge(interface, bridge):
