@@ -1,0 +1,1 @@
+"""The split drivers' front ends, for libos programs: the back ends are in dom0."""

@@ -1,0 +1,26 @@
+"""How libos programs are built: `python -m kpy build examples`, or one by name, makes build/<name>.elf.
+
+A program of your own is one more line: `my_kernel = program("my_kernel", "my_directory.my_kernel")`.
+"""
+
+from kpy.target import Target
+
+from libos.symbol_table import make_table
+
+ASSEMBLY = ["libos/start.asm", "libos/memory_functions.asm"]
+
+
+def program(name, module, group="examples"):
+    """A kernel made of libos and a module that exports `main`."""
+    return Target(
+        name=name,
+        group=group,
+        roots=["libos.start", module],
+        assembly=ASSEMBLY,
+        script="libos/libos.lds",
+        symbol_table=make_table,
+    )
+
+
+hello = program("hello", "libos.examples.hello")
+readfile = program("readfile", "libos.examples.readfile")

@@ -1,0 +1,1 @@
+"""Toy kernels: each file is a whole program on libos."""

@@ -1,0 +1,65 @@
+"""The bad end: a failed check, `panic("…")`, or an exception. The domain is reported as crashed, with a backtrace."""
+
+from kpy import Never, Ptr, Slice, asm, cold, export, load, static, u8, u32, u64
+
+import abi
+from libos.console import drain_console, say
+from libos.hypercall import sched_shutdown
+from libos.layout import VIRT_BASE
+from libos.memory import MAPPED_PAGES
+from libos.layout import PAGE_SIZE
+from libos.symbols import find_symbol
+
+MAX_FRAMES = 16
+
+is_stopping = static(bool)
+
+
+@asm("mov $0, rbp", "=r", sideeffect=True)
+def read_rbp() -> u64: ...
+
+
+@export
+@cold
+def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
+    """Report a failed check: the compiler calls this."""
+    if not is_stopping:
+        say(f"panic: {text}")
+        say(f"  at {file}:{line}")
+        backtrace(read_rbp())
+    stop_crashed()
+
+
+@cold
+def backtrace(frame_pointer: u64) -> None:
+    """Print the callers, innermost first, along the chain of frame pointers."""
+    frame = frame_pointer
+    for _ in range(MAX_FRAMES):
+        if not VIRT_BASE <= frame < VIRT_BASE + MAPPED_PAGES * PAGE_SIZE or frame % 8 != 0:
+            return
+        # Mapped, as the direct map has no holes; at worst the words are not what a frame holds.
+        return_address = load(Ptr[u64](frame + 8))
+        if return_address == 0:
+            return
+        print_address(return_address)
+        frame = load(Ptr[u64](frame))
+
+
+@cold
+def print_address(address: u64) -> None:
+    found, name, offset = find_symbol(address)
+    if found:
+        say(f"  {address:#018x} {name}+{offset:#x}")
+    else:
+        say(f"  {address:#018x}")
+
+
+@cold
+def stop_crashed() -> Never:
+    """End the domain with SHUTDOWN_crash; a failure on the way ends it at once."""
+    global is_stopping
+    if not is_stopping:
+        is_stopping = True
+        drain_console()
+    while True:
+        sched_shutdown(abi.SHUTDOWN_crash)

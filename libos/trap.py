@@ -1,0 +1,54 @@
+"""Exceptions: registered with the hypervisor, reported, and the end of the program. A breakpoint only reports."""
+
+from kpy import Array, Ptr, Slice, export, load, ref, static, struct, u8, u64
+
+import abi
+from libos.hypercall import set_trap_table
+from libos.panic import backtrace, print_address, stop_crashed
+from libos.console import say
+from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_page_fault
+
+RING_3 = 3
+
+table = static(Array[abi.trap_info, NR_TRAPS + 1])
+trap_entries = static(Array[u64, NR_TRAPS], extern=True, symbol="trap_entries")
+shared_info = static(abi.shared_info, extern=True, symbol="shared_info")
+
+
+@struct
+class Name:
+    text: Slice[u8]
+
+
+names = static(Array[Name, NR_TRAPS], [{"text": name} for name in NAMES])
+
+
+def init_traps() -> None:
+    for vector in range(NR_TRAPS):
+        table[vector].vector = u8(vector)
+        table[vector].flags = RING_3
+        table[vector].cs = abi.FLAT_KERNEL_CS
+        table[vector].address = trap_entries[vector]
+    assert set_trap_table(u64(ref(table))) == 0
+
+
+@export
+def handle_trap(regs: Ptr[abi.cpu_user_regs]) -> None:
+    """Report an exception. Reached from start.asm."""
+    vector = u64(regs.entry_vector)
+    say(f"trap {vector}: {names[vector].text}, error code {regs.error_code:#x}")
+    if vector == TRAP_page_fault:
+        say(f"  address {shared_info.vcpu_info[0].arch.cr2:#x}")
+    print_registers(regs)
+    if vector != TRAP_breakpoint:
+        backtrace(regs.rbp)
+        stop_crashed()
+
+
+def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:
+    print_address(regs.rip)
+    say(f"  rsp {regs.rsp:#018x} rflags {regs.rflags:#x} rbp {regs.rbp:#018x}")
+    say(f"  rax {regs.rax:#018x} rbx {regs.rbx:#018x} rcx {regs.rcx:#018x} rdx {regs.rdx:#018x}")
+    say(f"  rsi {regs.rsi:#018x} rdi {regs.rdi:#018x} r8  {regs.r8:#018x} r9  {regs.r9:#018x}")
+    say(f"  r10 {regs.r10:#018x} r11 {regs.r11:#018x} r12 {regs.r12:#018x} r13 {regs.r13:#018x}")
+    say(f"  r14 {regs.r14:#018x} r15 {regs.r15:#018x}")
