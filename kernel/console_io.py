@@ -4,7 +4,7 @@ Other domains have a console ring served by the console daemon; only domain 0 ma
 """
 
 import abi
-from kpy import Array, Guest, Ptr, i64, ref, truncate, u8, u32, u64, uninitialized, wrapping_add
+from kpy import Array, Ptr, i64, ref, truncate, u8, u32, u64, uninitialized, wrapping_add
 
 from kernel.console import console_getchar, console_write
 from kernel.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
@@ -20,7 +20,8 @@ def do_console_io(vcpu: Ptr[Vcpu], command: u64, count: u64, buffer: u64, d: u64
 
     Hypercall: console_io(CONSOLEIO_write | CONSOLEIO_read, count, buffer: u8[count] in the guest).
     Returns: 0 for a write, the number of bytes for a read.
-    Errors: -EPERM, not domain 0; -E2BIG, count above 2^31; -EFAULT, the buffer; -ENOSYS, another command.
+    Errors: -EPERM, not domain 0; -E2BIG, count above 2^31; -EFAULT, the buffer; -ENOSYS, another
+    command.
     """
     if not vcpu.domain.is_privileged:
         return -abi.EPERM

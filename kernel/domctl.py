@@ -1,7 +1,9 @@
-"""domctl: the control of domains by the toolstack in domain 0. Decoding and dispatch; the operations are in domctl_*.py.
+"""domctl: the control of domains by the toolstack in domain 0. Decoding and dispatch; the
+operations are in domctl_*.py.
 
-Every operation has one shape: `domctl_x(caller, d, op) -> i64`, with a reference held on the domain `d` that the structure
-names and `op` the core's own copy of the structure, which goes back to the caller where the operation has a result.
+Every operation has one shape: `domctl_x(caller, d, op) -> i64`, with a reference held on the domain
+`d` that the structure names and `op` the core's own copy of the structure, which goes back to the
+caller where the operation has a result.
 """
 
 import abi
@@ -22,7 +24,9 @@ NR_DOMCTLS = 96
 
 Operation = Fn[[Ptr[Vcpu], Ptr[Domain], Ptr[abi.xen_domctl]], i64]
 operations = static(Array[Operation | None, NR_DOMCTLS], as_table(domctls, NR_DOMCTLS))
-has_result = static(Array[u8, NR_DOMCTLS], [int(n in domctls_with_result) for n in range(NR_DOMCTLS)])
+has_result = static(
+    Array[u8, NR_DOMCTLS], [int(n in domctls_with_result) for n in range(NR_DOMCTLS)]
+)
 
 domctl_lock = static(SpinLock)
 
@@ -32,8 +36,8 @@ def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
     """Serve one domain-control operation.
 
     Hypercall: domctl(op: xen_domctl in the guest).
-    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version is not 4.17's;
-    -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
+    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version
+    is not 4.17's; -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
     Locks: domctl_lock, so that no two operations run at once.
     """
     if not vcpu.domain.is_privileged:

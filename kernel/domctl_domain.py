@@ -1,9 +1,12 @@
-"""domctl operations on a domain as a whole: its life, its limits, what it looks like from outside."""
+"""domctl operations on a domain as a whole: its life, its limits, what it looks like from
+outside.
+"""
 
 import abi
 from kpy import Ptr, i64, ref, truncate, u32, u64
 
-from kernel.domain import Domain, domain_by_id_exists, domain_info, first_free_domain_id
+from kernel.domain import Domain, domain_by_id_exists, first_free_domain_id
+from kernel.domain_info import domain_info
 from kernel.domain_life import create_domain, domain_kill
 from kernel.domain_pause import (
     domain_pause_by_controller,
@@ -20,7 +23,8 @@ PAGE_KIB = 4
 def createdomain(op: Ptr[abi.xen_domctl]) -> i64:
     """Make an empty, paused domain and tell its id. Serves XEN_DOMCTL_createdomain.
 
-    Errors: -EEXIST, the wanted id is in use; -ENOMEM; -EINVAL, flags or limits that PV domains can't have.
+    Errors: -EEXIST, the wanted id is in use; -ENOMEM; -EINVAL, flags or limits that PV domains
+    can't have.
     """
     wanted = DomId(op.domain)
     if u64(op.domain) == 0 or u64(op.domain) >= abi.DOMID_FIRST_RESERVED:

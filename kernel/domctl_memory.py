@@ -1,12 +1,14 @@
-"""domctl operations on what a domain sees of memory and time: hypercall page, address size, TSC mode, NUMA nodes."""
+"""domctl operations on what a domain sees of memory and time: hypercall page, address size, TSC
+mode, NUMA nodes.
+"""
 
 import abi
-from kpy import Ptr, i64, ref, require
+from kpy import Ptr, i64, ref, require, truncate, u32
 
 from kernel.domain import Domain
-from kernel.frame import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.guest_bitmap import read_bitmap
 from kernel.ids import Mfn
+from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.registry import domctl
 from kernel.vcpu import Vcpu
 from kernel.x86.hypercall_page import fill_hypercall_page
@@ -15,7 +17,9 @@ from kernel.x86.tsc import tsc_khz
 
 
 class modes:
-    """Values of `tsc_mode`; the public headers describe, but don't name them (xl.cfg's tsc_mode)."""
+    """Values of `tsc_mode`; the public headers describe, but don't name them (xl.cfg's
+    tsc_mode).
+    """
 
     DEFAULT = 0
     ALWAYS_EMULATE = 1
@@ -63,7 +67,7 @@ def domctl_gettscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]
     """Describe the time-stamp counter of a domain: always the processor's own, never emulated."""
     info = ref(op.u.tsc_info)
     info.tsc_mode = modes.NEVER_EMULATE
-    info.gtsc_khz = tsc_khz
+    info.gtsc_khz = truncate(u32, tsc_khz)
     info.incarnation = 0
     info.elapsed_nsec = 0
     return 0

@@ -1,4 +1,6 @@
-"""domctl operations on the vCPUs of a domain: how many, their registers, where and how much they run."""
+"""domctl operations on the vCPUs of a domain: how many, their registers, where and how much they
+run.
+"""
 
 import abi
 from kpy import Ptr, i64, ref, require, u32, uninitialized
@@ -11,7 +13,7 @@ from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.registry import domctl
 from kernel.runstate import vcpu_runtime_ns
 from kernel.sched import set_hard_affinity
-from kernel.vcpu import MAX_VCPUS, VPF_blocked, VPF_down, Vcpu
+from kernel.vcpu import MAX_VCPUS, Vcpu, VPF_blocked, VPF_down
 from kernel.vcpu_context import arch_get_vcpu_context, arch_set_vcpu_context
 from kernel.x86.percpu import online_cpus
 
@@ -41,7 +43,8 @@ def domctl_max_vcpus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl])
 def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Set the registers with which a vCPU starts.
 
-    Errors: -EINVAL, the caller itself, no such vCPU, or impossible registers; -EFAULT, the structure.
+    Errors: -EINVAL, the caller itself, no such vCPU, or impossible registers; -EFAULT, the
+    structure.
     """
     vcpu = vcpu_of(d, op.u.vcpucontext.vcpu)
     if vcpu is None or caller.domain == d:
@@ -59,7 +62,8 @@ def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_dom
 def domctl_getvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Store the registers of a vCPU, stopped meanwhile, in the caller's structure.
 
-    Errors: -EINVAL, the caller itself; -ESRCH, no such vCPU; -ENODATA, it was never started; -EFAULT.
+    Errors: -EINVAL, the caller itself; -ESRCH, no such vCPU; -ENODATA, it was never started;
+    -EFAULT.
     """
     if caller.domain == d:
         return -abi.EINVAL
@@ -99,7 +103,8 @@ def domctl_getvcpuinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl
 
 @domctl(abi.XEN_DOMCTL_setvcpuaffinity, result=True)
 def domctl_setvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
-    """Restrict a vCPU to some physical CPUs (hard affinity). Soft affinity is read and has no effect.
+    """Restrict a vCPU to some physical CPUs (hard affinity). Soft affinity is read and has no
+    effect.
 
     Errors: -EINVAL, no affinity named, or no online CPU in the mask; -ESRCH, no such vCPU; -EFAULT.
     """
@@ -129,7 +134,9 @@ def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
     """
     affinity = ref(op.u.vcpuaffinity)
     vcpu = vcpu_of(d, affinity.vcpu)
-    require(affinity.flags & (abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT) != 0, -abi.EINVAL)
+    require(
+        affinity.flags & (abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT) != 0, -abi.EINVAL
+    )
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
         require(write_bitmap(ref(affinity.cpumap_hard), vcpu.sched.affinity), -abi.EFAULT)
@@ -142,7 +149,8 @@ def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
 def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Get or set the weight of a domain, in credit2's terms.
 
-    Errors: -EINVAL, another scheduler's parameters, a weight of 0 or above 65535, a cap; -EOPNOTSUPP, per-vCPU parameters.
+    Errors: -EINVAL, another scheduler's parameters, a weight of 0 or above 65535, a cap;
+    -EOPNOTSUPP, per-vCPU parameters.
     """
     request = ref(op.u.scheduler_op)
     if request.sched_id != abi.XEN_SCHEDULER_CREDIT2:

@@ -1,8 +1,9 @@
 """Hypercall dispatch: from a guest kernel's `syscall` to the handler and back.
 
-Every handler has one shape, `do_x(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the five argument registers as the guest
-passed them; the result goes to rax. Long work returns `hypercall_continue(...)`, which is -ERESTART: the guest's rip then goes
-back to its `syscall`, and the hypercall runs again with the stored arguments once everything more urgent has been done.
+Every handler has one shape, `do_x(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the five
+argument registers as the guest passed them; the result goes to rax. Long work returns
+`hypercall_continue(...)`, which is -ERESTART: the guest's rip then goes back to its `syscall`, and
+the hypercall runs again with the stored arguments once everything more urgent has been done.
 """
 
 import abi
@@ -23,7 +24,7 @@ hypercall_table = static(Array[Handler | None, NR_HYPERCALLS], as_table(hypercal
 
 @export
 def syscall_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
-    """Serve a `syscall`: a hypercall of the guest kernel, or a system call that its user makes to it.
+    """Serve a `syscall`: a hypercall of the guest kernel, or a system call of its user.
 
     Returns: the vCPU to run next. Context: from entry.asm, on the physical CPU's stack.
     """
@@ -36,7 +37,9 @@ def syscall_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
 
 @inline
 def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
-    """Run the handler that rax names and leave its result in rax, or arrange for it to run again."""
+    """Run the handler that rax names and leave its result in rax, or arrange for it to run
+    again.
+    """
     regs = ref(vcpu.regs)
     result = call_handler(vcpu, regs.rax, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
     if result == -abi.ERESTART:

@@ -1,13 +1,14 @@
 """multicall: several hypercalls in one entry to the core.
 
-Each entry is read from the guest, served, and its result written back before the next, so a guest sees the effects of every
-entry in order. Between entries the core looks whether it must let others run, and continues with the rest afterwards.
+Each entry is read from the guest, served, and its result written back before the next, so a guest
+sees the effects of every entry in order. Between entries the core looks whether it must let others
+run, and continues with the rest afterwards.
 """
 
 import abi
-import kernel.hypercall  # in a cycle with us: it dispatches to us
 from kpy import Guest, Ptr, i64, noinline, ref, truncate, u32, u64, uninitialized
 
+import kernel.hypercall  # in a cycle with us: it dispatches to us
 from kernel.continuation import hypercall_continue
 from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.preempt import preempt_pending
@@ -20,7 +21,8 @@ def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: 
     """Serve `nr_calls` hypercalls.
 
     Hypercall: multicall(list: multicall_entry[nr_calls] in the guest, nr_calls: u32).
-    Errors: -EFAULT, an entry can't be read or its result not written; -EINVAL, an entry is itself a multicall (as its result).
+    Errors: -EFAULT, an entry can't be read or its result not written; -EINVAL, an entry is itself a
+    multicall (as its result).
     """
     entries = Guest[abi.multicall_entry](list_)
     nr = truncate(u32, nr_calls)
@@ -54,7 +56,9 @@ def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
 def continue_within(
     vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry], here: Guest[abi.multicall_entry], nr_left: u32
 ) -> i64:
-    """Stop in the middle of an entry: its new arguments go to the guest's list, and the multicall goes on from there."""
+    """Stop in the middle of an entry: its new arguments go to the guest's list, and the multicall
+    goes on from there.
+    """
     for i in range(4):
         entry.args[i] = vcpu.continuation[i]
     if not copy_to_guest(here, entry):

@@ -1,6 +1,8 @@
-"""Build-time registries: decorators fill the tables that `hypercall`, `domctl` and `sysctl` dispatch by.
+"""Build-time registries: decorators fill the tables that `hypercall`, `domctl` and `sysctl`
+dispatch by.
 
-Nothing is listed twice: a handler names its operation where it is defined, and the tables are made from these dictionaries.
+Nothing is listed twice: a handler names its operation where it is defined, and the tables are made
+from these dictionaries.
 """
 
 from kpy import build_time
@@ -13,7 +15,9 @@ sysctls = {}
 
 @build_time
 def register(table, what, number):
-    """Return a decorator that enters a function in `table` under `number`; two for one number is a build error."""
+    """Return a decorator that enters a function in `table` under `number`; two for one number is a
+    build error.
+    """
 
     def decorate(function):
         if number in table:
@@ -32,7 +36,9 @@ def hypercall(number):
 
 @build_time
 def domctl(number, result=False):
-    """Register the handler of `abi.XEN_DOMCTL_*`; with `result` the caller's structure is written back."""
+    """Register the handler of `abi.XEN_DOMCTL_*`; with `result` the caller's structure is written
+    back.
+    """
     if result:
         domctls_with_result.add(number)
     return register(domctls, "domctl", number)
@@ -46,5 +52,7 @@ def sysctl(number):
 
 @build_time
 def as_table(handlers, length):
-    """Return the handlers as a list of `length`, `None` where there is none: the initial value of a static table."""
+    """Return the handlers as a list of `length`, `None` where there is none: the initial value of a
+    static table.
+    """
     return [handlers.get(number) for number in range(length)]

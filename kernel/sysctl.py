@@ -1,10 +1,27 @@
 """sysctl: what the toolstack asks about the machine rather than about one domain."""
 
 import abi
-from kpy import Array, Fn, Guest, Ptr, i64, popcount, ref, static, truncate, u8, u16, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Fn,
+    Guest,
+    Ptr,
+    i64,
+    popcount,
+    ref,
+    static,
+    truncate,
+    u8,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_add,
+)
 
-from kernel.console import console_clear_ring, console_read_ring
-from kernel.domain import domain_info, next_domain, put_domain
+from kernel.console import console_read_ring, console_ring_clear
+from kernel.domain import first_domain_from, put_domain
+from kernel.domain_info import domain_info
 from kernel.frame import free_frames, total_frames
 from kernel.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_to_guest
 from kernel.ids import DomId
@@ -21,8 +38,8 @@ def do_sysctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
     """Serve one question about the machine.
 
     Hypercall: sysctl(op: xen_sysctl in the guest; the answer is written there).
-    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version is not 4.17's;
-    -ENOSYS, no such operation; and those of the operation.
+    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version
+    is not 4.17's; -ENOSYS, no such operation; and those of the operation.
     """
     if not vcpu.domain.is_privileged:
         return -abi.EPERM
@@ -45,7 +62,8 @@ def do_sysctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
 
 @sysctl(abi.XEN_SYSCTL_readconsole)
 def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
-    """Copy the core's recent console output, from `index` on when `incremental`, else all that is kept.
+    """Copy the core's recent console output, from `index` on when `incremental`, else all that is
+    kept.
 
     Errors: -EFAULT, the buffer.
     """
@@ -58,13 +76,13 @@ def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
         count, index = console_read_ring(index, chunk[0 : min(room - copied, len(chunk))])
         if count == 0:
             break
-        if copy_bytes_to_guest(request.buffer.address() + copied, u64(ref(chunk)), count) != 0:
+        if copy_bytes_to_guest(wrapping_add(request.buffer.address(), copied), u64(ref(chunk)), count) != 0:
             return -abi.EFAULT
         copied += count
     request.count = truncate(u32, copied)
     request.index = truncate(u32, index)
     if request.clear:
-        console_clear_ring()
+        console_ring_clear()
     return 0
 
 
@@ -97,13 +115,14 @@ def sysctl_sched_id(op: Ptr[abi.xen_sysctl]) -> i64:
 
 @sysctl(abi.XEN_SYSCTL_getdomaininfolist)
 def sysctl_getdomaininfolist(op: Ptr[abi.xen_sysctl]) -> i64:
-    """Describe up to `max_domains` domains, in the order of their ids, beginning with `first_domain`.
+    """Describe up to `max_domains` domains, in the order of their ids, beginning with
+    `first_domain`.
 
     Errors: -EFAULT, the buffer.
     """
     request = ref(op.u.getdomaininfolist)
     count: u32 = 0
-    domain = next_domain(DomId(request.first_domain))
+    domain = first_domain_from(DomId(request.first_domain))
     while domain is not None and count < request.max_domains:
         following = DomId(u16(domain.domain_id) + 1)
         info = abi.xen_domctl_getdomaininfo()
@@ -112,7 +131,7 @@ def sysctl_getdomaininfolist(op: Ptr[abi.xen_sysctl]) -> i64:
         if not copy_to_guest(request.buffer.index(u64(count)), ref(info)):
             return -abi.EFAULT
         count += 1
-        domain = next_domain(following)
+        domain = first_domain_from(following)
     if domain is not None:
         put_domain(domain)
     request.num_domains = count
