@@ -19,6 +19,7 @@ from kpy.decorators import (
     noinline,
     static,
 )
+from kpy.forward import install as _install
 from kpy.structs import enum, struct, union
 from kpy.types import (
     Array,
@@ -41,6 +42,7 @@ from kpy.types import (
 
 usize = u64
 globals().update(_builtins)
+_install()
 
 __all__ = [
     *_builtins,

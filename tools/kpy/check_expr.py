@@ -252,8 +252,16 @@ def _choose(cx, node, want):
     cx.narrowed = before | no
     other = expression(cx, node.orelse, want)
     cx.narrowed = before
-    type_ = want if want is not None else common_type(cx, then, other)
+    type_ = _alternative_type(cx, then, other, want)
     return typed.Choose(node, type_, test, coerce(cx, then, type_), coerce(cx, other, type_))
+
+
+def _alternative_type(cx, then, other, want):
+    """The type of a conditional expression: what the context wants decides for literals and null only."""
+    literals = then.type is UNTYPED and other.type is UNTYPED
+    if want is not None and (is_integer(want) if literals else is_pointer(want)):
+        return want
+    return common_type(cx, then, other)
 
 
 def common_type(cx, left, right):

@@ -6,7 +6,8 @@ import difflib
 
 from kpy import typed
 from kpy.decorators import Static
-from kpy.diagnostics import Note
+from kpy.diagnostics import Note, Reported
+from kpy.forward import Forward
 from kpy.types import (
     BOOL,
     META,
@@ -72,13 +73,22 @@ class Context:
         """Find a name that is no local variable, as a Python object."""
         for namespace in (self.closure, self.scope, vars(builtins)):
             if name in namespace:
-                return namespace[name]
+                return self.kept(namespace[name])
         if name in self.assigned_names:
             return self.error(node, f"`{name}` is used before it has a value")
         known = [*self.vars, *self.scope]
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean `{close[0]}`?" if close else ""
         return self.error(node, f"name `{name}` is not defined", help=hint)
+
+    def kept(self, found):
+        """What a promise of an import cycle stands for; a broken one has been reported."""
+        if not isinstance(found, Forward):
+            return found
+        try:
+            return found.find()
+        except (KeyError, AttributeError):
+            raise Reported from None
 
     def bind(self, type_):
         """Replace type variables by what they stand for in this instance."""
@@ -133,7 +143,7 @@ class Context:
 
     def attribute(self, node, owner, name):
         try:
-            return getattr(owner, name)
+            return self.kept(getattr(owner, name))
         except AttributeError:
             pass
         known = [key for key in dir(owner) if not key.startswith("_")]

@@ -95,7 +95,7 @@ def _integer(cx, node, expr, spec, write_int, steps):
 
 
 def _invoke(cx, node, python, arguments):
-    function = cx.program.declare(python)
+    function = cx.program.declare(cx.kept(python))
     if function is None or len(function.params) != len(arguments):
         cx.error(node, f"`{python.__qualname__}` does not take what a formatter passes to it")
     instance = cx.program.instantiate(function, {})

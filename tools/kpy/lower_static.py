@@ -2,6 +2,7 @@
 
 from kpy.decorators import Static
 from kpy.diagnostics import Diagnostic
+from kpy.forward import Forward
 from kpy.lower_types import escape, is_aggregate, memory_type, quote
 from kpy.program import is_function
 from kpy.structs import StructType, StructValue, align_of, size_of
@@ -63,6 +64,8 @@ def _find_line(path, name):
 
 def constant(unit, type_, value):
     """A typed LLVM constant for a Python value."""
+    if isinstance(value, Forward):
+        value = value.find()
     if value is None or _is_empty(value):
         if is_aggregate(type_):
             return f"[{size_of(type_)} x i8] zeroinitializer"

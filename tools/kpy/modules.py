@@ -5,12 +5,13 @@ import os
 import sys
 import traceback
 
+from kpy import forward, source
 from kpy.decorators import Static, traits_of
 from kpy.diagnostics import Diagnostic, Reported
+from kpy.forward import ROOT
 from kpy.program import is_function
 from kpy.structs import LayoutError, StructType
 
-ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
 SEARCH = [ROOT, os.path.join(ROOT, "tools"), os.path.join(ROOT, "build", "gen")]
 
 
@@ -31,13 +32,29 @@ def load(program, name):
         if path not in sys.path:
             sys.path.append(path)
     try:
-        return importlib.import_module(name)
+        module = importlib.import_module(name)
+        for broken, promise in forward.settle():
+            program.diagnostics.add(_broken_promise(broken, promise))
+        return module
     except LayoutError as error:
         program.layout_error(error)
         raise Reported from None
     except Exception as error:  # noqa: BLE001  anything may go wrong in the programmer's module
         program.diagnostics.add(_import_error(name, error))
         raise Reported from None
+
+
+def _broken_promise(module, promise):
+    """The error of importing, from a module in the same cycle, what it turned out not to have."""
+    line = 1
+    with open(module.__file__, encoding="utf-8") as file:
+        for number, text in enumerate(file, 1):
+            if promise.name in text and "import" in text:
+                line = number
+                break
+    end = len(source.line_of(module.__file__, line))
+    message = f"`{promise.module}` has no `{promise.name}`"
+    return Diagnostic(module.__file__, line, 0, end, message)
 
 
 def _import_error(name, error):

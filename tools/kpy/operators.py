@@ -43,8 +43,9 @@ def _binary(cx, node, want):
     if op == "/":
         cx.error(node, "kernel Python has no `/`", help="integer division is `//`")
     hint = want if want is not None and (is_integer(want) or want is BOOL) else None
-    left, right = expression(cx, node.left, hint), expression(cx, node.right, hint)
-    return arithmetic(cx, node, op, left, right, hint)
+    left = expression(cx, node.left, hint)
+    beside = left.type if is_integer(left.type) and op not in ("<<", ">>") else hint
+    return arithmetic(cx, node, op, left, expression(cx, node.right, beside), hint)
 
 
 def arithmetic(cx, node, op, left, right, want=None, mode="checked"):
@@ -206,7 +207,9 @@ def _compare(cx, node, want):
     if isinstance(node.ops[0], (ast.In, ast.NotIn)):
         return _membership(cx, node)
     nodes, ops = [node.left, *node.comparators], [SYMBOLS[type(op)] for op in node.ops]
-    operands = [_settled(cx, expression(cx, item)) for item in nodes]
+    operands = [_settled(cx, expression(cx, nodes[0]))]
+    for item in nodes[1:]:
+        operands.append(_settled(cx, expression(cx, item, operands[-1].type)))
     if len(ops) == 1 and all(isinstance(item, typed.Const) for item in operands):
         folded = _fold_comparison(node, ops[0], *operands)
         if folded is not None:

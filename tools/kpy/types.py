@@ -10,6 +10,8 @@ import sys
 import types as python_types
 import typing
 
+from kpy.forward import Forward
+
 
 class Type:
     """Base of all types; `name` is what a programmer wrote."""
@@ -82,6 +84,7 @@ class EnumType(Type):
     def __init__(self, name, base, module, values):
         self.name, self.base, self.module = name, base, module
         self.bits, self.signed = base.bits, base.signed
+        self.fits = base.fits
         self.members = {key: EnumMember(base(value), self, key) for key, value in values.items()}
 
     def __getattr__(self, name):
@@ -224,6 +227,7 @@ i8, i16, i32, i64 = (IntType(bits, True) for bits in (8, 16, 32, 64))
 
 _interned: dict = {}
 _scopes: dict = {}
+_NO_SCOPE: dict = {}
 _typing_variables: dict = {}
 
 
@@ -270,6 +274,8 @@ def as_type(obj, scope):
         return obj
     if isinstance(obj, str):
         return lazy(obj, scope)
+    if isinstance(obj, Forward):
+        return lazy(f"{obj.module}.{obj.name}", _NO_SCOPE)
     simple = {None: NONE, type(None): NONE, bool: BOOL, typing.Never: NEVER, typing.NoReturn: NEVER}
     if isinstance(obj, typing.Hashable) and obj in simple:
         return simple[obj]
