@@ -53,13 +53,17 @@ class Vcpu:
     kernel_mode: bool
 
     # Processor state (kernel/x86/context.py, kernel/x86/fpu.py)
+    loaded_cpu: u32  # number + 1 of the processor that loaded its state last, 0: reload it anyway
     xsave_area: u64
+    xcr0: u64
+    fpu_cpu: u32  # number + 1 of the processor that loaded its FPU state last, 0: none holds it
     fpu_ts: bool
     debugreg: Array[u64, 8]
     gdt_ents: u32
     ldt_ents: u32
     ldt_base: u64
     gdt_frames: Array[Mfn, 14]
+    ldt_frames: Array[Mfn, 16]  # those pages of the LDT that were used so far; 0: none
 
     # Traps and segments (kernel/trap.py, kernel/bounce.py, kernel/callback.py, kernel/iret.py)
     trap_table: Ptr[Array[abi.trap_info, 256]]  # one core page, by vector; address 0: no handler

@@ -8,6 +8,7 @@ same L4 slots 256-271 in every address space, so a trap needs no CR3 load.
 | 0xffff800000000000 | 256     | 256 GiB | machine-to-physical table, u64 per frame                    | read-only  |
 | 0xffff828000000000 | 261     | 8 GiB   | per-CPU areas: stacks with guard pages, one slot a CPU      | nothing    |
 | 0xffff82a000000000 | 261     | 64 GiB  | device registers: local APIC, IO-APICs, ACPI tables         | nothing    |
+| 0xffff82c000000000 | 261     | 64 GiB  | the machine-to-physical table again, as the core writes it  | nothing    |
 | 0xffff82d040000000 | 261     | 1 GiB   | the core's image: text, rodata, data, bss                   | nothing    |
 | 0xffff82e000000000 | 261     | 128 GiB | frame table, one `Frame` per machine frame                  | nothing    |
 | 0xffff830000000000 | 262-271 | 5 TiB   | direct map of all machine memory                            | nothing    |
@@ -28,10 +29,16 @@ MACH2PHYS_VIRT_START = 0xFFFF800000000000
 PERDOMAIN_VIRT_START = 0xFFFF820000000000
 PERCPU_VIRT_START = 0xFFFF828000000000
 DEVICE_VIRT_START = 0xFFFF82A000000000
+DEVICE_VIRT_END = 0xFFFF82B000000000
+RDWR_MACH2PHYS_VIRT_START = 0xFFFF82C000000000
 IMAGE_VIRT_START = 0xFFFF82D040000000
 FRAMETABLE_VIRT_START = 0xFFFF82E000000000
 DIRECTMAP_VIRT_START = 0xFFFF830000000000
 DIRECTMAP_VIRT_END = HYPERVISOR_VIRT_END
+
+IMAGE_LOAD_ADDRESS = 0x100000  # the image's machine address; its virtual one is IMAGE_VIRT_START + this
+TRAMPOLINE_ADDRESS = 0x8000  # where the other processors start, in real mode
+
 
 @inline
 def maddr_to_vaddr(maddr: Maddr) -> Vaddr:
@@ -43,6 +50,12 @@ def maddr_to_vaddr(maddr: Maddr) -> Vaddr:
 def vaddr_to_maddr(vaddr: Vaddr) -> Maddr:
     """Return the machine address behind a direct-map address."""
     return Maddr(u64(vaddr) - DIRECTMAP_VIRT_START)
+
+
+@inline
+def image_to_maddr(vaddr: u64) -> Maddr:
+    """Return the machine address behind an address inside the core's image."""
+    return Maddr(vaddr - IMAGE_VIRT_START)
 
 
 @inline

@@ -1,0 +1,19 @@
+"""How the hypervisor core is built: `python -m kpy build core` makes build/proxen.elf and the bootable build/proxen.bin."""
+
+from kpy.target import Target
+
+from kernel.symbol_table import make_table
+
+core = Target(
+    name="proxen",
+    group="core",
+    roots=["kernel.main"],
+    assembly=[
+        "kernel/x86/boot.asm",
+        "kernel/x86/instructions.asm",
+        "kernel/x86/memory.asm",
+    ],
+    script="kernel/kernel.lds",
+    flat="build/proxen.bin",
+    symbol_table=make_table,
+)

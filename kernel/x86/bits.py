@@ -1,0 +1,78 @@
+"""Bits of control registers, model-specific registers, page-table entries and flags, named as the manuals name them.
+
+Source: Intel SDM vol 3 2.5 (control registers), 4.5 (paging), vol 4 (MSRs); AMD APM vol 2 3.1.
+"""
+
+CR0_PE = 1 << 0
+CR0_MP = 1 << 1
+CR0_EM = 1 << 2
+CR0_TS = 1 << 3
+CR0_ET = 1 << 4
+CR0_NE = 1 << 5
+CR0_WP = 1 << 16
+CR0_AM = 1 << 18
+CR0_PG = 1 << 31
+
+CR4_TSD = 1 << 2
+CR4_DE = 1 << 3
+CR4_PAE = 1 << 5
+CR4_MCE = 1 << 6
+CR4_PGE = 1 << 7
+CR4_OSFXSR = 1 << 9
+CR4_OSXMMEXCPT = 1 << 10
+CR4_UMIP = 1 << 11
+CR4_FSGSBASE = 1 << 16
+CR4_OSXSAVE = 1 << 18
+CR4_SMEP = 1 << 20
+CR4_SMAP = 1 << 21
+
+MSR_APIC_BASE = 0x1B
+MSR_TSC_DEADLINE = 0x6E0
+MSR_X2APIC = 0x800
+MSR_EFER = 0xC0000080
+MSR_STAR = 0xC0000081
+MSR_LSTAR = 0xC0000082
+MSR_CSTAR = 0xC0000083
+MSR_SFMASK = 0xC0000084
+MSR_FS_BASE = 0xC0000100
+MSR_GS_BASE = 0xC0000101
+MSR_KERNEL_GS_BASE = 0xC0000102
+MSR_TSC_AUX = 0xC0000103
+MSR_SYSENTER_CS = 0x174
+MSR_SYSENTER_ESP = 0x175
+MSR_SYSENTER_EIP = 0x176
+MSR_PAT = 0x277
+
+EFER_SCE = 1 << 0
+EFER_LME = 1 << 8
+EFER_LMA = 1 << 10
+EFER_NXE = 1 << 11
+
+PTE_PRESENT = 1 << 0
+PTE_WRITE = 1 << 1
+PTE_USER = 1 << 2
+PTE_WRITE_THROUGH = 1 << 3
+PTE_CACHE_DISABLE = 1 << 4
+PTE_ACCESSED = 1 << 5
+PTE_DIRTY = 1 << 6
+PTE_LARGE = 1 << 7
+PTE_GLOBAL = 1 << 8
+PTE_NX = 1 << 63
+PTE_ADDRESS = 0x000FFFFFFFFFF000
+
+EFLAGS_CF = 1 << 0
+EFLAGS_TF = 1 << 8
+EFLAGS_IF = 1 << 9
+EFLAGS_DF = 1 << 10
+IOPL_SHIFT = 12
+EFLAGS_IOPL = 3 << IOPL_SHIFT
+EFLAGS_NT = 1 << 14
+EFLAGS_RF = 1 << 16
+EFLAGS_VM = 1 << 17
+EFLAGS_AC = 1 << 18
+
+PFEC_PRESENT = 1 << 0
+PFEC_WRITE = 1 << 1
+PFEC_USER = 1 << 2
+PFEC_RESERVED = 1 << 3
+PFEC_FETCH = 1 << 4

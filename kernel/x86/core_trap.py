@@ -1,0 +1,106 @@
+"""Exceptions that strike the core itself: expected faults go to their fixups, all others are a panic with registers.
+
+An expected fault is an instruction of fault_safe.asm that touches something of a guest's; the exception table names it.
+"""
+
+import abi
+from kpy import Array, Never, Ptr, cold, export, ref, sizeof, static, struct, u8, u32, u64
+
+from kernel.console import printk
+from kernel.panic import backtrace, begin_panic, end_panic, print_address
+from kernel.x86.cpu import read_cr2, read_cr3, read_dr6, write_dr6
+from kernel.x86.percpu import this_cpu
+from kernel.x86.vectors import TRAP_debug
+
+
+@struct
+class Fixup:
+    """An entry of the exception table."""
+
+    address: u64  # of the instruction that may fault
+    resume: u64  # where to go on
+
+
+exception_table_start = static(u8, extern=True, symbol="exception_table_start")
+exception_table_end = static(u8, extern=True, symbol="exception_table_end")
+exception_names = static(
+    Array[Array[u8, 4], 32],
+    [f"#{name}".ljust(4).encode() for name in
+     ("DE DB NMI BP OF BR UD NM DF 09 TS NP SS GP PF 15 MF AC MC XM VE CP 22 23 24 25 26 27 HV VC SX 31").split()],
+)
+
+
+@export
+def trap_from_core(regs: Ptr[abi.cpu_user_regs], vector: u32) -> None:
+    """Handle an exception in ring 0: redirect it to its fixup, or panic.
+
+    Context: from entry.asm; `regs` was pushed on the present stack and is loaded again on return.
+    """
+    if vector == TRAP_debug:
+        note_debug_trap()
+        return
+    entry = u64(ref(exception_table_start))
+    while entry < u64(ref(exception_table_end)):
+        # The linker script bounds the table, and fault_safe.asm fills it with whole entries.
+        fixup = Ptr[Fixup](entry)
+        if fixup.address == regs.rip:
+            regs.rip = fixup.resume
+            return
+        entry += sizeof(Fixup)
+    fatal_exception(regs, vector)
+
+
+def note_debug_trap() -> None:
+    """Forget a breakpoint that struck while the core accessed guest memory, as Xen does."""
+    this_cpu().dr6 = read_dr6()
+    write_dr6(0)
+
+
+@cold
+def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
+    """Report an exception of the core's own making."""
+    begin_panic()
+    printk(f"panic: {exception_names[vector & 31][0:4]} in the core, error code {regs.error_code:#x}, cpu {this_cpu().id}")
+    print_address(regs.rip)
+    print_registers(regs)
+    backtrace(regs.rbp)
+    end_panic()
+
+
+@cold
+def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:
+    """Print a register frame and the paging registers."""
+    printk(f"  rip {regs.rip:#018x} cs {regs.cs:#06x} rflags {regs.rflags:#x} ss:rsp {regs.ss:#x}:{regs.rsp:#018x}")
+    printk(f"  rax {regs.rax:#018x} rbx {regs.rbx:#018x} rcx {regs.rcx:#018x} rdx {regs.rdx:#018x}")
+    printk(f"  rsi {regs.rsi:#018x} rdi {regs.rdi:#018x} rbp {regs.rbp:#018x} r8  {regs.r8:#018x}")
+    printk(f"  r9  {regs.r9:#018x} r10 {regs.r10:#018x} r11 {regs.r11:#018x} r12 {regs.r12:#018x}")
+    printk(f"  r13 {regs.r13:#018x} r14 {regs.r14:#018x} r15 {regs.r15:#018x}")
+    printk(f"  cr2 {read_cr2():#018x} cr3 {read_cr3():#018x}")
+
+
+@export
+def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
+    """Count an NMI and say so; on real machines it may be the watchdog or a failing memory module.
+
+    Context: the NMI stack; anything may have been interrupted, so no locks.
+    """
+    cpu = this_cpu()
+    cpu.nmi_count += 1
+    was_in_nmi = cpu.in_nmi
+    cpu.in_nmi = True
+    printk(f"NMI on cpu {cpu.id}, cs:rip {regs.cs:#x}:{regs.rip:#x}")
+    cpu.in_nmi = was_in_nmi
+
+
+@export
+@cold
+def double_fault(regs: Ptr[abi.cpu_user_regs]) -> Never:
+    """Report a fault while delivering a fault: most often a stack overflow into a guard page."""
+    fatal_exception(regs, 8)
+
+
+@export
+@cold
+def machine_check(regs: Ptr[abi.cpu_user_regs]) -> Never:
+    """Report broken hardware."""
+    fatal_exception(regs, 18)

@@ -1,0 +1,125 @@
+; Instructions that may fault because of what a guest said, each listed with the place to go on at when it does. The exception table
+; is pairs of addresses; trap_from_core (kernel/x86/core_trap.py) looks a faulting rip up in it.
+.global guest_copy, guest_compare_exchange, rdmsr_safe, wrmsr_safe, xsetbv_safe, load_ds_safe, load_es_safe, load_fs_safe
+.global load_gs_safe, load_user_gs_safe, xrstor_safe, fxrstor_safe
+
+%def on_fault(fixup):                        ; the next instruction may fault
+%unique = globals()["unique"] = globals().get("unique", 0) + 1
+may_fault_{unique}:
+.section .exception_table, "a"
+    .quad may_fault_{unique}
+    .quad {fixup}
+.section .text
+%end
+
+.section .text
+; Copy bytes from or to guest memory.  rdi = to, rsi = from, rdx = count.  rax = bytes not copied (rounded up to words).
+.align 16
+guest_copy:
+    mov rcx, rdx
+    shr rcx, 3
+    %on_fault("guest_copy_words_failed")
+    rep movsq
+    mov ecx, edx
+    and ecx, 7
+    %on_fault("guest_copy_bytes_failed")
+    rep movsb
+guest_copy_bytes_failed:
+    mov rax, rcx
+    ret
+guest_copy_words_failed:
+    and edx, 7
+    lea rax, [rdx + rcx*8]
+    ret
+
+; Compare and exchange a word of guest memory.  rdi = address, rsi = Ptr to the expected value, which becomes the value found,
+; rdx = new value.  rax = 0, or 1: the access failed.
+guest_compare_exchange:
+    mov rax, [rsi]
+    %on_fault("access_failed")
+    lock cmpxchg [rdi], rdx
+    mov [rsi], rax
+    xor eax, eax
+    ret
+
+; rdi = MSR, rsi = Ptr to the value.  rax = 0, or 1: the processor has no such MSR.
+rdmsr_safe:
+    mov ecx, edi
+    %on_fault("access_failed")
+    rdmsr
+    mov [rsi], eax
+    mov [rsi + 4], edx
+    xor eax, eax
+    ret
+
+; rdi = MSR, rsi = value.  rax = 0, or 1: no such MSR or value.
+wrmsr_safe:
+    mov ecx, edi
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    %on_fault("access_failed")
+    wrmsr
+    xor eax, eax
+    ret
+
+; rdi = register, rsi = value.  rax = 0, or 1: the processor refuses.
+xsetbv_safe:
+    mov ecx, edi
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    %on_fault("access_failed")
+    xsetbv
+    xor eax, eax
+    ret
+
+; rdi = selector.  rax = 0, or 1: the guest's tables have no such segment; the register then holds the null selector.
+%for register in ("ds", "es", "fs", "gs"):
+load_{register}_safe:
+    %on_fault(f"load_{register}_failed")
+    mov {register}, edi
+    xor eax, eax
+    ret
+load_{register}_failed:
+    xor eax, eax
+    mov {register}, eax
+    inc eax
+    ret
+%end
+
+; The same for the gs of guest user mode while the kernel's is active: its base is the hidden one.
+load_user_gs_safe:
+    swapgs
+    %on_fault("load_user_gs_failed")
+    mov gs, edi
+    mfence                                  ; no memory access of ours may use the wrong base, even speculatively
+    swapgs
+    xor eax, eax
+    ret
+load_user_gs_failed:
+    xor eax, eax
+    mov gs, eax
+    swapgs
+    inc eax
+    ret
+
+; rdi = save area, rsi = mask.  rax = 0, or 1: the area is malformed.
+xrstor_safe:
+    mov eax, esi
+    mov rdx, rsi
+    shr rdx, 32
+    %on_fault("access_failed")
+    xrstor64 [rdi]
+    xor eax, eax
+    ret
+
+fxrstor_safe:
+    %on_fault("access_failed")
+    fxrstor64 [rdi]
+    xor eax, eax
+    ret
+
+access_failed:
+    mov eax, 1
+    ret
