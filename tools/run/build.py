@@ -1,4 +1,4 @@
-"""Builds everything, in order: the ABI's glue, the core, the example kernels, dom0's image.
+"""Builds everything, in order: the ABI's glue, the core and the kernels on libos, dom0's image.
 
 Each builder knows by itself what is fresh, so an unchanged tree costs little more than asking.
 """
@@ -9,12 +9,11 @@ import sys
 
 from tools.image.build import Image, build_image
 from tools.setup.paths import GEN, ROOT, TOOLS
-from tools.setup.progress import fail
+from tools.setup.progress import fail, step
 
 STEPS = (
     ("the ABI's glue", ["tools.abi"]),
-    ("the core", ["kpy", "build", "core"]),
-    ("the example kernels", ["kpy", "build", "examples"]),
+    ("the core and the kernels", ["kpy", "build", "all"]),
 )
 
 
@@ -30,9 +29,12 @@ def build_all() -> Image:
 
 
 def run_module(name: str, arguments: list[str]) -> None:
-    """Run a Python module of the tree as a step of the build; its output is ours."""
+    """Run a Python module of the tree as a step of the build; what it prints is shown if it fails."""
     path = os.pathsep.join(map(str, (ROOT, TOOLS, GEN)))
     environment = os.environ | {"PYTHONPATH": path}
-    done = subprocess.run([sys.executable, "-m", *arguments], cwd=ROOT, env=environment)
+    command = [sys.executable, "-m", *arguments]
+    with step(f"build {name}"):
+        done = subprocess.run(command, cwd=ROOT, env=environment, stdout=subprocess.PIPE, text=True)
     if done.returncode:
+        sys.stderr.write(done.stdout)
         raise fail(f"could not build {name}")

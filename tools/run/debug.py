@@ -8,7 +8,7 @@ from tools.qemu.machine import Machine
 from tools.setup.paths import BUILD, ROOT
 from tools.setup.progress import say
 
-SYMBOLS = BUILD / "core.elf"
+SYMBOLS = BUILD / "proxen.elf"
 
 
 def debug(image: Image) -> int:
