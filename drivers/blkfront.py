@@ -1,13 +1,29 @@
 """The disk: requests in a ring, data in granted pages. Source: Xen public ABI, io/blkif.h.
 
-One request is under way at a time, of up to a page. The caller's page itself is granted to the back end for as long as that takes.
-A sector is 512 bytes.
+One request is under way at a time, of up to a page. The caller's page itself is granted to the back
+end for as long as that takes. A sector is 512 bytes.
 """
 
-from kpy import Ptr, barrier, fence, i16, offsetof, ref, sizeof, struct, u8, u32, u64, volatile_load
-from kpy import volatile_store, wrapping_add, wrapping_sub, zero
-
 import abi
+from kpy import (
+    Ptr,
+    barrier,
+    fence,
+    i16,
+    offsetof,
+    ref,
+    sizeof,
+    struct,
+    u8,
+    u32,
+    u64,
+    volatile_load,
+    volatile_store,
+    wrapping_add,
+    wrapping_sub,
+    zero,
+)
+
 from drivers.frontend import Frontend
 from libos.event import alloc_unbound, event_count, notify
 from libos.grant import end_access, grant_access
@@ -70,9 +86,13 @@ class Disk:
         return Ptr[abi.blkif_sring](self.ring)
 
     def slot(self, index: u32) -> Ptr[abi.blkif_sring_entry]:
-        """Indices run freely, slots repeat. The ring is longer than the one entry that the struct shows."""
+        """Indices run freely, slots repeat. The ring is longer than the one entry that the struct
+        shows.
+        """
         first = u64(ref(self.shared_ring().ring))
-        return Ptr[abi.blkif_sring_entry](first + u64(index % RING_SLOTS) * sizeof(abi.blkif_sring_entry))
+        return Ptr[abi.blkif_sring_entry](
+            first + u64(index % RING_SLOTS) * sizeof(abi.blkif_sring_entry)
+        )
 
     def read(self, sector: u64, page: u64, nr_sectors: u64) -> bool:
         """Fill the first sectors of a page (1 to SECTORS_PER_PAGE).
@@ -98,7 +118,9 @@ class Disk:
         reference: u32 = 0
         if page != NO_PAGE:
             assert page % PAGE_SIZE == 0 and 0 < nr_sectors <= SECTORS_PER_PAGE
-            reference = grant_access(self.frontend.backend_id, page, operation == abi.BLKIF_OP_WRITE)
+            reference = grant_access(
+                self.frontend.backend_id, page, operation == abi.BLKIF_OP_WRITE
+            )
             request.nr_segments = 1
             request.seg[0].gref = reference
             request.seg[0].last_sect = u8(nr_sectors - 1)

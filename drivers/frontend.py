@@ -1,11 +1,21 @@
-"""What all front ends do: find the back end in xenstore, follow its state, tell ours. Source: Xen public ABI, io/xenbus.h."""
-
-from kpy import Slice, struct, u8, u16, u64
+"""What all front ends do: find the back end in xenstore, follow its state, tell ours. Source: Xen
+public ABI, io/xenbus.h.
+"""
 
 import abi
+from kpy import Slice, struct, u8, u16, u64
+
 from libos.text import TEXT_BYTES, Text, parse_number
-from libos.xenbus import NO_TRANSACTION, compose, composed_text, wait_change, xenbus_changes, xenbus_read
-from libos.xenbus import xenbus_watch, xenbus_write
+from libos.xenbus import (
+    NO_TRANSACTION,
+    compose,
+    composed_text,
+    wait_change,
+    xenbus_changes,
+    xenbus_read,
+    xenbus_watch,
+    xenbus_write,
+)
 
 
 @struct

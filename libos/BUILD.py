@@ -1,6 +1,8 @@
-"""How libos programs are built: `python -m kpy build examples`, or one by name, makes build/<name>.elf.
+"""How libos programs are built: `python -m kpy build examples`, or one by name, makes
+build/<name>.elf.
 
-A program of your own is one more line: `my_kernel = program("my_kernel", "my_directory.my_kernel")`.
+A program of your own is one more line: `my_kernel = program("my_kernel",
+"my_directory.my_kernel")`.
 """
 
 from kpy.target import Target

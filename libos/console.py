@@ -1,12 +1,13 @@
 """The console: `say(f"…")` prints a line.
 
-A domU has a ring of bytes that dom0's console daemon reads; the initial domain writes to the machine's console by hypercall.
-The console works as soon as `init_console` ran, the second thing that libos does.
+A domU has a ring of bytes that dom0's console daemon reads; the initial domain writes to the
+machine's console by hypercall. The console works as soon as `init_console` ran, the second thing
+that libos does.
 """
 
-from kpy import Slice, barrier, formatter, static, u8, u32, u64, volatile_load, volatile_store, ref
-
 import abi
+from kpy import Slice, barrier, formatter, ref, static, u8, u32, u64, volatile_load, volatile_store
+
 from libos.hypercall import console_io, event_channel_op, sched_yield
 from libos.layout import Mfn
 from libos.memory import map_shared_page

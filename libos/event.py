@@ -1,13 +1,31 @@
-"""Event channels. An event is a number that goes up: a thread that waits remembers the number and waits for another one.
+"""Event channels. An event is a number that goes up: a thread that waits remembers the number and
+waits for another one.
 
-The upcall may come between any two instructions, so it does nothing but count; threads do the work. A count cannot be missed
-or taken away, however many threads look at it.
+The upcall may come between any two instructions, so it does nothing but count; threads do the work.
+A count cannot be missed or taken away, however many threads look at it.
 """
 
-from kpy import Array, Ptr, atomic_add, atomic_and, atomic_xchg, barrier, bit, ctz, export, ref, static, u8, u16, u32, u64
-from kpy import volatile_load, volatile_store
-
 import abi
+from kpy import (
+    Array,
+    Ptr,
+    atomic_add,
+    atomic_and,
+    atomic_xchg,
+    barrier,
+    bit,
+    ctz,
+    export,
+    ref,
+    static,
+    u8,
+    u16,
+    u32,
+    u64,
+    volatile_load,
+    volatile_store,
+)
+
 from libos.hypercall import event_channel_op, set_callbacks, xen_version
 from libos.layout import PAGE_SHIFT, Mfn
 from libos.memory import map_shared_page

@@ -1,8 +1,21 @@
 """Grants: let another domain use a page of ours. Source: Xen public ABI, grant_table.h, version 1."""
 
-from kpy import Array, Guest, atomic_cas, barrier, panic, ref, static, u16, u32, u64, volatile_load, volatile_store
-
 import abi
+from kpy import (
+    Array,
+    Guest,
+    atomic_cas,
+    barrier,
+    panic,
+    ref,
+    static,
+    u16,
+    u32,
+    u64,
+    volatile_load,
+    volatile_store,
+)
+
 from libos.hypercall import grant_table_op
 from libos.layout import GRANT_FRAMES, PAGE_SIZE, Mfn, pfn_of
 from libos.memory import map_shared_page, mfn_of
@@ -44,7 +57,8 @@ def grant_access(domid: u16, address: u64, is_read_only: bool) -> u32:
 def end_access(reference: u32) -> bool:
     """Take a grant back.
 
-    Returns: False when the other domain still has the page mapped: it must not be used for anything else then.
+    Returns: False when the other domain still has the page mapped: it must not be used for anything
+    else then.
     """
     entry = ref(grant_table[reference])
     while True:

@@ -1,6 +1,8 @@
-"""The heap: blocks of 16 to 2048 bytes, one list of free blocks a size; larger ones are whole pages.
+"""The heap: blocks of 16 to 2048 bytes, one list of free blocks a size; larger ones are whole
+pages.
 
-The caller says at `release` how large the block was, so blocks need no header: `new(T)` and `delete(p)` know it from the type.
+The caller says at `release` how large the block was, so blocks need no header: `new(T)` and
+`delete(p)` know it from the type.
 """
 
 from kpy import Array, Ptr, Slice, TypeVar, clz, fill, load, sizeof, static, store, u8, u64
@@ -14,7 +16,9 @@ SMALLEST_SHIFT = 4
 NR_SIZES = 8
 LARGEST = 1 << (SMALLEST_SHIFT + NR_SIZES - 1)
 
-free_lists = static(Array[u64, NR_SIZES])  # address of the first free block; its first word is the next one's
+free_lists = static(
+    Array[u64, NR_SIZES]
+)  # address of the first free block; its first word is the next one's
 
 
 def size_class(size: u64) -> u64:

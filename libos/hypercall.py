@@ -1,11 +1,12 @@
-"""Hypercalls: one function each, named as the ABI names them. The assembly in start.asm makes the call.
+"""Hypercalls: one function each, named as the ABI names them. The assembly in start.asm makes the
+call.
 
-A negative result is an error number of abi, negated. Structures are given by address; they must lie in mapped memory.
+A negative result is an error number of abi, negated. Structures are given by address; they must lie
+in mapped memory.
 """
 
-from kpy import Ptr, TypeVar, extern, i64, ref, u32, u64
-
 import abi
+from kpy import Ptr, TypeVar, extern, i64, ref, u32, u64
 
 T = TypeVar("T")
 

@@ -1,7 +1,8 @@
 """The address space of a libos program, shared by Python, assembly and the linker script.
 
-The domain builder maps all that it loads at VIRT_BASE + pseudo-physical address, and libos goes on like that: a page's virtual
-address and its page frame number (pfn) say the same thing. Which machine frame (mfn) a pfn really is, the p2m list tells.
+The domain builder maps all that it loads at VIRT_BASE + pseudo-physical address, and libos goes on
+like that: a page's virtual address and its page frame number (pfn) say the same thing. Which
+machine frame (mfn) a pfn really is, the p2m list tells.
 """
 
 from kpy import inline, newtype, u64

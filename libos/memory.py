@@ -1,13 +1,14 @@
 """Frames and page tables.
 
-A PV kernel's page tables hold machine frame numbers and are read-only to it; each change is a hypercall, which checks that no
-frame is a page table and writable at once. The p2m list (pfn to mfn) is the builder's, the m2p table (mfn to pfn) the
-hypervisor's. libos maps memory up to MAPPED_PAGES and leaves the rest alone.
+A PV kernel's page tables hold machine frame numbers and are read-only to it; each change is a
+hypercall, which checks that no frame is a page table and writable at once. The p2m list (pfn to
+mfn) is the builder's, the m2p table (mfn to pfn) the hypervisor's. libos maps memory up to
+MAPPED_PAGES and leaves the rest alone.
 """
 
+import abi
 from kpy import Array, Ptr, load, ref, static, store, u64
 
-import abi
 from libos.hypercall import mmu_update, update_va_mapping
 from libos.layout import PAGE_SHIFT, PAGE_SIZE, Mfn, Pfn, address_of, pfn_of
 from libos.start_info import boot
@@ -36,7 +37,9 @@ def machine_address(address: u64) -> u64:
 
 
 def table_address(entry: u64) -> u64:
-    """Where the page table that an entry points to is seen; m2p is mapped for every frame that is ours."""
+    """Where the page table that an entry points to is seen; m2p is mapped for every frame that is
+    ours.
+    """
     mfn = (entry & PTE_FRAME_MASK) >> PAGE_SHIFT
     return address_of(Pfn(load(Ptr[u64](abi.MACH2PHYS_VIRT_START + 8 * mfn))))
 

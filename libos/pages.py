@@ -1,4 +1,6 @@
-"""The page allocator: one bit a page, first fit. `alloc_pages(n)` gives n adjoining pages of the direct map, zeroed."""
+"""The page allocator: one bit a page, first fit. `alloc_pages(n)` gives n adjoining pages of the
+direct map, zeroed.
+"""
 
 from kpy import Array, Ptr, Slice, bit, fill, panic, static, u8, u64
 

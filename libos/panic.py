@@ -1,13 +1,14 @@
-"""The bad end: a failed check, `panic("…")`, or an exception. The domain is reported as crashed, with a backtrace."""
-
-from kpy import Never, Ptr, Slice, asm, cold, export, load, static, u8, u32, u64
+"""The bad end: a failed check, `panic("…")`, or an exception. The domain is reported as crashed,
+with a backtrace.
+"""
 
 import abi
+from kpy import Never, Ptr, Slice, asm, cold, export, load, static, u8, u32, u64
+
 from libos.console import drain_console, say
 from libos.hypercall import sched_shutdown
-from libos.layout import VIRT_BASE
+from libos.layout import PAGE_SIZE, VIRT_BASE
 from libos.memory import MAPPED_PAGES
-from libos.layout import PAGE_SIZE
 from libos.symbols import find_symbol
 
 MAX_FRAMES = 16

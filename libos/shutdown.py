@@ -1,13 +1,13 @@
 """The good end: an exit code for whoever made the domain, then power off."""
 
+import abi
 from kpy import Never, u32, u64
 
-import abi
 from libos.console import drain_console, say
 from libos.hypercall import sched_shutdown
 from libos.xenbus import NO_TRANSACTION, compose, composed_text, has_xenbus, xenbus_write
 
-# The value does not fit the hypercall, which knows reasons only; the toolstack reads this node when the domain has shut down.
+# The hypercall takes a reason only; the toolstack reads this node once the domain has shut down.
 EXIT_CODE_NODE = b"data/exit-code"
 
 

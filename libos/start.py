@@ -1,8 +1,8 @@
 """From the first instruction to the program's `main`, which returns the exit code."""
 
+import abi
 from kpy import Never, Ptr, export, extern, u64
 
-import abi
 from libos.console import init_console
 from libos.event import init_events, map_shared_info
 from libos.grant import init_grants

@@ -1,8 +1,9 @@
-"""What the domain builder told: the start_info page, whose address is in rsi at entry. Source: Xen public ABI, xen.h."""
-
-from kpy import Ptr, inline, static
+"""What the domain builder told: the start_info page, whose address is in rsi at entry. Source: Xen
+public ABI, xen.h.
+"""
 
 import abi
+from kpy import Ptr, inline, static
 
 start_info_page = static(Ptr[abi.start_info] | None)
 

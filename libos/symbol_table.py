@@ -9,7 +9,8 @@ from kpy import build_time
 def make_table(symbols):
     """Encode function symbols.
 
-    Args: symbols ([(address, name), …], sorted; the last one, without a name, is the end of the code).
+    Args: symbols ([(address, name), …], sorted; the last one, without a name, is the end of the
+    code).
     """
     start, first_name = symbols[0][0], 8 * (len(symbols) + 1)
     records, names = struct.pack("<II", len(symbols), 0), b""

@@ -1,7 +1,8 @@
 """The program's own function names by address, for backtraces: a table that the build links in.
 
-Sorted records of u32 address - text_start and u32 offset of the name from the table's start; a first record that says how many
-records there are, a last one that ends the code. Names end with a zero byte.
+Sorted records of u32 address - text_start and u32 offset of the name from the table's start; a
+first record that says how many records there are, a last one that ends the code. Names end with a
+zero byte.
 """
 
 from kpy import Ptr, Slice, load, ref, static, u8, u32, u64

@@ -1,4 +1,6 @@
-"""Text in fixed buffers: numbers to digits, digits to numbers, comparison. There is no string type and no allocation."""
+"""Text in fixed buffers: numbers to digits, digits to numbers, comparison. There is no string type
+and no allocation.
+"""
 
 from kpy import Array, Slice, struct, u8, u32, u64, uninitialized
 
@@ -11,7 +13,9 @@ ZERO, NINE, MINUS, SPACE = ord("0"), ord("9"), ord("-"), ord(" ")
 
 @struct
 class Text:
-    """Up to TEXT_BYTES bytes; what does not fit is dropped. After `finish` the next piece starts anew."""
+    """Up to TEXT_BYTES bytes; what does not fit is dropped. After `finish` the next piece starts
+    anew.
+    """
 
     bytes: Array[u8, TEXT_BYTES]
     length: u64

@@ -1,12 +1,13 @@
 """Cooperative threads: each runs until it waits, and the next one that can run takes over.
 
-A thread waits for an event (its count moves on from what the thread saw), for a time, or for whichever is first. When nobody
-can run, the domain sleeps until an event comes. The first thread is the program's own.
+A thread waits for an event (its count moves on from what the thread saw), for a time, or for
+whichever is first. When nobody can run, the domain sleeps until an event comes. The first thread is
+the program's own.
 """
 
+import abi
 from kpy import Array, Fn, Never, Ptr, extern, ref, static, store, struct, u32, u64
 
-import abi
 from libos.event import bind_virq, disable_events, enable_events, event_count
 from libos.hypercall import sched_block, set_timer_op
 from libos.layout import PAGE_SIZE, STACK_BYTES
@@ -21,7 +22,9 @@ FOREVER = 0xFFFF_FFFF_FFFF_FFFF
 
 @struct
 class Thread:
-    """In use when `is_alive`; runnable when `port` is NO_PORT and `deadline_ns` 0, or what it waits for has come."""
+    """In use when `is_alive`; runnable when `port` is NO_PORT and `deadline_ns` 0, or what it waits
+    for has come.
+    """
 
     stack_pointer: u64
     stack: u64
@@ -48,14 +51,17 @@ def init_threads() -> None:
 
 
 def start_thread(body: Fn[[], None]) -> None:
-    """Make a thread that runs `body`; it begins when the caller waits. Panics when there are MAX_THREADS."""
+    """Make a thread that runs `body`; it begins when the caller waits. Panics when there are
+    MAX_THREADS.
+    """
     index: u64 = 1
     while threads[index].is_alive:
         index += 1
     thread = ref(threads[index])
     if thread.stack == 0:
         thread.stack = alloc_pages(STACK_BYTES // PAGE_SIZE)
-    # As if begin_thread had been called and had called switch_stacks: its address, and above it a zero that ends backtraces.
+    # As if begin_thread had been called, and had called switch_stacks: its address, and above it a
+    # zero that ends backtraces.
     top = thread.stack + STACK_BYTES - 16
     store(Ptr[u64](top + 8), 0)
     store(Ptr[u64](top), u64(begin_thread))
@@ -120,7 +126,8 @@ def can_run(thread: Ptr[Thread]) -> bool:
 def schedule() -> None:
     """Switch to the next thread that can run; the domain sleeps while there is none."""
     while True:
-        # Events held back between the look and the sleep: sched_block lets them in, in one step with going to sleep.
+        # Events are held back between the look and the sleep: sched_block lets them in, in one step
+        # with going to sleep.
         disable_events()
         for i in range(MAX_THREADS):
             index = (current + 1 + i) % MAX_THREADS

@@ -1,8 +1,20 @@
-"""Time: nanoseconds since the hypervisor started, computed from the TSC as vcpu_time_info says, and the wall clock."""
-
-from kpy import asm, barrier, i64, ref, static, u64, volatile_load, wrapping_add, wrapping_mul, wrapping_sub
+"""Time: nanoseconds since the hypervisor started, computed from the TSC as vcpu_time_info says, and
+the wall clock.
+"""
 
 import abi
+from kpy import (
+    asm,
+    barrier,
+    i64,
+    ref,
+    static,
+    u64,
+    volatile_load,
+    wrapping_add,
+    wrapping_mul,
+    wrapping_sub,
+)
 
 NS_PER_SECOND = 1_000_000_000
 LOW_HALF = 0xFFFF_FFFF
@@ -15,13 +27,17 @@ def rdtsc() -> u64: ...
 
 
 def system_time_ns() -> u64:
-    """Read the clock. The hypervisor makes `version` odd while it writes: then, or when it changed, read again."""
+    """Read the clock. The hypervisor makes `version` odd while it writes: then, or when it changed,
+    read again.
+    """
     time = ref(shared_info.vcpu_info[0].time)
     while True:
         version = volatile_load(ref(time.version))
         barrier()
         elapsed = wrapping_sub(rdtsc(), time.tsc_timestamp)
-        now = wrapping_add(time.system_time, scale(elapsed, u64(time.tsc_to_system_mul), i64(time.tsc_shift)))
+        now = wrapping_add(
+            time.system_time, scale(elapsed, u64(time.tsc_to_system_mul), i64(time.tsc_shift))
+        )
         barrier()
         if version % 2 == 0 and volatile_load(ref(time.version)) == version:
             return now

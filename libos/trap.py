@@ -1,11 +1,13 @@
-"""Exceptions: registered with the hypervisor, reported, and the end of the program. A breakpoint only reports."""
-
-from kpy import Array, Ptr, Slice, export, load, ref, static, struct, u8, u64
+"""Exceptions: registered with the hypervisor, reported, and the end of the program. A breakpoint
+only reports.
+"""
 
 import abi
+from kpy import Array, Ptr, Slice, export, ref, static, struct, u8, u64
+
+from libos.console import say
 from libos.hypercall import set_trap_table
 from libos.panic import backtrace, print_address, stop_crashed
-from libos.console import say
 from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_page_fault
 
 RING_3 = 3

@@ -1,13 +1,32 @@
 """xenstore, the tree of names that domains and their toolstack share, over a ring of bytes.
 
-One request at a time: others wait. A changed node that is watched only makes `xenbus_changes` go up, and whoever cares reads
-again; so nothing needs to be queued. Paths that do not begin with a slash are relative to this domain's own.
+One request at a time: others wait. A changed node that is watched only makes `xenbus_changes` go
+up, and whoever cares reads again; so nothing needs to be queued. Paths that do not begin with a
+slash are relative to this domain's own.
 """
 
-from kpy import Array, Ptr, Slice, TypeVar, barrier, formatter, i64, ref, sizeof, static, struct, u8, u32, u64
-from kpy import volatile_load, volatile_store, wrapping_add, wrapping_sub
-
 import abi
+from kpy import (
+    Array,
+    Ptr,
+    Slice,
+    TypeVar,
+    barrier,
+    formatter,
+    i64,
+    ref,
+    sizeof,
+    static,
+    struct,
+    u8,
+    u32,
+    u64,
+    volatile_load,
+    volatile_store,
+    wrapping_add,
+    wrapping_sub,
+)
+
 from libos.event import count_event, event_count, notify, unmask
 from libos.layout import Mfn
 from libos.memory import map_shared_page
@@ -19,11 +38,7 @@ T = TypeVar("T")
 
 RING_BYTES = abi.XENSTORE_RING_SIZE
 NO_TRANSACTION = 0
-ERRORS = (
-    (b"EINVAL", abi.EINVAL), (b"EACCES", abi.EACCES), (b"EEXIST", abi.EEXIST), (b"ENOENT", abi.ENOENT),
-    (b"ENOMEM", abi.ENOMEM), (b"ENOSPC", abi.ENOSPC), (b"EAGAIN", abi.EAGAIN), (b"EBUSY", abi.EBUSY),
-    (b"ENOSYS", abi.ENOSYS), (b"EROFS", abi.EROFS), (b"EISDIR", abi.EISDIR), (b"EPERM", abi.EPERM),
-)  # fmt: skip
+ERRORS = ("EINVAL", "EACCES", "EEXIST", "ENOENT", "ENOMEM", "ENOSPC", "EAGAIN", "EBUSY", "EPERM")
 
 
 @struct
@@ -33,7 +48,10 @@ class ErrorName:
 
 
 ring = static(abi.xenstore_domain_interface, extern=True, symbol="xenstore_page")
-error_names = static(Array[ErrorName, len(ERRORS)], [{"name": n, "number": e} for n, e in ERRORS])
+error_names = static(
+    Array[ErrorName, len(ERRORS)],
+    [{"name": name.encode(), "number": getattr(abi, name)} for name in ERRORS],
+)
 reply = static(Array[u8, abi.XENSTORE_PAYLOAD_MAX])
 reply_header = static(abi.xsd_sockmsg)
 is_busy = static(bool)
@@ -91,7 +109,8 @@ def bytes_of(value: Ptr[T]) -> Slice[u8]:
 
 
 def request(kind: u32, transaction: u32, path: Slice[u8], rest: Slice[u8], rest_ends: bool) -> i64:
-    """Send a path, a zero byte and `rest` (with its own zero byte when `rest_ends`), and wait for the reply.
+    """Send a path, a zero byte and `rest` (with its own zero byte when `rest_ends`), and wait for
+    the reply.
 
     Returns: the length of the reply, which lies in `reply`; or a negative error number.
     """
@@ -198,7 +217,9 @@ def begin_transaction() -> tuple[i64, u32]:
 
 def end_transaction(transaction: u32, commit: bool) -> i64:
     """Returns: -EAGAIN when somebody else changed what this read: do it all again."""
-    return min(request(abi.XS_TRANSACTION_END, transaction, b"T" if commit else b"F", b"", False), 0)
+    return min(
+        request(abi.XS_TRANSACTION_END, transaction, b"T" if commit else b"F", b"", False), 0
+    )
 
 
 def xenbus_changes() -> u64:

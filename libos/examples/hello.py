@@ -8,5 +8,6 @@ from libos.start_info import boot, is_initial_domain
 
 @export
 def main() -> u64:
-    say(f"Hello, world: a kernel with {boot().nr_pages} pages, {'dom0' if is_initial_domain() else 'domU'}")
+    where = b"dom0" if is_initial_domain() else b"domU"
+    say(f"Hello, world: a kernel with {boot().nr_pages} pages, {where}")
     return 0

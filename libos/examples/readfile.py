@@ -1,4 +1,6 @@
-"""A toy kernel with a disk: it prints the file in a tar archive on xvda, writes the disk's last block, and ends with code 0."""
+"""A toy kernel with a disk: it prints the file in a tar archive on xvda, writes the disk's last
+block, and ends with code 0.
+"""
 
 from kpy import Ptr, Slice, export, static, u8, u64
 
