@@ -42,7 +42,7 @@ assert offsetof(abi.blkif_sring, "ring") + RING_SLOTS * sizeof(abi.blkif_sring_e
 
 @struct
 class Disk:
-    """`ring` is a page shared with the back end; `produced` and `consumed` are our own ends of it."""
+    """`ring` is a page shared with the back end; `produced` and `consumed` are our ends of it."""
 
     frontend: Frontend
     ring: u64

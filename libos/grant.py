@@ -1,4 +1,4 @@
-"""Grants: let another domain use a page of ours. Source: Xen public ABI, grant_table.h, version 1."""
+"""Grants: let another domain use a page of ours. Source: Xen public ABI, grant_table.h (v1)."""
 
 import abi
 from kpy import (

@@ -28,7 +28,7 @@ def size_class(size: u64) -> u64:
 
 
 def allocate(size: u64) -> u64:
-    """Return the address of `size` zeroed bytes, aligned to the next power of two (at most a page)."""
+    """Return `size` zeroed bytes, aligned to the next power of two (at most a page)."""
     if size > LARGEST:
         return alloc_pages((size + PAGE_SIZE - 1) // PAGE_SIZE)
     index = size_class(size)

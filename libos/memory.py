@@ -64,7 +64,7 @@ def entry_address(address: u64, level: u64) -> u64:
 
 
 def add_table(entry: u64) -> None:
-    """Hang an empty page table below an entry: it must be read-only before the hypervisor takes it."""
+    """Hang an empty page table below an entry: it must be read-only by then."""
     page = early_page()
     for i in range(ENTRIES):
         store(Ptr[u64](page + 8 * i), 0)
@@ -93,7 +93,7 @@ def map_free_memory() -> tuple[Pfn, Pfn]:
     Returns: the pages that nobody uses, first and one past the last.
     """
     global next_early_pfn
-    # The builder puts its page tables last, and one page of stack behind them, which we do not need.
+    # The builder puts its page tables last, and behind them a page of stack, unused now.
     next_early_pfn = u64(pfn_of(boot().pt_base)) + boot().nr_pt_frames
     end = min(boot().nr_pages, MAPPED_PAGES)
     pfn = next_early_pfn

@@ -1,4 +1,4 @@
-"""Makes the table that libos.symbols reads, as the last step of linking. Runs on the build machine."""
+"""Makes what libos.symbols reads, as the last step of linking. Runs on the build machine."""
 
 import struct
 

@@ -1,4 +1,4 @@
-"""The processor's exceptions, by the names that manuals give them. Source: Intel SDM vol 3 6.3.1."""
+"""The processor's exceptions, by the manuals' names. Source: Intel SDM vol 3 6.3.1."""
 
 NR_TRAPS = 20
 TRAP_breakpoint = 3

@@ -141,7 +141,7 @@ def acquire_ring() -> None:
 
 
 def release_ring() -> None:
-    """Let another thread have the ring; it may have slept through the events that this one used up."""
+    """Let another thread have the ring; it may have slept through its events."""
     global is_busy
     is_busy = False
     count_event(boot().store_evtchn)
@@ -187,7 +187,7 @@ def xenbus_read(transaction: u32, path: Slice[u8]) -> tuple[i64, Slice[u8]]:
 
 
 def xenbus_list(transaction: u32, path: Slice[u8]) -> tuple[i64, Slice[u8]]:
-    """Return 0 and the names below a node, each ended by a zero byte; or a negative error number."""
+    """Return 0 and the names below a node, zero bytes between; or a negative error."""
     length = request(abi.XS_DIRECTORY, transaction, path, b"", False)
     return min(length, 0), reply[0 : u64(max(length, 0))]
 
