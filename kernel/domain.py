@@ -5,14 +5,15 @@ reference goes: whoever finds it there may be looking at one that is dying, and 
 """
 
 import abi
-import kernel  # kernel.domain_shutdown imports this module, so it is named in full where it is used
 from kpy import (
     Array,
+    Fn,
     Ptr,
     Slice,
     atomic_add,
     atomic_sub,
     cold,
+    enum,
     inline,
     load,
     noinline,
@@ -42,6 +43,17 @@ NR_WATCHDOGS = 2
 DOMDYING_alive = 0
 DOMDYING_dying = 1  # being taken apart
 DOMDYING_dead = 2  # taken apart, but others hold references
+
+
+@enum(u8)
+class KillPhase:
+    """How far `domain_life.domain_kill` has come."""
+
+    events = 0
+    grants = 1
+    memory = 2
+    shared_frames = 3
+    done = 4
 
 
 @struct
@@ -76,7 +88,7 @@ class Domain:
     arch_config: abi.xen_arch_domainconfig
     watchdogs: Array[Watchdog, NR_WATCHDOGS]
     watchdogs_in_use: u32  # bit per watchdog
-    kill_phase: u32  # progress of domain_kill
+    kill_phase: KillPhase
 
     # Memory (kernel/frame.py, kernel/mmu.py, kernel/memory.py)
     page_lock: SpinLock
@@ -129,6 +141,8 @@ class DomainTable:
 
 
 domain_table = static(DomainTable)
+crash_handlers = {}  # filled by kernel.domain_shutdown, which imports this module
+crash_handler = static(Array[Fn[[Ptr[Domain], Slice[u8]], None] | None, 1], crash_handlers)
 dom0 = static(Ptr[Domain] | None)
 
 
@@ -276,6 +290,8 @@ def predecessor(domain: Ptr[Domain]) -> Ptr[Domain] | None:
 def domain_crash(domain: Ptr[Domain], reason: Slice[u8]) -> None:
     """Stop a domain for good because of what it did; says why on the console. The caller returns as from a failed operation.
 
-    Locks: takes the event lock of domain 0, so none inside that may be held.
+    Locks: takes the domain's shutdown_lock and the event lock of domain 0, so none inside those may be held.
     """
-    kernel.domain_shutdown.crash(domain, reason)
+    handler = crash_handler[0]
+    assert handler is not None, "kernel.domain_shutdown is not part of the program"
+    handler(domain, reason)

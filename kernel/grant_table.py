@@ -17,7 +17,7 @@ INITIAL_GRANT_FRAMES = 1
 GRANTS_PER_FRAME = 512
 ACTIVE_PER_PAGE = 256
 ACTIVE_PAGES = MAX_GRANT_FRAMES * GRANTS_PER_FRAME // ACTIVE_PER_PAGE
-MAPTRACK_PER_PAGE = 512
+MAPTRACK_PER_PAGE = 256
 MAPTRACK_PAGES_PER_DIRECTORY = 512
 MAPTRACK_DIRECTORIES = MAX_MAPTRACK_FRAMES // MAPTRACK_PAGES_PER_DIRECTORY
 MAPTRACK_END = (1 << 32) - 1  # end of the free list; no handle is that large
@@ -31,7 +31,8 @@ GNTPIN_devw_inc = 1 << 16
 GNTPIN_devw_mask = 0xFF << 16
 GNTPIN_devr_inc = 1 << 24
 GNTPIN_devr_mask = 0xFF << 24
-GNTPIN_counter_width = 8
+GNTPIN_writers = GNTPIN_hstw_mask | GNTPIN_devw_mask
+GNTPIN_TOP_BIT_SHIFT = 7  # from a counter's unit to its highest bit
 
 
 @struct(size=4096)
@@ -63,12 +64,13 @@ class ActivePage:
 class Maptrack:
     """One mapping that a domain holds; guarded by the grant lock of the domain that maps."""
 
+    mfn: Mfn  # the frame that the grant offers
     ref_or_next: u32  # the grant in use; in a free entry: the next free handle
-    flags: u16  # GNTMAP_host_map, GNTMAP_device_map, GNTMAP_readonly; 0: free
+    flags: u16  # GNTMAP_* as mapped; 0: free, or being unmapped
     domain_id: DomId  # who granted it
 
 
-assert sizeof(Maptrack) == 8
+assert sizeof(Maptrack) == 16
 
 
 @struct(size=4096)
@@ -89,7 +91,6 @@ class GrantTable:
     nr_maptrack_frames: u32
     max_maptrack_frames: u32
     maptrack_free: u32  # first free handle, or MAPTRACK_END
-    nr_mapped: u32  # handles in use
     release_cursor: u32  # progress of the release of all mappings when the domain dies
     shared: Array[Ptr[SharedGrantPage] | None, MAX_GRANT_FRAMES]
     active: Array[Ptr[ActivePage] | None, ACTIVE_PAGES]

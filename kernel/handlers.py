@@ -5,6 +5,7 @@ import kernel.console_io  # noqa: F401
 import kernel.debugreg  # noqa: F401
 import kernel.domctl  # noqa: F401
 import kernel.evtchn_op  # noqa: F401
+import kernel.grant_op  # noqa: F401
 import kernel.iret  # noqa: F401
 import kernel.multicall  # noqa: F401
 import kernel.nmi  # noqa: F401

@@ -1,0 +1,72 @@
+"""Pausing whole domains, by the core and by the toolstack."""
+
+import abi
+from kpy import Ptr, atomic_add, atomic_sub, i64, ref
+
+from kernel.domain import Domain
+from kernel.domain_shutdown import SHUTDOWN_CODE_none
+from kernel.sched_wake import vcpu_sleep_nosync, vcpu_sleep_sync, vcpu_unpause, vcpu_wake
+
+MAX_CONTROLLER_PAUSES = 255
+
+
+def domain_pause(d: Ptr[Domain]) -> None:
+    """Keep all vCPUs of another domain from running until `domain_unpause`; returns when they have stopped."""
+    atomic_add(ref(d.pause_count), 1)
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None:
+            vcpu_sleep_sync(v)
+
+
+def domain_pause_nosync(d: Ptr[Domain]) -> None:
+    """Keep all vCPUs of a domain from running; they may go on for a moment."""
+    atomic_add(ref(d.pause_count), 1)
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None:
+            vcpu_sleep_nosync(v)
+
+
+def domain_unpause(d: Ptr[Domain]) -> None:
+    """Undo one pause."""
+    if atomic_sub(ref(d.pause_count), 1) != 1:
+        return
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None:
+            vcpu_wake(v)
+
+
+def domain_pause_by_controller(d: Ptr[Domain]) -> i64:
+    """Pause on behalf of the toolstack. Errors: -EOVERFLOW, it has done so too often. Locks: domctl_lock, held."""
+    if d.controller_pause_count == MAX_CONTROLLER_PAUSES:
+        return -abi.EOVERFLOW
+    d.controller_pause_count += 1
+    domain_pause(d)
+    return 0
+
+
+def domain_unpause_by_controller(d: Ptr[Domain]) -> i64:
+    """Undo one pause by the toolstack. Errors: -EINVAL, there is none. Locks: domctl_lock, held."""
+    if d.controller_pause_count == 0:
+        return -abi.EINVAL
+    d.controller_pause_count -= 1
+    d.creation_finished = True
+    domain_unpause(d)
+    return 0
+
+
+def domain_resume(d: Ptr[Domain]) -> None:
+    """Let a domain that has shut down, to be suspended, run on."""
+    domain_pause(d)
+    with d.shutdown_lock:
+        d.is_shutting_down = False
+        d.is_shut_down = False
+        d.shutdown_code = SHUTDOWN_CODE_none
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None and v.is_paused_for_shutdown:
+            v.is_paused_for_shutdown = False
+            vcpu_unpause(v)
+    domain_unpause(d)

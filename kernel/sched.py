@@ -1,0 +1,251 @@
+"""The scheduler: which vCPU each physical CPU runs.
+
+Each vCPU collects *virtual runtime*: the time it ran, scaled by its domain's weight. A CPU that looks for work takes the queued
+vCPU with the least; so over time each gets its share of all CPUs together. A vCPU that slept is put back near the least of all
+that want to run, with a small credit: it gets a CPU at once, as an interactive guest needs, but cannot save up more.
+
+Timer interrupts come only where somebody waits: a CPU whose vCPU has no rival gets no slice timer, an idle one none at all.
+
+Lock: the run queue's guards every vCPU's `sched`, `is_running` and `processor`. A vCPU's context can be in the registers of its
+CPU for a moment after it left (`context_loaded`); no other CPU takes it meanwhile, so no state is ever fetched by an interrupt.
+"""
+
+import abi
+from kpy import Array, Ptr, atomic_load, atomic_store, bit, ctz, inline, ref, saturating_sub, static, struct, u32, u64
+
+from kernel.domain_free import free_buried_domains
+from kernel.runstate import change_runstate, resting_runstate, update_runstate_area
+from kernel.sched_queue import enqueue, run_queue, take_first_for
+from kernel.sched_unit import DEFAULT_WEIGHT
+from kernel.timer import Timer
+from kernel.timer_heap import init_timer, set_timer
+from kernel.vcpu import Vcpu
+from kernel.x86.context import save_context, switch_to
+from kernel.x86.idle import idle_wait
+from kernel.x86.ipi import WORK_RESCHEDULE, ipi_kick
+from kernel.x86.percpu import NR_CPUS, Pcpu, nr_cpus, online_cpus, this_cpu
+from kernel.x86.tsc import system_time_ns
+
+SLICE_NS = 10_000_000  # how long a vCPU runs while another waits
+WAKE_CREDIT_NS = 5_000_000  # how far behind the others a woken vCPU may start
+PREEMPT_MARGIN_NS = 500_000  # how much less it must have run to take the CPU from another at once
+MAX_LEAD_NS = 100_000_000  # what is remembered of a vCPU that ran more than the others, on a CPU nobody else wanted
+
+
+@struct(align=64)
+class CpuSched:
+    running: Ptr[Vcpu] | None  # None: idle
+    slice_timer: Timer
+
+
+cpu_scheds = static(Array[CpuSched, NR_CPUS])
+
+
+def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
+    """Return the vCPU that this CPU shall run, with its state loaded; waits for one in the idle loop.
+
+    Context: on the way out of the core, no lock held. `current` is the vCPU that entered the core here.
+    """
+    cpu = this_cpu()
+    cpu.reschedule = False
+    with run_queue.lock:
+        now = system_time_ns()
+        leave(current, now)
+        chosen = arrive(cpu.id, now)
+        if chosen != current:
+            change_runstate(current, rest_state(current), now)
+    if chosen is None:
+        update_runstate_area(current)
+        save_context(current)
+        atomic_store(ref(current.context_loaded), 0)
+        return idle(cpu)
+    if chosen != current:
+        update_runstate_area(current)
+        switch_to(current, chosen)
+        atomic_store(ref(current.context_loaded), 0)
+        offer_work()
+        update_runstate_area(chosen)
+    return chosen
+
+
+def schedule_first() -> Ptr[Vcpu]:
+    """Return the first vCPU that a freshly started CPU runs."""
+    cpu = this_cpu()
+    init_timer(ref(cpu_scheds[cpu.id].slice_timer), slice_is_over)
+    return idle(cpu)
+
+
+def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
+    """Sleep until there is a vCPU to run, and load its state. The only place where the core takes interrupts."""
+    while True:
+        cpu.reschedule = False
+        with run_queue.lock:
+            chosen = arrive(cpu.id, system_time_ns())
+            if chosen is None:
+                run_queue.idle_cpus |= bit(u64(cpu.id))
+        if chosen is not None:
+            switch_to(None, chosen)
+            update_runstate_area(chosen)
+            return chosen
+        free_buried_domains()
+        idle_wait()
+
+
+def leave(current: Ptr[Vcpu], now: u64) -> None:
+    """Stop counting `current` as running here; queue it if it could go on. Locks: the run queue's, held."""
+    charge(current, now)
+    advance_virtual_time(now)
+    current.sched.virtual_runtime = min(current.sched.virtual_runtime, run_queue.virtual_time + MAX_LEAD_NS)
+    current.is_running = False
+    if can_run(current):
+        enqueue(current)
+
+
+def arrive(cpu: u32, now: u64) -> Ptr[Vcpu] | None:
+    """Choose the vCPU that `cpu` runs from now on and count it as running. Locks: the run queue's, held."""
+    chosen = take_first_for(cpu)
+    cpu_scheds[cpu].running = chosen
+    if chosen is None:
+        return None
+    run_queue.idle_cpus &= ~bit(u64(cpu))
+    chosen.is_running = True
+    chosen.processor = cpu
+    atomic_store(ref(chosen.context_loaded), 1)
+    chosen.sched.dispatched_at_ns = now
+    if chosen.sched.runstate.state != abi.RUNSTATE_running:
+        change_runstate(chosen, abi.RUNSTATE_running, now)
+    if run_queue.nr_queued != 0:
+        set_timer(ref(cpu_scheds[cpu].slice_timer), now + SLICE_NS)
+    return chosen
+
+
+@inline
+def rest_state(v: Ptr[Vcpu]) -> u32:
+    """Return the runstate of a vCPU that does not run: waiting for a CPU, or unable to run."""
+    if v.sched.is_queued:
+        return abi.RUNSTATE_runnable
+    return resting_runstate(v)
+
+
+@inline
+def can_run(v: Ptr[Vcpu]) -> bool:
+    """Tell whether nothing but the lack of a CPU keeps a vCPU from running."""
+    paused = atomic_load(ref(v.pause_flags)) | atomic_load(ref(v.pause_count))
+    return paused | atomic_load(ref(v.domain.pause_count)) == 0
+
+
+@inline
+def virtual_runtime_at(v: Ptr[Vcpu], now: u64) -> u64:
+    """Return the virtual runtime of a running vCPU, the uncharged part included."""
+    elapsed = saturating_sub(now, v.sched.dispatched_at_ns)
+    return v.sched.virtual_runtime + elapsed * DEFAULT_WEIGHT // u64(v.domain.sched_weight)
+
+
+def charge(v: Ptr[Vcpu], now: u64) -> None:
+    """Add the time that a running vCPU used since the last charge to its virtual runtime."""
+    v.sched.virtual_runtime = virtual_runtime_at(v, now)
+    v.sched.dispatched_at_ns = now
+
+
+def advance_virtual_time(now: u64) -> None:
+    """Let virtual time follow the vCPU that has run least among those that want to run. Locks: the run queue's, held."""
+    least: u64 = (1 << 64) - 1
+    first = run_queue.first
+    if first is not None:
+        least = first.sched.virtual_runtime
+    for cpu in range(nr_cpus):
+        running = cpu_scheds[cpu].running
+        if running is not None:
+            least = min(least, virtual_runtime_at(running, now))
+    if run_queue.virtual_time < least < (1 << 64) - 1:
+        run_queue.virtual_time = least
+
+
+def slice_is_over(timer: Ptr[Timer]) -> None:
+    """Ask for the scheduler: somebody else waits. Context: timer interrupt."""
+    this_cpu().reschedule = True
+
+
+def make_runnable(v: Ptr[Vcpu], now: u64) -> None:
+    """Queue a vCPU that came to be able to run, and get it a CPU. Locks: the run queue's, held."""
+    advance_virtual_time(now)
+    change_runstate(v, abi.RUNSTATE_runnable, now)
+    start = saturating_sub(run_queue.virtual_time, WAKE_CREDIT_NS)
+    v.sched.virtual_runtime = max(v.sched.virtual_runtime, start)
+    enqueue(v)
+    find_cpu(v, now)
+
+
+def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
+    """Alert the CPU that should look at a freshly queued vCPU: an idle one, best its last, or one whose vCPU ran most."""
+    idle_cpus = run_queue.idle_cpus & v.sched.affinity
+    if idle_cpus != 0:
+        cpu = v.processor if idle_cpus & bit(u64(v.processor)) else u32(ctz(idle_cpus))
+        run_queue.idle_cpus &= ~bit(u64(cpu))
+        alert(cpu)
+        return
+    victim, lead = greatest_lead(v, now)
+    if victim < NR_CPUS and (lead > PREEMPT_MARGIN_NS or not cpu_scheds[victim].slice_timer.is_active):
+        alert(victim)
+
+
+def greatest_lead(v: Ptr[Vcpu], now: u64) -> tuple[u32, u64]:
+    """Find the CPU open to `v` whose vCPU has run most. Returns: it, NR_CPUS if there is none, and how much more than `v`."""
+    victim: u32 = NR_CPUS
+    greatest: u64 = 0
+    for cpu in range(nr_cpus):
+        running = cpu_scheds[cpu].running
+        if running is not None and v.sched.affinity & bit(u64(cpu)):
+            reached = virtual_runtime_at(running, now)
+            if victim == NR_CPUS or reached > greatest:
+                victim = cpu
+                greatest = reached
+    return victim, saturating_sub(greatest, v.sched.virtual_runtime)
+
+
+def alert(cpu: u32) -> None:
+    """Make a CPU ask the scheduler soon."""
+    if cpu == this_cpu().id:
+        this_cpu().reschedule = True
+    else:
+        ipi_kick(cpu, WORK_RESCHEDULE)
+
+
+def offer_work() -> None:
+    """Alert an idle CPU if something is queued: what just left this CPU could not be taken by others until now."""
+    with run_queue.lock:
+        first = run_queue.first
+        if first is not None:
+            idle_cpus = run_queue.idle_cpus & first.sched.affinity
+            if idle_cpus != 0:
+                alert(u32(ctz(idle_cpus)))
+
+
+def vcpu_yield(v: Ptr[Vcpu]) -> None:
+    """Let another vCPU that waits go first, once. Context: the running vCPU."""
+    with run_queue.lock:
+        first = run_queue.first
+        if first is None:
+            return
+        charge(v, system_time_ns())
+        v.sched.virtual_runtime = max(v.sched.virtual_runtime, first.sched.virtual_runtime + 1)
+    this_cpu().reschedule = True
+
+
+def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
+    """Restrict a vCPU to the CPUs of a mask, at least one of which is online; it leaves another one soon."""
+    with run_queue.lock:
+        v.sched.affinity = mask
+        if v.is_running and mask & bit(u64(v.processor)) == 0:
+            alert(v.processor)
+        elif v.sched.is_queued:
+            find_cpu(v, system_time_ns())
+
+
+def init_sched_unit(v: Ptr[Vcpu]) -> None:
+    """Give a new vCPU its place: offline, allowed on every CPU, to start on the next one in turn."""
+    v.sched.affinity = (1 << 64) - 1
+    v.sched.runstate.state = abi.RUNSTATE_offline
+    v.sched.runstate.state_entry_time = system_time_ns()
+    v.processor = (u32(v.domain.domain_id) + v.vcpu_id) % nr_cpus
+    assert online_cpus() & bit(u64(v.processor)), "a vCPU was given to a CPU that does not run"
