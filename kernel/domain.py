@@ -1,7 +1,8 @@
 """Domains: the struct, the table of all of them, and references.
 
-How one comes and goes is in `kernel.domain_life` and `kernel.domain_free`. A `Domain` stays in the table until its last
-reference goes: whoever finds it there may be looking at one that is dying, and must ask.
+How one comes and goes is in `kernel.domain_life` and `kernel.domain_free`. A `Domain` stays in the
+table until its last reference goes: whoever finds it there may be looking at one that is dying, and
+must ask.
 """
 
 import abi
@@ -93,7 +94,7 @@ class Domain:
     # Memory (kernel/frame.py, kernel/mmu.py, kernel/memory.py)
     page_lock: SpinLock
     first_frame: u32  # list of owned frames through Frame.next
-    relinquished_frame: u32  # list of those that kernel/relinquish.py has dealt with, but that others still use
+    relinquished_frame: u32  # list of those dealt with by kernel/relinquish.py, but still in use
     tot_pages: u32
     max_pages: u32
     outstanding_pages: u32  # promised by XENMEM_claim_pages and not yet allocated
@@ -147,7 +148,10 @@ dom0 = static(Ptr[Domain] | None)
 
 
 def get_domain_by_id(domain_id: DomId) -> Ptr[Domain] | None:
-    """Return a domain with a reference that the caller gives back by `put_domain`; None when there is none."""
+    """Return a domain with a reference that the caller gives back by `put_domain`.
+
+    None when there is none.
+    """
     with domain_table.lock:
         domain = find_domain(domain_id)
         if domain is not None and try_get_domain(domain):
@@ -212,7 +216,10 @@ def get_domain(domain: Ptr[Domain]) -> None:
 
 @inline
 def try_get_domain(domain: Ptr[Domain]) -> bool:
-    """Take a reference unless the last one is gone. Locks: the table's, held, which keeps the domain from being freed."""
+    """Take a reference unless the last one is gone.
+
+    Locks: the table's, held, which keeps the domain from being freed.
+    """
     if atomic_add(ref(domain.refcount), 1) != 0:
         return True
     atomic_sub(ref(domain.refcount), 1)
@@ -221,7 +228,10 @@ def try_get_domain(domain: Ptr[Domain]) -> bool:
 
 @inline
 def put_domain(domain: Ptr[Domain]) -> None:
-    """Give a reference back. The last one makes the domain wait for `kernel.domain_free`, never frees it at once."""
+    """Give a reference back.
+
+    The last one makes the domain wait for `kernel.domain_free`, never frees it at once.
+    """
     if atomic_sub(ref(domain.refcount), 1) == 1:
         bury(domain)
 
@@ -288,9 +298,12 @@ def predecessor(domain: Ptr[Domain]) -> Ptr[Domain] | None:
 
 @cold
 def domain_crash(domain: Ptr[Domain], reason: Slice[u8]) -> None:
-    """Stop a domain for good because of what it did; says why on the console. The caller returns as from a failed operation.
+    """Stop a domain for good because of what it did; says why on the console.
 
-    Locks: takes the domain's shutdown_lock and the event lock of domain 0, so none inside those may be held.
+    The caller returns as from a failed operation.
+
+    Locks: takes the domain's shutdown_lock and the event lock of domain 0, so none inside those may
+    be held.
     """
     handler = crash_handler[0]
     assert handler is not None, "kernel.domain_shutdown is not part of the program"

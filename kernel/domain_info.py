@@ -1,9 +1,12 @@
-"""What a domain looks like from outside: the answer to XEN_DOMCTL_getdomaininfo and XEN_SYSCTL_getdomaininfolist."""
+"""What a domain looks like from outside.
+
+The answer to XEN_DOMCTL_getdomaininfo and XEN_SYSCTL_getdomaininfolist.
+"""
 
 import abi
 from kpy import Ptr, atomic_load, ref, u16, u32, u64, zero
 
-from kernel.domain import DOMDYING_dead, Domain
+from kernel.domain import Domain, DOMDYING_dead
 from kernel.runstate import vcpu_runtime_ns
 from kernel.vcpu import VPF_blocked, VPF_down
 
@@ -22,7 +25,10 @@ def domain_info(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> None
 
 
 def describe_vcpus(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> u32:
-    """Count the online vCPUs and their time. Returns: the flags for "all are blocked" and "one is running"."""
+    """Count the online vCPUs and their time.
+
+    Returns: the flags for "all are blocked" and "one is running".
+    """
     flags: u32 = abi.XEN_DOMINF_blocked
     info.max_vcpu_id = abi.XEN_INVALID_MAX_VCPU_ID
     for i in range(d.max_vcpus):
@@ -43,7 +49,10 @@ def describe_vcpus(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> u
 
 
 def describe_life(d: Ptr[Domain]) -> u32:
-    """Return the flags for what became of the domain as a whole; its shutdown code is among them."""
+    """Return the flags for what became of the domain as a whole.
+
+    Its shutdown code is among them.
+    """
     flags = (d.shutdown_code & abi.XEN_DOMINF_shutdownmask) << abi.XEN_DOMINF_shutdownshift
     if d.is_dying == DOMDYING_dead:
         flags |= abi.XEN_DOMINF_dying

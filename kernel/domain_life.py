@@ -4,10 +4,10 @@ import abi
 from kpy import Ptr, i64, ref, u8, u32, u64
 
 from kernel.domain import (
+    Domain,
     DOMDYING_alive,
     DOMDYING_dead,
     DOMDYING_dying,
-    Domain,
     KillPhase,
     link_domain,
     put_domain,
@@ -19,33 +19,39 @@ from kernel.evtchn_bind import init_evtchn
 from kernel.evtchn_close import evtchn_close_all
 from kernel.frame import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.grant_release import grant_release_mappings
-from kernel.grant_table import MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES
 from kernel.grant_setup import init_grant_table, release_shared_frames
+from kernel.grant_table import MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES
 from kernel.ids import DomId, Vaddr
 from kernel.relinquish import relinquish_memory
 from kernel.sched import init_sched_unit
 from kernel.sched_unit import DEFAULT_WEIGHT
 from kernel.time import init_vcpu_time, update_vcpu_time, update_wallclock
 from kernel.timer_heap import stop_timer_sync
-from kernel.vcpu import MAX_VCPUS, VPF_down, Vcpu
+from kernel.vcpu import MAX_VCPUS, Vcpu, VPF_down
 from kernel.vcpu_context import arch_init_vcpu
 from kernel.vcpu_info import reset_vcpu_info
 from kernel.virq import send_global_virq
 from kernel.watchdog import stop_watchdogs
 from kernel.x86.fpu import fpu_init_vcpu
 from kernel.x86.ipi import drop_lazy_state
-from kernel.x86.perdomain import add_perdomain_vcpu, create_perdomain
 from kernel.x86.percpu import online_cpus
+from kernel.x86.perdomain import add_perdomain_vcpu, create_perdomain
 
-KNOWN_FLAGS = abi.XEN_DOMCTL_CDF_xs_domain | abi.XEN_DOMCTL_CDF_oos_off | abi.XEN_DOMCTL_CDF_s3_integrity
+KNOWN_FLAGS = (
+    abi.XEN_DOMCTL_CDF_xs_domain | abi.XEN_DOMCTL_CDF_oos_off | abi.XEN_DOMCTL_CDF_s3_integrity
+)
 GRANT_VERSION = 1
 
 
-def create_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> tuple[Ptr[Domain] | None, i64]:
+def create_domain(
+    config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId
+) -> tuple[Ptr[Domain] | None, i64]:
     """Make an empty domain, paused by the toolstack once, without memory or vCPUs.
 
-    Returns: the domain, with the one reference that `domain_kill` gives back, and 0; or None and the error.
-    Errors: -EINVAL, flags or limits that no PV domain can have here; -ENOMEM; -EEXIST, the id is in use.
+    Returns: the domain, with the one reference that `domain_kill` gives back, and 0; or None and
+    the error.
+    Errors: -EINVAL, flags or limits that no PV domain can have here; -ENOMEM; -EEXIST, the id is in
+    use.
     """
     if not config_okay(config):
         return None, -abi.EINVAL
@@ -67,7 +73,10 @@ def config_okay(config: Ptr[abi.xen_domctl_createdomain]) -> bool:
     """Check what the toolstack wants."""
     if config.flags & ~KNOWN_FLAGS & 0xFFFFFFFF or config.iommu_opts or config.vmtrace_size:
         return False
-    if config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask != GRANT_VERSION or config.cpupool_id != 0:
+    if (
+        config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask != GRANT_VERSION
+        or config.cpupool_id != 0
+    ):
         return False
     if config.max_grant_frames > MAX_GRANT_FRAMES or config.max_grant_frames == 0:
         return False
@@ -147,7 +156,9 @@ def alloc_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
 
 
 def domain_kill(d: Ptr[Domain]) -> i64:
-    """Take a domain apart: its events, its use of others' memory, its own. What others still use of it stays until they stop.
+    """Take a domain apart: its events, its use of others' memory, its own.
+
+    What others still use of it stays until they stop.
 
     Returns: 0, or -ERESTART to be called again. Locks: domctl_lock, held, so there is one killer.
     """
@@ -185,7 +196,7 @@ def take_apart(d: Ptr[Domain]) -> i64:
 
 
 def stop_timers(d: Ptr[Domain]) -> None:
-    """Stop all that would signal a domain whose vCPUs have stopped, and leave its page tables and its vcpu_info places."""
+    """Stop what would signal stopped vCPUs, and leave their page tables and vcpu_info places."""
     stop_watchdogs(d)
     for i in range(d.max_vcpus):
         v = d.vcpus[i]

@@ -11,7 +11,10 @@ MAX_CONTROLLER_PAUSES = 255
 
 
 def domain_pause(d: Ptr[Domain]) -> None:
-    """Keep all vCPUs of another domain from running until `domain_unpause`; returns when they have stopped."""
+    """Keep all vCPUs of another domain from running until `domain_unpause`.
+
+    Returns when they have stopped.
+    """
     atomic_add(ref(d.pause_count), 1)
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
@@ -39,7 +42,10 @@ def domain_unpause(d: Ptr[Domain]) -> None:
 
 
 def domain_pause_by_controller(d: Ptr[Domain]) -> i64:
-    """Pause on behalf of the toolstack. Errors: -EOVERFLOW, it has done so too often. Locks: domctl_lock, held."""
+    """Pause on behalf of the toolstack. Errors: -EOVERFLOW, it has done so too often.
+
+    Locks: domctl_lock, held.
+    """
     if d.controller_pause_count == MAX_CONTROLLER_PAUSES:
         return -abi.EOVERFLOW
     d.controller_pause_count += 1

@@ -1,4 +1,7 @@
-"""The end of a domain's own making: shutdown with a reason, and crash. The toolstack then takes it apart (`domain_life`)."""
+"""The end of a domain's own making: shutdown with a reason, and crash.
+
+The toolstack then takes it apart (`domain_life`).
+"""
 
 import abi
 from kpy import Ptr, Slice, cold, i64, ref, u8, u32, u64
@@ -50,7 +53,7 @@ def stop_machine(reason: u32) -> None:
 
 @cold
 def crash(d: Ptr[Domain], reason: Slice[u8]) -> None:
-    """Shut a domain down with SHUTDOWN_crash and report it on the console, with the registers of the vCPU that runs here."""
+    """Shut a domain down with SHUTDOWN_crash, and report why and from where on the console."""
     if d.is_shutting_down:
         return
     printk(f"d{d.domain_id} crashed: {reason}")
@@ -61,7 +64,10 @@ def crash(d: Ptr[Domain], reason: Slice[u8]) -> None:
 
 
 def print_registers(v: Ptr[Vcpu]) -> None:
-    """Show the guest's registers. The toolstack reads this report from the console ring: the format is fixed."""
+    """Show the guest's registers.
+
+    The toolstack reads this report from the console ring: the format is fixed.
+    """
     r = ref(v.regs)
     mode = "kernel" if v.kernel_mode else "user"
     printk(f"d{v.domain.domain_id}v{v.vcpu_id} in {mode} mode on CPU {v.processor}")

@@ -1,14 +1,33 @@
-"""Event channels: the way one domain, or the core, signals another. Lookup, signalling, and what a guest asks of a port.
+"""Event channels: the way one domain, or the core, signals another.
 
-The two-level ABI: a pending and a mask bit for each port in the shared info page, and for each vCPU a selector word with a bit
-per word of pending bits. All are changed by guests at any time: so only single atomic operations, and nothing read twice.
+Lookup, signalling, and what a guest asks of a port.
 
-Locks: a domain's event lock guards its channels. What changes both ends of an interdomain channel takes both event locks,
-under `pair_lock` so that two such never wait for each other. So the near end's lock suffices to signal the far end.
+The two-level ABI: a pending and a mask bit for each port in the shared info page, and for each vCPU
+a selector word with a bit per word of pending bits. All are changed by guests at any time: so only
+single atomic operations, and nothing read twice.
+
+Locks: a domain's event lock guards its channels. What changes both ends of an interdomain channel
+takes both event locks, under `pair_lock` so that two such never wait for each other. So the near
+end's lock suffices to signal the far end.
 """
 
 import abi
-from kpy import Ptr, atomic_and, atomic_load, atomic_or, atomic_xchg, bit, i64, inline, noinline, ref, static, u16, u32, u64
+from kpy import (
+    Ptr,
+    atomic_and,
+    atomic_load,
+    atomic_or,
+    atomic_xchg,
+    bit,
+    i64,
+    inline,
+    noinline,
+    ref,
+    static,
+    u16,
+    u32,
+    u64,
+)
 
 from kernel.domain import Domain
 from kernel.evtchn_table import CHANNELS_PER_PAGE, Channel
@@ -23,7 +42,10 @@ pair_lock = static(SpinLock)
 
 @inline
 def channel_at(d: Ptr[Domain], port: u32) -> Ptr[Channel] | None:
-    """Return the channel of a port, None for a port that has none yet. Locks: the domain's event lock, held."""
+    """Return the channel of a port, None for a port that has none yet.
+
+    Locks: the domain's event lock, held.
+    """
     if port >= d.evtchn.nr_ports:
         return None
     page = d.evtchn.pages[port // CHANNELS_PER_PAGE]
@@ -36,7 +58,8 @@ def channel_at(d: Ptr[Domain], port: u32) -> Ptr[Channel] | None:
 def set_pending(d: Ptr[Domain], vcpu_id: u32, port: u32) -> None:
     """Mark a port pending, and alert the vCPU to which it is bound unless the guest masks the port.
 
-    Each step is taken by whoever finds the bit clear, so an event costs one atomic operation while another is pending.
+    Each step is taken by whoever finds the bit clear, so an event costs one atomic operation while
+    another is pending.
     """
     shared = d.shared_info
     word = port // 64
@@ -51,7 +74,10 @@ def set_pending(d: Ptr[Domain], vcpu_id: u32, port: u32) -> None:
 
 @inline
 def raise_upcall(d: Ptr[Domain], vcpu_id: u32, word: u32) -> None:
-    """Set a word's bit in a vCPU's selector, and the flag that demands an upcall; kick the vCPU if that was clear."""
+    """Set a word's bit in a vCPU's selector, and the flag that demands an upcall.
+
+    Kick the vCPU if that was clear.
+    """
     v = d.vcpus[vcpu_id]
     if v is None:
         return

@@ -3,7 +3,7 @@
 import abi
 from kpy import Ptr, i64, u8, u16, u32, u64, zero
 
-from kernel.domain import DOMDYING_alive, Domain
+from kernel.domain import Domain, DOMDYING_alive
 from kernel.evtchn import EVTCHNSTAT_reserved, channel_at, domain_vcpu, pair_lock, set_pending
 from kernel.evtchn_pirq import NR_PIRQS, pirq_ports
 from kernel.evtchn_table import CHANNELS_PER_PAGE, EVTCHN_MAX_PORTS, Channel, ChannelPage
@@ -26,7 +26,10 @@ def init_evtchn(d: Ptr[Domain], max_port: u32) -> i64:
 
 
 def add_channel_page(d: Ptr[Domain]) -> bool:
-    """Make room for another page of ports. Returns: whether there was memory. Locks: the event lock, held."""
+    """Make room for another page of ports. Returns: whether there was memory.
+
+    Locks: the event lock, held.
+    """
     address = u64(alloc_core_page())
     if address == 0:
         return False
@@ -68,7 +71,10 @@ def set_channel(d: Ptr[Domain], port: u32, state: u32, number: u32) -> None:
 
 
 def alloc_unbound_port(d: Ptr[Domain], remote: DomId) -> i64:
-    """Open a port of `d` that domain `remote` may bind. Returns: the port. Errors: those of `get_free_port`."""
+    """Open a port of `d` that domain `remote` may bind. Returns: the port.
+
+    Errors: those of `get_free_port`.
+    """
     with d.event_lock:
         port = get_free_port(d)
         if port >= 0:
@@ -79,8 +85,9 @@ def alloc_unbound_port(d: Ptr[Domain], remote: DomId) -> i64:
 def evtchn_bind_interdomain(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> i64:
     """Connect a fresh port of `near` with an unbound port of `far`, which may be the same domain.
 
-    Source: Xen public ABI, event_channel.h, evtchn_bind_interdomain. Returns: the near port, pending at once, since signals
-    to the unbound port were lost. Errors: those of `get_free_port`; -EINVAL, the far port does not wait for this domain.
+    Source: Xen public ABI, event_channel.h, evtchn_bind_interdomain. Returns: the near port,
+    pending at once, since signals to the unbound port were lost. Errors: those of `get_free_port`;
+    -EINVAL, the far port does not wait for this domain.
     """
     with pair_lock:
         if near == far:
@@ -115,8 +122,8 @@ def evtchn_bind_virq(d: Ptr[Domain], virq: u32, vcpu_id: u32) -> i64:
     """Open a port for a virtual interrupt.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_virq. Returns: the port.
-    Errors: -EINVAL, no such VIRQ, or a global one not on vCPU 0; -ENOENT, no such vCPU; -EEXIST, bound already;
-    those of `get_free_port`.
+    Errors: -EINVAL, no such VIRQ, or a global one not on vCPU 0; -ENOENT, no such vCPU; -EEXIST,
+    bound already; those of `get_free_port`.
     """
     if virq >= abi.NR_VIRQS or (virq_is_global(virq) and vcpu_id != 0):
         return -abi.EINVAL
@@ -161,8 +168,8 @@ def evtchn_bind_pirq(d: Ptr[Domain], pirq: u32, flags: u32) -> i64:
     """Open a port for a physical interrupt.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_pirq. Returns: the port.
-    Errors: -EINVAL, no such interrupt; -EPERM, not for this domain; -EEXIST, bound already; those of `get_free_port`
-    and of `pirq_bind`.
+    Errors: -EINVAL, no such interrupt; -EPERM, not for this domain; -EEXIST, bound already; those
+    of `get_free_port` and of `pirq_bind`.
     """
     if pirq >= NR_PIRQS:
         return -abi.EINVAL
@@ -187,7 +194,8 @@ def evtchn_bind_vcpu(d: Ptr[Domain], port: u32, vcpu_id: u32) -> i64:
     """Choose the vCPU that a port notifies.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_vcpu.
-    Errors: -ENOENT, no such vCPU; -EINVAL, no such port, or one whose vCPU is fixed: IPIs and per-vCPU VIRQs.
+    Errors: -ENOENT, no such vCPU; -EINVAL, no such port, or one whose vCPU is fixed: IPIs and
+    per-vCPU VIRQs.
     """
     v = domain_vcpu(d, vcpu_id)
     if v is None:

@@ -14,7 +14,9 @@ from kernel.preempt import preempt_pending
 
 
 def evtchn_close(d: Ptr[Domain], port: u32) -> i64:
-    """Close a port; the far end of an interdomain channel becomes unbound, waiting for this domain again.
+    """Close a port.
+
+    The far end of an interdomain channel becomes unbound, waiting for this domain again.
 
     Source: Xen public ABI, event_channel.h, evtchn_close. Errors: -EINVAL, the port is not open.
     """
@@ -28,7 +30,8 @@ def evtchn_close(d: Ptr[Domain], port: u32) -> i64:
                 sever(d, channel)
                 release(d, port, channel)
                 return 0
-        # pair_lock keeps the connection as it is while we take both locks, the far one for the first time
+        # pair_lock keeps the connection as it is while we take both locks, the far one for the
+        # first time
         with d.event_lock, remote.event_lock:
             sever(d, channel)
             release(d, port, channel)
@@ -36,7 +39,10 @@ def evtchn_close(d: Ptr[Domain], port: u32) -> i64:
 
 
 def sever(d: Ptr[Domain], channel: Ptr[Channel]) -> None:
-    """Let the far end of an interdomain channel wait for `d` again. Locks: both event locks, held."""
+    """Let the far end of an interdomain channel wait for `d` again. Locks.
+
+    Both event locks, held.
+    """
     remote = channel.remote_domain
     if remote is None:
         return
@@ -66,7 +72,10 @@ def release(d: Ptr[Domain], port: u32, channel: Ptr[Channel]) -> None:
 
 
 def unbind_virq(d: Ptr[Domain], port: u32, channel: Ptr[Channel]) -> None:
-    """Forget the port of a VIRQ. A global one may notify another vCPU than the one, 0, that records it."""
+    """Forget the port of a VIRQ.
+
+    A global one may notify another vCPU than the one, 0, that records it.
+    """
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
         if v is not None and v.virq_ports[channel.number] == port:
@@ -96,7 +105,8 @@ def is_open(d: Ptr[Domain], port: u32) -> bool:
 def evtchn_reset(caller: Ptr[Domain], d: Ptr[Domain]) -> i64:
     """Close every port of a domain at its own request, or at the toolstack's while it is paused.
 
-    Source: Xen public ABI, event_channel.h, evtchn_reset. Errors: -EPERM; -EINVAL, not paused; -ERESTART, more to do.
+    Source: Xen public ABI, event_channel.h, evtchn_reset. Errors: -EPERM; -EINVAL, not paused;
+    -ERESTART, more to do.
     """
     if caller != d and not caller.is_privileged:
         return -abi.EPERM

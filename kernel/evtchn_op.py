@@ -1,7 +1,22 @@
-"""The event_channel_op hypercall: arguments in, permission checked, result out. The operations are in evtchn*.py."""
+"""The event_channel_op hypercall: arguments in, permission checked, result out.
+
+The operations are in evtchn*.py.
+"""
 
 import abi
-from kpy import Guest, Ptr, i64, offsetof, ref, require, truncate, u32, u64, uninitialized, wrapping_add
+from kpy import (
+    Guest,
+    Ptr,
+    i64,
+    offsetof,
+    ref,
+    require,
+    truncate,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_add,
+)
 
 from kernel.continuation import hypercall_continue
 from kernel.domain import get_domain_or_self, put_domain
@@ -28,8 +43,8 @@ def do_event_channel_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: 
     """Serve one operation on event channels.
 
     Hypercall: event_channel_op(cmd: EVTCHNOP_*, arg: its structure in the guest).
-    Errors: -EFAULT, the structure; -ENOSYS, no such operation, which the FIFO operations are: guests fall back to
-    the two-level ABI; and those of the operation.
+    Errors: -EFAULT, the structure; -ENOSYS, no such operation, which the FIFO operations are:
+    guests fall back to the two-level ABI; and those of the operation.
     """
     match truncate(u32, cmd):
         case abi.EVTCHNOP_send:
@@ -59,7 +74,9 @@ def do_event_channel_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: 
 
 
 @hypercall(abi.__HYPERVISOR_event_channel_op_compat)
-def do_event_channel_op_compat(vcpu: Ptr[Vcpu], address: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_event_channel_op_compat(
+    vcpu: Ptr[Vcpu], address: u64, b: u64, c: u64, d: u64, e: u64
+) -> i64:
     """Serve the hypercall's oldest form, with the number of the operation in the structure.
 
     Errors: -EFAULT, the structure; -ENOSYS, an operation younger than this form.
@@ -69,7 +86,9 @@ def do_event_channel_op_compat(vcpu: Ptr[Vcpu], address: u64, b: u64, c: u64, d:
         return -abi.EFAULT
     if cmd > LAST_COMPAT_OP:
         return -abi.ENOSYS
-    return do_event_channel_op(vcpu, u64(cmd), wrapping_add(address, offsetof(abi.evtchn_op, "u")), 0, 0, 0)
+    return do_event_channel_op(
+        vcpu, u64(cmd), wrapping_add(address, offsetof(abi.evtchn_op, "u")), 0, 0, 0
+    )
 
 
 def op_send(vcpu: Ptr[Vcpu], arg: Guest[abi.evtchn_send]) -> i64:
@@ -87,7 +106,10 @@ def op_unmask(vcpu: Ptr[Vcpu], arg: Guest[abi.evtchn_unmask]) -> i64:
 
 
 def op_alloc_unbound(vcpu: Ptr[Vcpu], arg: Guest[abi.evtchn_alloc_unbound]) -> i64:
-    """Decode EVTCHNOP_alloc_unbound. Errors: -ESRCH, no such domain; -EPERM, not the caller's own."""
+    """Decode EVTCHNOP_alloc_unbound. Errors: -ESRCH, no such domain.
+
+    -EPERM, not the caller's own.
+    """
     op = uninitialized(abi.evtchn_alloc_unbound)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     d = get_domain_or_self(vcpu.domain, op.dom)

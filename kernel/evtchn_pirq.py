@@ -7,7 +7,9 @@ from kernel.evtchn import channel_at, set_pending
 
 NR_PIRQS = 256
 
-pirq_ports = static(Array[u32, NR_PIRQS])  # domain 0's port for each pirq, 0: none; under its event lock
+pirq_ports = static(
+    Array[u32, NR_PIRQS]
+)  # domain 0's port for each pirq, 0: none; under its event lock
 
 
 def send_guest_pirq(d: Ptr[Domain], pirq: u32) -> None:

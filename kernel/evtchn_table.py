@@ -1,7 +1,9 @@
-"""Event channels of a domain: the structs, apart from the operations so that `kernel.domain` can embed the table.
+"""Event channels of a domain.
 
-A channel is 16 bytes, so a page holds 256 and the 4096 ports of the two-level ABI need at most 16 pages, each allocated
-when its first port is. Port 0 is never used: guests take it for "none".
+The structs, apart from the operations so that `kernel.domain` can embed the table.
+
+A channel is 16 bytes, so a page holds 256 and the 4096 ports of the two-level ABI need at most 16
+pages, each allocated when its first port is. Port 0 is never used: guests take it for "none".
 """
 
 from kpy import Array, Ptr, sizeof, struct, u8, u16, u32, u64
@@ -15,8 +17,8 @@ CHANNEL_PAGES = EVTCHN_MAX_PORTS // CHANNELS_PER_PAGE
 class Channel:
     """One port; guarded by its domain's event lock, an interdomain channel by both ends' locks."""
 
-    remote_domain: Ptr["kernel.domain.Domain"] | None  # interdomain only; no reference: closing severs it
-    number: u32  # interdomain: remote port; virq, pirq: its number; unbound: the domain that may bind
+    remote_domain: Ptr["kernel.domain.Domain"] | None  # interdomain; no reference: closing severs
+    number: u32  # interdomain: remote port; virq, pirq: its number; unbound: who may bind
     notify_vcpu: u16
     state: u8  # EVTCHNSTAT_*
     reserved: u8

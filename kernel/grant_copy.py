@@ -1,7 +1,7 @@
 """GNTTABOP_copy: the core copies between two frames, each the caller's own or granted to it.
 
-A back end that copies a packet names the same grant or frame many times in a row, so each side stays claimed until a
-request names another one.
+A back end that copies a packet names the same grant or frame many times in a row, so each side
+stays claimed until a request names another one.
 """
 
 import abi
@@ -38,7 +38,9 @@ def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64
     result: i64 = 0
     for i in range(count):
         if i != 0 and preempt_pending():
-            result = hypercall_continue(vcpu, abi.GNTTABOP_copy, arg.index(u64(i)).address(), u64(count - i), 0)
+            result = hypercall_continue(
+                vcpu, abi.GNTTABOP_copy, arg.index(u64(i)).address(), u64(count - i), 0
+            )
             break
         op = uninitialized(abi.gnttab_copy)
         if not copy_from_guest(ref(op), arg.index(u64(i))):
@@ -53,11 +55,14 @@ def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64
     return result
 
 
-def copy_one(caller: Ptr[Domain], op: Ptr[abi.gnttab_copy], source: Ptr[Side], dest: Ptr[Side]) -> i16:
+def copy_one(
+    caller: Ptr[Domain], op: Ptr[abi.gnttab_copy], source: Ptr[Side], dest: Ptr[Side]
+) -> i16:
     """Do one copy.
 
-    Source: Xen public ABI, grant_table.h, gnttab_copy. Returns: GNTST_permission_denied, a frame of another domain named
-    directly; GNTST_bad_domain; GNTST_bad_copy_arg, it would cross the end of a frame; those of `pin_grant`.
+    Source: Xen public ABI, grant_table.h, gnttab_copy. Returns: GNTST_permission_denied, a frame of
+    another domain named directly; GNTST_bad_domain; GNTST_bad_copy_arg, it would cross the end of a
+    frame; those of `pin_grant`.
     """
     from_grant = op.flags & abi.GNTCOPY_source_gref != 0
     to_grant = op.flags & abi.GNTCOPY_dest_gref != 0
@@ -73,7 +78,8 @@ def copy_one(caller: Ptr[Domain], op: Ptr[abi.gnttab_copy], source: Ptr[Side], d
     length = u64(op.len)
     if u64(op.source.offset) + length > PAGE_SIZE or u64(op.dest.offset) + length > PAGE_SIZE:
         return abi.GNTST_bad_copy_arg
-    # Both frames are referenced, the destination as writable memory: the direct map shows them until they are let go.
+    # Both frames are referenced, the destination as writable memory: the direct map shows them
+    # until they are let go.
     to = u64(mfn_to_vaddr(dest.mfn)) + u64(op.dest.offset)
     guest_copy(to, u64(mfn_to_vaddr(source.mfn)) + u64(op.source.offset), length)
     return abi.GNTST_okay
@@ -100,8 +106,13 @@ def leave_domain(side: Ptr[Side]) -> None:
         put_domain(domain)
 
 
-def claim_side(caller: Ptr[Domain], side: Ptr[Side], where: Ptr[abi.gnttab_copy_ptr], is_grant: bool) -> i16:
-    """Reference the frame that a request names, unless the one before named the same. Returns: GNTST_*."""
+def claim_side(
+    caller: Ptr[Domain], side: Ptr[Side], where: Ptr[abi.gnttab_copy_ptr], is_grant: bool
+) -> i16:
+    """Reference the frame that a request names, unless the one before named the same. Returns:
+
+    GNTST_*.
+    """
     name = u64(where.u.ref) if is_grant else where.u.gmfn
     if side.is_claimed and side.is_grant == is_grant and side.name == name:
         return abi.GNTST_okay
@@ -115,7 +126,9 @@ def claim_side(caller: Ptr[Domain], side: Ptr[Side], where: Ptr[abi.gnttab_copy_
     if is_grant:
         unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
         user = caller.domain_id
-        status, side.mfn = pin_grant(domain, where.u.ref, user, side.is_source, u32(unit), abi.GTF_type_mask)
+        status, side.mfn = pin_grant(
+            domain, where.u.ref, user, side.is_source, u32(unit), abi.GTF_type_mask
+        )
     else:
         status = reference(domain, side.mfn, side.is_source)
     side.is_claimed = status == abi.GNTST_okay

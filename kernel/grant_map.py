@@ -7,11 +7,11 @@ from kernel.domain import Domain, get_domain_by_id, put_domain
 from kernel.grant_mapping import create_grant_mapping
 from kernel.grant_pin import MAPPABLE, pin_grant, reference, unpin_grant, unreference
 from kernel.grant_table import (
+    MAPTRACK_END,
     GNTPIN_devr_inc,
     GNTPIN_devw_inc,
     GNTPIN_hstr_inc,
     GNTPIN_hstw_inc,
-    MAPTRACK_END,
 )
 from kernel.ids import DomId, Mfn, mfn_to_maddr
 from kernel.maptrack import give_handle_back, maptrack_at, take_handle
@@ -48,13 +48,21 @@ def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_map_grant_ref]) -> None:
 
 
 def map_from(vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[abi.gnttab_map_grant_ref]) -> i16:
-    """Take a handle, pin the grant, and map it; undo what was done when a later step fails. Returns: GNTST_*."""
+    """Take a handle, pin the grant, and map it; undo what was done when a later step fails.
+
+    Returns: GNTST_*.
+    """
     handle = take_handle(vcpu.domain)
     if handle == MAPTRACK_END:
         return abi.GNTST_no_space
     readonly = op.flags & abi.GNTMAP_readonly != 0
     status, mfn = pin_grant(
-        granter, op.ref, vcpu.domain.domain_id, readonly, pin_unit(op.flags), truncate(u16, MAPPABLE)
+        granter,
+        op.ref,
+        vcpu.domain.domain_id,
+        readonly,
+        pin_unit(op.flags),
+        truncate(u16, MAPPABLE),
     )
     if status == abi.GNTST_okay:
         status = enter_mapping(vcpu, granter, mfn, op)
@@ -69,8 +77,12 @@ def map_from(vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[abi.gnttab_map_grant
     return abi.GNTST_okay
 
 
-def enter_mapping(vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[abi.gnttab_map_grant_ref]) -> i16:
-    """Write the page-table entry, which takes over the frame's reference; a device mapping on top holds one of its own.
+def enter_mapping(
+    vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[abi.gnttab_map_grant_ref]
+) -> i16:
+    """Write the page-table entry, which takes over the frame's reference.
+
+    A device mapping on top holds one of its own.
 
     Returns: GNTST_*; on failure no reference is left.
     """

@@ -1,4 +1,6 @@
-"""The grant_table_op hypercall. Each operation works on an array of structures; its outcome is the `status` in each.
+"""The grant_table_op hypercall.
+
+Each operation works on an array of structures; its outcome is the `status` in each.
 
 Version 1 of the table only, no transfers, no transitive or sub-page grants.
 """
@@ -6,7 +8,21 @@ Version 1 of the table only, no transfers, no transitive or sub-page grants.
 from typing import TypeVar
 
 import abi
-from kpy import Fn, Guest, Ptr, i16, i64, load, ref, require, store, truncate, u32, u64, uninitialized
+from kpy import (
+    Fn,
+    Guest,
+    Ptr,
+    i16,
+    i64,
+    load,
+    ref,
+    require,
+    store,
+    truncate,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.continuation import hypercall_continue
 from kernel.domain import Domain
@@ -23,7 +39,9 @@ from kernel.vcpu import Vcpu
 
 T = TypeVar("T")
 
-COMMAND_BITS = 12  # of the first argument; what is above continues a cache_flush, which we never interrupt
+COMMAND_BITS = (
+    12  # of the first argument; what is above continues a cache_flush, which we never interrupt
+)
 SOURCE_GREF = abi.GNTTAB_CACHE_SOURCE_GREF
 KNOWN_FLUSHES = abi.GNTTAB_CACHE_INVAL | abi.GNTTAB_CACHE_CLEAN | SOURCE_GREF
 MAX_COUNT = (1 << 31) - 1
@@ -34,13 +52,20 @@ def do_grant_table_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, count: u64, d: u64, e
     """Serve a grant-table operation on `count` structures.
 
     Hypercall: grant_table_op(cmd: GNTTABOP_*, arg: array in the guest, count).
-    Errors: -EINVAL, a negative count, or unknown bits in cmd; -EFAULT, the array; -ENOSYS, no such operation.
+    Errors: -EINVAL, a negative count, or unknown bits in cmd; -EFAULT, the array; -ENOSYS, no such
+    operation.
     """
     nr = truncate(u32, count)
     require(nr <= MAX_COUNT and truncate(u32, cmd) >> COMMAND_BITS == 0, -abi.EINVAL)
     match truncate(u32, cmd):
         case abi.GNTTABOP_map_grant_ref:
-            return serve_each(vcpu, abi.GNTTABOP_map_grant_ref, Guest[abi.gnttab_map_grant_ref](arg), nr, map_grant_ref)
+            return serve_each(
+                vcpu,
+                abi.GNTTABOP_map_grant_ref,
+                Guest[abi.gnttab_map_grant_ref](arg),
+                nr,
+                map_grant_ref,
+            )
         case abi.GNTTABOP_unmap_grant_ref:
             unmap_arg = Guest[abi.gnttab_unmap_grant_ref](arg)
             require(guest_array_okay(unmap_arg, u64(nr)), -abi.EFAULT)
@@ -78,12 +103,16 @@ def serve_table_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64, nr: u32) -> i64:
             return -abi.ENOSYS
 
 
-def serve_each(vcpu: Ptr[Vcpu], cmd: u32, arg: Guest[T], count: u32, operation: Fn[[Ptr[Vcpu], Ptr[T]], None]) -> i64:
+def serve_each(
+    vcpu: Ptr[Vcpu], cmd: u32, arg: Guest[T], count: u32, operation: Fn[[Ptr[Vcpu], Ptr[T]], None]
+) -> i64:
     """Run an operation on each structure of an array, as long as nothing more urgent comes."""
     require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
     for i in range(count):
         if i != 0 and preempt_pending():
-            return hypercall_continue(vcpu, u64(cmd), arg.index(u64(i)).address(), u64(count - i), 0)
+            return hypercall_continue(
+                vcpu, u64(cmd), arg.index(u64(i)).address(), u64(count - i), 0
+            )
         op = uninitialized(T)
         require(copy_from_guest(ref(op), arg.index(u64(i))), -abi.EFAULT)
         operation(vcpu, ref(op))
@@ -98,7 +127,10 @@ def swap_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_swap_grant_ref]) -> None:
 
 
 def swap_entries(d: Ptr[Domain], a: u32, b: u32) -> i16:
-    """Do the work of `swap_grant_ref`. Returns: GNTST_bad_gntref, no such entry; GNTST_eagain, one is in use."""
+    """Do the work of `swap_grant_ref`. Returns:
+
+    GNTST_bad_gntref, no such entry; GNTST_eagain, one is in use.
+    """
     entry_a = entry_at(d, a)
     entry_b = entry_at(d, b)
     active_a = active_at(d, a)
@@ -116,7 +148,8 @@ def swap_entries(d: Ptr[Domain], a: u32, b: u32) -> i16:
 def cache_flush(arg: Guest[abi.gnttab_cache_flush], count: u32) -> i64:
     """Check cache flushes, of which x86, where devices see what is in the caches, needs none.
 
-    Errors: -EFAULT; -EINVAL, the range leaves its page, or an unknown operation; -EOPNOTSUPP, by grant, or to invalidate.
+    Errors: -EFAULT; -EINVAL, the range leaves its page, or an unknown operation; -EOPNOTSUPP, by
+    grant, or to invalidate.
     """
     for i in range(count):
         op = uninitialized(abi.gnttab_cache_flush)

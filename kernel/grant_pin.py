@@ -1,27 +1,44 @@
 """Using a grant: from the entry that the guest wrote to a referenced frame, and back.
 
-While a grant is used its entry says so to the guest (GTF_reading, GTF_writing), and the core goes by what it read when the
-use began (`ActiveGrant`), whatever the guest writes meanwhile. A use counts in one of the pin counters, and holds one
-reference to the frame, with the writable type if it may write.
+While a grant is used its entry says so to the guest (GTF_reading, GTF_writing), and the core goes
+by what it read when the use began (`ActiveGrant`), whatever the guest writes meanwhile. A use
+counts in one of the pin counters, and holds one reference to the frame, with the writable type if
+it may write.
 """
 
 import abi
-from kpy import Ptr, atomic_and, atomic_cas, atomic_load, cast, i16, inline, ref, truncate, u16, u32, u64, volatile_load
+from kpy import (
+    Ptr,
+    atomic_and,
+    atomic_cas,
+    atomic_load,
+    cast,
+    i16,
+    inline,
+    ref,
+    truncate,
+    u16,
+    u32,
+    u64,
+    volatile_load,
+)
 
 from kernel.domain import Domain
 from kernel.frame import get_frame, put_frame
 from kernel.grant_table import (
     ACTIVE_PER_PAGE,
+    GNTPIN_TOP_BIT_SHIFT,
     GRANTS_PER_FRAME,
     ActiveGrant,
-    GNTPIN_TOP_BIT_SHIFT,
     GNTPIN_writers,
 )
 from kernel.ids import INVALID_MFN, DomId, Mfn
 from kernel.page_type import PGT_writable_page, get_frame_type, put_frame_type
 
 MAX_RACES = 5  # with the guest over one entry, before it is called unstable
-MAPPABLE = abi.GTF_type_mask | abi.GTF_sub_page  # what must be exactly GTF_permit_access for a mapping
+MAPPABLE = (
+    abi.GTF_type_mask | abi.GTF_sub_page
+)  # what must be exactly GTF_permit_access for a mapping
 
 
 def pin_grant(
@@ -29,21 +46,24 @@ def pin_grant(
 ) -> tuple[i16, Mfn]:
     """Begin to use a grant.
 
-    Args: unit: what to add to the pin counters, one GNTPIN_*_inc or two; type_mask: the flags that must be
-    GTF_permit_access and nothing else. Returns: GNTST_okay and the frame, referenced once; else GNTST_bad_gntref, no such
-    entry; GNTST_general_error, not granted to `user` or not for writing, used too often already, or the frame can't be
-    written; GNTST_bad_page, the frame isn't the granter's. Locks: takes the granter's grant lock.
+    Args: unit: what to add to the pin counters, one GNTPIN_*_inc or two; type_mask: the flags that
+    must be GTF_permit_access and nothing else. Returns: GNTST_okay and the frame, referenced once;
+    else GNTST_bad_gntref, no such entry; GNTST_general_error, not granted to `user` or not for
+    writing, used too often already, or the frame can't be written; GNTST_bad_page, the frame isn't
+    the granter's. Locks: takes the granter's grant lock.
     """
     with granter.grant.lock:
         entry = entry_at(granter, number)
         active = active_at(granter, number)
         if entry is None or active is None:
             return abi.GNTST_bad_gntref, Mfn(INVALID_MFN)
-        if active.pin != 0 and (active.domain_id != user or active.pin & unit << GNTPIN_TOP_BIT_SHIFT):
+        if active.pin != 0 and (
+            active.domain_id != user or active.pin & unit << GNTPIN_TOP_BIT_SHIFT
+        ):
             return abi.GNTST_general_error, Mfn(INVALID_MFN)
-        if active.pin == 0 or (not readonly and active.pin & GNTPIN_writers == 0):
-            if not claim(entry, user, readonly, type_mask):
-                return abi.GNTST_general_error, Mfn(INVALID_MFN)
+        is_news = active.pin == 0 or (not readonly and active.pin & GNTPIN_writers == 0)
+        if is_news and not claim(entry, user, readonly, type_mask):
+            return abi.GNTST_general_error, Mfn(INVALID_MFN)
         mfn = active.mfn
         if active.pin == 0:
             mfn = Mfn(u64(volatile_load(ref(entry.frame))))
@@ -59,7 +79,10 @@ def pin_grant(
 
 @inline
 def unpin_grant(granter: Ptr[Domain], number: u32, readonly: bool, unit: u32) -> None:
-    """End a use of a grant. The caller gives the frame's reference back. Locks: takes the granter's grant lock."""
+    """End a use of a grant. The caller gives the frame's reference back.
+
+    Locks: takes the granter's grant lock.
+    """
     with granter.grant.lock:
         entry = entry_at(granter, number)
         active = active_at(granter, number)
@@ -71,7 +94,10 @@ def unpin_grant(granter: Ptr[Domain], number: u32, readonly: bool, unit: u32) ->
 
 @inline
 def entry_at(d: Ptr[Domain], number: u32) -> Ptr[abi.grant_entry_v1] | None:
-    """Return an entry of the table that the guest writes, None past its end. Locks: the grant lock, held."""
+    """Return an entry of the table that the guest writes, None past its end.
+
+    Locks: the grant lock, held.
+    """
     if number >= d.grant.nr_frames * GRANTS_PER_FRAME:
         return None
     page = d.grant.shared[number // GRANTS_PER_FRAME]
@@ -82,7 +108,10 @@ def entry_at(d: Ptr[Domain], number: u32) -> Ptr[abi.grant_entry_v1] | None:
 
 @inline
 def active_at(d: Ptr[Domain], number: u32) -> Ptr[ActiveGrant] | None:
-    """Return what the core knows of an entry; it outlives the shared frame of a dying domain. Locks: the grant lock, held."""
+    """Return what the core knows of an entry; it outlives the shared frame of a dying domain.
+
+    Locks: the grant lock, held.
+    """
     index = number // ACTIVE_PER_PAGE
     if index >= len(d.grant.active):
         return None
@@ -95,7 +124,8 @@ def active_at(d: Ptr[Domain], number: u32) -> Ptr[ActiveGrant] | None:
 def claim(entry: Ptr[abi.grant_entry_v1], user: DomId, readonly: bool, type_mask: u16) -> bool:
     """Mark an entry as being read, and written unless `readonly`, if it grants that to `user`.
 
-    Flags and domain are one 32-bit word, exchanged at once: the guest may withdraw or change the grant at any moment.
+    Flags and domain are one 32-bit word, exchanged at once: the guest may withdraw or change the
+    grant at any moment.
     """
     word_at = cast(u32, entry)
     word = atomic_load(word_at)
@@ -114,7 +144,7 @@ def claim(entry: Ptr[abi.grant_entry_v1], user: DomId, readonly: bool, type_mask
 
 @inline
 def unclaim(entry: Ptr[abi.grant_entry_v1], active: Ptr[ActiveGrant], readonly: bool) -> None:
-    """Tell the guest that nobody writes, or uses, the grant any more, where that has become true."""
+    """Tell the guest that nobody writes, or uses, the grant any more, where that is so now."""
     if not readonly and active.pin & GNTPIN_writers == 0:
         atomic_and(ref(entry.flags), ~abi.GTF_writing & 0xFFFF)
     if active.pin == 0:

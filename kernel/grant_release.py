@@ -14,8 +14,10 @@ from kernel.preempt import preempt_pending
 def grant_release_mappings(d: Ptr[Domain]) -> i64:
     """Unpin every grant that a domain has mapped.
 
-    The frames' references belong to its page-table entries and go with its page tables; those of device mappings go here.
-    Returns: 0, or -ERESTART to be called again. Context: its vCPUs have stopped for good, so its table stands still.
+    The frames' references belong to its page-table entries and go with its page tables; those of
+    device mappings go here.
+    Returns: 0, or -ERESTART to be called again. Context: its vCPUs have stopped for good, so its
+    table stands still.
     """
     while d.grant.release_cursor < d.grant.nr_maptrack_frames * MAPTRACK_PER_PAGE:
         entry = maptrack_at(d, d.grant.release_cursor)

@@ -1,4 +1,7 @@
-"""The grant table of a domain: its frames, which grow on demand, its size and its version, which is always 1."""
+"""The grant table of a domain.
+
+Its frames, which grow on demand, its size and its version, which is always 1.
+"""
 
 import abi
 from kpy import Guest, Ptr, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
@@ -27,16 +30,24 @@ GRANT_VERSION = 1
 
 
 def init_grant_table(d: Ptr[Domain], max_frames: i32, max_maptrack_frames: i32) -> bool:
-    """Prepare a new domain's table with its first frame; a negative limit means the default. Returns: enough memory."""
+    """Prepare a new domain's table with its first frame; a negative limit means the default.
+
+    Returns: enough memory.
+    """
     d.grant.max_frames = MAX_GRANT_FRAMES if max_frames < 0 else u32(max_frames)
-    d.grant.max_maptrack_frames = MAX_MAPTRACK_FRAMES if max_maptrack_frames < 0 else u32(max_maptrack_frames)
+    d.grant.max_maptrack_frames = (
+        MAX_MAPTRACK_FRAMES if max_maptrack_frames < 0 else u32(max_maptrack_frames)
+    )
     d.grant.maptrack_free = MAPTRACK_END
     with d.grant.lock:
         return grow(d, INITIAL_GRANT_FRAMES)
 
 
 def grow(d: Ptr[Domain], nr_frames: u32) -> bool:
-    """Give a table at least so many frames. Returns: False, too little memory. Locks: the grant lock, held."""
+    """Give a table at least so many frames. Returns: False, too little memory.
+
+    Locks: the grant lock, held.
+    """
     while d.grant.nr_frames < nr_frames:
         if not add_frame(d, d.grant.nr_frames):
             return False
@@ -45,7 +56,10 @@ def grow(d: Ptr[Domain], nr_frames: u32) -> bool:
 
 
 def add_frame(d: Ptr[Domain], index: u32) -> bool:
-    """Allocate one shared frame and its active entries. What a failure leaves is used by the next attempt."""
+    """Allocate one shared frame and its active entries.
+
+    What a failure leaves is used by the next attempt.
+    """
     for i in range(index * ACTIVE_PAGES_PER_FRAME, (index + 1) * ACTIVE_PAGES_PER_FRAME):
         if d.grant.active[i] is None:
             page = alloc_core_page()
@@ -57,13 +71,17 @@ def add_frame(d: Ptr[Domain], index: u32) -> bool:
     if shared == Vaddr(0):
         return False
     share_core_page(shared, d, True)
-    # The guest writes this page too: its entries are read and changed by single atomic accesses only
+    # The guest writes this page too: its entries are read and changed by single atomic accesses
+    # only
     d.grant.shared[index] = Ptr[SharedGrantPage](u64(shared))
     return True
 
 
 def grant_frame(d: Ptr[Domain], index: u32) -> tuple[Mfn, bool]:
-    """Return a frame of a domain's table, which grows for it. Returns: it, and whether there is one. Takes the grant lock."""
+    """Return a frame of a domain's table, which grows for it.
+
+    Returns: it, and whether there is one. Takes the grant lock.
+    """
     with d.grant.lock:
         if index >= d.grant.max_frames or not grow(d, index + 1):
             return Mfn(INVALID_MFN), False
@@ -87,8 +105,8 @@ def may_set_up(caller: Ptr[Domain], d: Ptr[Domain]) -> bool:
 def setup_table(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_setup_table], count: u32) -> i64:
     """Give a table some frames, and list them. Serves GNTTABOP_setup_table.
 
-    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied; general_error, more frames than
-    allowed or than there is memory; bad_virt_addr, the list.
+    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied;
+    general_error, more frames than allowed or than there is memory; bad_virt_addr, the list.
     """
     require(count == 1, -abi.EINVAL)
     op = uninitialized(abi.gnttab_setup_table)
@@ -136,7 +154,10 @@ def query_size(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_query_size], count: u32) -
 
 
 def get_version(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_version]) -> i64:
-    """Tell the version of a table. Serves GNTTABOP_get_version. Errors: -EFAULT; -ESRCH, no such domain; -EPERM."""
+    """Tell the version of a table. Serves GNTTABOP_get_version. Errors:
+
+    -EFAULT; -ESRCH, no such domain; -EPERM.
+    """
     op = uninitialized(abi.gnttab_get_version)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     d = get_domain_or_self(vcpu.domain, op.dom)
@@ -152,7 +173,8 @@ def get_version(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_version]) -> i64:
 def set_version(arg: Guest[abi.gnttab_set_version]) -> i64:
     """Choose the version. Serves GNTTABOP_set_version.
 
-    Errors: -EFAULT; -EINVAL, no such version; -ENOSYS, version 2, which guests take as a hint to use version 1.
+    Errors: -EFAULT; -EINVAL, no such version; -ENOSYS, version 2, which guests take as a hint to
+    use version 1.
     """
     op = uninitialized(abi.gnttab_set_version)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
@@ -166,9 +188,12 @@ def set_version(arg: Guest[abi.gnttab_set_version]) -> i64:
 
 
 def get_status_frames(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_status_frames], count: u32) -> i64:
-    """List the status frames, of which a table of version 1 has none. Serves GNTTABOP_get_status_frames.
+    """List the status frames, of which a table of version 1 has none.
 
-    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied; general_error, any are wanted.
+    Serves GNTTABOP_get_status_frames.
+
+    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied;
+    general_error, any are wanted.
     """
     require(count == 1, -abi.EINVAL)
     op = uninitialized(abi.gnttab_get_status_frames)

@@ -1,12 +1,13 @@
 """Grant tables: the structs, apart from the operations so that `kernel.domain` can embed the table.
 
-A domain's *shared* frames hold what it offers, written by the guest. For each entry in use the core keeps an *active*
-entry: what was offered when the entry was first pinned, and how often it is used. What a domain has mapped of others is in
-its *maptrack* table, whose index is the handle that the guest holds.
+A domain's *shared* frames hold what it offers, written by the guest. For each entry in use the core
+keeps an *active* entry: what was offered when the entry was first pinned, and how often it is used.
+What a domain has mapped of others is in its *maptrack* table, whose index is the handle that the
+guest holds.
 """
 
 import abi
-from kpy import Array, Ptr, sizeof, struct, u16, u32, u64
+from kpy import Array, Ptr, sizeof, struct, u16, u32
 
 from kernel.ids import DomId, Mfn
 from kernel.spinlock import SpinLock
@@ -22,7 +23,8 @@ MAPTRACK_PAGES_PER_DIRECTORY = 512
 MAPTRACK_DIRECTORIES = MAX_MAPTRACK_FRAMES // MAPTRACK_PAGES_PER_DIRECTORY
 MAPTRACK_END = (1 << 32) - 1  # end of the free list; no handle is that large
 
-# Users of a grant, four counters of 8 bits in ActiveGrant.pin: by host or device mappings, writable or read-only.
+# Users of a grant, four counters of 8 bits in ActiveGrant.pin: by host or device mappings, writable
+# or read-only.
 GNTPIN_hstw_inc = 1 << 0
 GNTPIN_hstw_mask = 0xFF << 0
 GNTPIN_hstr_inc = 1 << 8
@@ -44,7 +46,10 @@ class SharedGrantPage:
 
 @struct
 class ActiveGrant:
-    """A grant in use; guarded by the grant lock of the domain that granted it. All zero: not in use."""
+    """A grant in use; guarded by the grant lock of the domain that granted it.
+
+    All zero: not in use.
+    """
 
     mfn: Mfn  # what was offered at the first pin; referenced once per user, by that user
     pin: u32  # GNTPIN_*

@@ -1,4 +1,6 @@
-"""Unmapping grants, in batches: all page-table entries of a batch go first, then one TLB flush, then the frames are let go.
+"""Unmapping grants, in batches.
+
+All page-table entries of a batch go first, then one TLB flush, then the frames are let go.
 
 So no processor can reach a frame that its owner has got back.
 """
@@ -34,13 +36,18 @@ class Unmapped:
 
 
 def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], count: u32) -> i64:
-    """Serve GNTTABOP_unmap_grant_ref. Errors: -EFAULT, at the first structure that can't be accessed."""
+    """Serve GNTTABOP_unmap_grant_ref. Errors:
+
+    -EFAULT, at the first structure that can't be accessed.
+    """
     batch = uninitialized(Array[Unmapped, BATCH])
     served: u32 = 0
     while served < count:
         if served != 0 and preempt_pending():
             rest = arg.index(u64(served)).address()
-            return hypercall_continue(vcpu, abi.GNTTABOP_unmap_grant_ref, rest, u64(count - served), 0)
+            return hypercall_continue(
+                vcpu, abi.GNTTABOP_unmap_grant_ref, rest, u64(count - served), 0
+            )
         nr = min(count - served, BATCH)
         for i in range(nr):
             op = uninitialized(abi.gnttab_unmap_grant_ref)
@@ -59,12 +66,17 @@ def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], co
 
 
 def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace], count: u32) -> i64:
-    """Serve GNTTABOP_unmap_and_replace: the mapping at `new_addr` moves to where the grant was. Errors: -EFAULT."""
+    """Serve GNTTABOP_unmap_and_replace: the mapping at `new_addr` moves to where the grant was.
+
+    Errors: -EFAULT.
+    """
     batch = uninitialized(Array[Unmapped, BATCH])
     for served in range(count):
         if served != 0 and preempt_pending():
             rest = arg.index(u64(served)).address()
-            return hypercall_continue(vcpu, abi.GNTTABOP_unmap_and_replace, rest, u64(count - served), 0)
+            return hypercall_continue(
+                vcpu, abi.GNTTABOP_unmap_and_replace, rest, u64(count - served), 0
+            )
         op = uninitialized(abi.gnttab_unmap_and_replace)
         to = arg.index(u64(served))
         batch[0].granter = None
@@ -78,12 +90,17 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
 
 
 def detach(
-    vcpu: Ptr[Vcpu], handle: u32, host_addr: u64, dev_bus_addr: u64, new_addr: u64, to: Ptr[Unmapped]
+    vcpu: Ptr[Vcpu],
+    handle: u32,
+    host_addr: u64,
+    dev_bus_addr: u64,
+    new_addr: u64,
+    to: Ptr[Unmapped],
 ) -> i16:
-    """Take a mapping out of the page tables, and say in `to` what remains to be done after the flush.
+    """Take a mapping out of the page tables, and say in `to` what is left for after the flush.
 
-    Returns: GNTST_bad_handle, the caller has no such mapping; GNTST_bad_domain, the granter is gone; GNTST_general_error,
-    the addresses aren't where it is mapped.
+    Returns: GNTST_bad_handle, the caller has no such mapping; GNTST_bad_domain, the granter is
+    gone; GNTST_general_error, the addresses aren't where it is mapped.
     """
     d = vcpu.domain
     with d.grant.lock:
@@ -113,7 +130,10 @@ def detach(
 def undo(
     vcpu: Ptr[Vcpu], flags: u32, mfn: Mfn, host_addr: u64, dev_bus_addr: u64, new_addr: u64
 ) -> tuple[i16, u32]:
-    """Undo the host and the device part of a mapping, as far as an address is given for it. Returns: GNTST_*, parts undone."""
+    """Undo the host and the device part of a mapping, as far as an address is given for it.
+
+    Returns: GNTST_*, parts undone.
+    """
     done: u32 = 0
     device = dev_bus_addr != 0 and flags & abi.GNTMAP_device_map != 0
     if device and dev_bus_addr != u64(mfn_to_maddr(mfn)):

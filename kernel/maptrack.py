@@ -1,4 +1,7 @@
-"""The maptrack table: the mappings that a domain holds of others' grants. The index is the guest's handle."""
+"""The maptrack table: the mappings that a domain holds of others' grants.
+
+The index is the guest's handle.
+"""
 
 from kpy import Ptr, inline, ref, u32, u64
 
@@ -17,7 +20,10 @@ from kernel.ids import Vaddr
 
 @inline
 def maptrack_at(d: Ptr[Domain], handle: u32) -> Ptr[Maptrack] | None:
-    """Return the entry of a handle, None for one that was never given out. Locks: the grant lock, held."""
+    """Return the entry of a handle, None for one that was never given out.
+
+    Locks: the grant lock, held.
+    """
     if handle >= d.grant.nr_maptrack_frames * MAPTRACK_PER_PAGE:
         return None
     frame = handle // MAPTRACK_PER_PAGE
@@ -31,7 +37,10 @@ def maptrack_at(d: Ptr[Domain], handle: u32) -> Ptr[Maptrack] | None:
 
 
 def take_handle(d: Ptr[Domain]) -> u32:
-    """Return an unused handle whose entry the caller fills; MAPTRACK_END when there is none. Locks: takes the grant lock."""
+    """Return an unused handle whose entry the caller fills; MAPTRACK_END when there is none.
+
+    Locks: takes the grant lock.
+    """
     with d.grant.lock:
         if d.grant.maptrack_free == MAPTRACK_END:
             add_maptrack_frame(d)
@@ -74,7 +83,10 @@ def add_maptrack_frame(d: Ptr[Domain]) -> None:
 
 
 def directory_of(d: Ptr[Domain], frame: u32) -> Ptr[MaptrackDirectory] | None:
-    """Return the directory that lists a maptrack frame, a new one if need be; None without memory."""
+    """Return the directory that lists a maptrack frame, a new one if need be.
+
+    None without memory.
+    """
     index = frame // MAPTRACK_PAGES_PER_DIRECTORY
     directory = d.grant.maptrack[index]
     if directory is not None:

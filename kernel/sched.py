@@ -1,17 +1,34 @@
 """The scheduler: which vCPU each physical CPU runs.
 
-Each vCPU collects *virtual runtime*: the time it ran, scaled by its domain's weight. A CPU that looks for work takes the queued
-vCPU with the least; so over time each gets its share of all CPUs together. A vCPU that slept is put back near the least of all
-that want to run, with a small credit: it gets a CPU at once, as an interactive guest needs, but cannot save up more.
+Each vCPU collects *virtual runtime*: the time it ran, scaled by its domain's weight. A CPU that
+looks for work takes the queued vCPU with the least; so over time each gets its share of all CPUs
+together. A vCPU that slept is put back near the least of all that want to run, with a small credit:
+it gets a CPU at once, as an interactive guest needs, but cannot save up more.
 
-Timer interrupts come only where somebody waits: a CPU whose vCPU has no rival gets no slice timer, an idle one none at all.
+Timer interrupts come only where somebody waits: a CPU whose vCPU has no rival gets no slice timer,
+an idle one none at all.
 
-Lock: the run queue's guards every vCPU's `sched`, `is_running` and `processor`. A vCPU's context can be in the registers of its
-CPU for a moment after it left (`context_loaded`); no other CPU takes it meanwhile, so no state is ever fetched by an interrupt.
+Lock: the run queue's guards every vCPU's `sched`, `is_running` and `processor`. A vCPU's context
+can be in the registers of its CPU for a moment after it left (`context_loaded`); no other CPU takes
+it meanwhile, so no state is ever fetched by an interrupt.
 """
 
 import abi
-from kpy import Array, Ptr, atomic_load, atomic_store, bit, ctz, inline, ref, saturating_sub, static, struct, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    atomic_load,
+    atomic_store,
+    bit,
+    ctz,
+    inline,
+    ref,
+    saturating_sub,
+    static,
+    struct,
+    u32,
+    u64,
+)
 
 from kernel.domain_free import free_buried_domains
 from kernel.runstate import change_runstate, resting_runstate, update_runstate_area
@@ -29,7 +46,7 @@ from kernel.x86.tsc import system_time_ns
 SLICE_NS = 10_000_000  # how long a vCPU runs while another waits
 WAKE_CREDIT_NS = 5_000_000  # how far behind the others a woken vCPU may start
 PREEMPT_MARGIN_NS = 500_000  # how much less it must have run to take the CPU from another at once
-MAX_LEAD_NS = 100_000_000  # what is remembered of a vCPU that ran more than the others, on a CPU nobody else wanted
+MAX_LEAD_NS = 100_000_000  # how far ahead of the others a vCPU can be that nobody competed with
 
 
 @struct(align=64)
@@ -42,9 +59,12 @@ cpu_scheds = static(Array[CpuSched, NR_CPUS])
 
 
 def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
-    """Return the vCPU that this CPU shall run, with its state loaded; waits for one in the idle loop.
+    """Return the vCPU that this CPU shall run, with its state loaded.
 
-    Context: on the way out of the core, no lock held. `current` is the vCPU that entered the core here.
+    Waits for one in the idle loop.
+
+    Context: on the way out of the core, no lock held. `current` is the vCPU that entered the core
+    here.
     """
     cpu = this_cpu()
     cpu.reschedule = False
@@ -76,7 +96,10 @@ def schedule_first() -> Ptr[Vcpu]:
 
 
 def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
-    """Sleep until there is a vCPU to run, and load its state. The only place where the core takes interrupts."""
+    """Sleep until there is a vCPU to run, and load its state.
+
+    The only place where the core takes interrupts.
+    """
     while True:
         cpu.reschedule = False
         with run_queue.lock:
@@ -92,17 +115,25 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
 
 
 def leave(current: Ptr[Vcpu], now: u64) -> None:
-    """Stop counting `current` as running here; queue it if it could go on. Locks: the run queue's, held."""
+    """Stop counting `current` as running here; queue it if it could go on.
+
+    Locks: the run queue's, held.
+    """
     charge(current, now)
     advance_virtual_time(now)
-    current.sched.virtual_runtime = min(current.sched.virtual_runtime, run_queue.virtual_time + MAX_LEAD_NS)
+    current.sched.virtual_runtime = min(
+        current.sched.virtual_runtime, run_queue.virtual_time + MAX_LEAD_NS
+    )
     current.is_running = False
     if can_run(current):
         enqueue(current)
 
 
 def arrive(cpu: u32, now: u64) -> Ptr[Vcpu] | None:
-    """Choose the vCPU that `cpu` runs from now on and count it as running. Locks: the run queue's, held."""
+    """Choose the vCPU that `cpu` runs from now on and count it as running.
+
+    Locks: the run queue's, held.
+    """
     chosen = take_first_for(cpu)
     cpu_scheds[cpu].running = chosen
     if chosen is None:
@@ -148,7 +179,10 @@ def charge(v: Ptr[Vcpu], now: u64) -> None:
 
 
 def advance_virtual_time(now: u64) -> None:
-    """Let virtual time follow the vCPU that has run least among those that want to run. Locks: the run queue's, held."""
+    """Let virtual time follow the vCPU that has run least among those that want to run.
+
+    Locks: the run queue's, held.
+    """
     least: u64 = (1 << 64) - 1
     first = run_queue.first
     if first is not None:
@@ -177,7 +211,10 @@ def make_runnable(v: Ptr[Vcpu], now: u64) -> None:
 
 
 def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
-    """Alert the CPU that should look at a freshly queued vCPU: an idle one, best its last, or one whose vCPU ran most."""
+    """Alert the CPU that should look at a freshly queued vCPU.
+
+    An idle one, best its last, or one whose vCPU ran most.
+    """
     idle_cpus = run_queue.idle_cpus & v.sched.affinity
     if idle_cpus != 0:
         cpu = v.processor if idle_cpus & bit(u64(v.processor)) else u32(ctz(idle_cpus))
@@ -185,12 +222,17 @@ def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
         alert(cpu)
         return
     victim, lead = greatest_lead(v, now)
-    if victim < NR_CPUS and (lead > PREEMPT_MARGIN_NS or not cpu_scheds[victim].slice_timer.is_active):
+    if victim < NR_CPUS and (
+        lead > PREEMPT_MARGIN_NS or not cpu_scheds[victim].slice_timer.is_active
+    ):
         alert(victim)
 
 
 def greatest_lead(v: Ptr[Vcpu], now: u64) -> tuple[u32, u64]:
-    """Find the CPU open to `v` whose vCPU has run most. Returns: it, NR_CPUS if there is none, and how much more than `v`."""
+    """Find the CPU open to `v` whose vCPU has run most.
+
+    Returns: it, NR_CPUS if there is none, and how much more than `v`.
+    """
     victim: u32 = NR_CPUS
     greatest: u64 = 0
     for cpu in range(nr_cpus):
@@ -212,7 +254,10 @@ def alert(cpu: u32) -> None:
 
 
 def offer_work() -> None:
-    """Alert an idle CPU if something is queued: what just left this CPU could not be taken by others until now."""
+    """Alert an idle CPU if something is queued.
+
+    What just left this CPU could not be taken by others until now.
+    """
     with run_queue.lock:
         first = run_queue.first
         if first is not None:
@@ -233,7 +278,10 @@ def vcpu_yield(v: Ptr[Vcpu]) -> None:
 
 
 def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
-    """Restrict a vCPU to the CPUs of a mask, at least one of which is online; it leaves another one soon."""
+    """Restrict a vCPU to the CPUs of a mask, at least one of which is online.
+
+    It leaves another one soon.
+    """
     with run_queue.lock:
         v.sched.affinity = mask
         if v.is_running and mask & bit(u64(v.processor)) == 0:
@@ -243,7 +291,10 @@ def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
 
 
 def init_sched_unit(v: Ptr[Vcpu]) -> None:
-    """Give a new vCPU its place: offline, allowed on every CPU, to start on the next one in turn."""
+    """Give a new vCPU its place.
+
+    Offline, allowed on every CPU, to start on the next one in turn.
+    """
     v.sched.affinity = (1 << 64) - 1
     v.sched.runstate.state = abi.RUNSTATE_offline
     v.sched.runstate.state_entry_time = system_time_ns()

@@ -49,7 +49,10 @@ def do_sched_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: u64) -> 
 
 @hypercall(abi.__HYPERVISOR_sched_op_compat)
 def do_sched_op_compat(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
-    """Serve the hypercall's oldest form: yield, block, and shutdown with the reason as the argument itself."""
+    """Serve the hypercall's oldest form.
+
+    Yield, block, and shutdown with the reason as the argument itself.
+    """
     match truncate(u32, cmd):
         case abi.SCHEDOP_yield:
             vcpu_yield(vcpu)
@@ -87,7 +90,10 @@ def sched_shutdown_code(vcpu: Ptr[Vcpu], arg: Guest[abi.sched_shutdown]) -> i64:
 
 
 def sched_remote_shutdown(vcpu: Ptr[Vcpu], arg: Guest[abi.sched_remote_shutdown]) -> i64:
-    """End another domain in its name. Errors: -ESRCH, no such domain; -EPERM, the caller is not privileged."""
+    """End another domain in its name. Errors:
+
+    -ESRCH, no such domain; -EPERM, the caller is not privileged.
+    """
     op = uninitialized(abi.sched_remote_shutdown)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     domain = get_domain_by_id(DomId(op.domain_id))

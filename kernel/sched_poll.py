@@ -1,7 +1,21 @@
 """SCHEDOP_poll: wait for one of some event channels, even masked ones, or a timeout."""
 
 import abi
-from kpy import Guest, Ptr, atomic_and, atomic_load, atomic_or, bit, container_of, i64, ref, require, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    atomic_and,
+    atomic_load,
+    atomic_or,
+    bit,
+    container_of,
+    i64,
+    ref,
+    require,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.evtchn import is_pending
 from kernel.evtchn_table import EVTCHN_MAX_PORTS
@@ -9,14 +23,14 @@ from kernel.guest_memory import copy_from_guest, guest_array_okay
 from kernel.sched_wake import has_event, vcpu_unblock
 from kernel.timer import Timer
 from kernel.timer_heap import init_timer, set_timer
-from kernel.vcpu import VPF_blocked, Vcpu
+from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import this_cpu
 
 MAX_POLLED_PORTS = 128
 
 
 def sched_poll(v: Ptr[Vcpu], arg: Guest[abi.sched_poll]) -> i64:
-    """Block the caller until one of its ports is pending, it gets any other event, or the time has come.
+    """Block the caller until one of its ports is pending, another event comes, or time is up.
 
     Source: Xen public ABI, sched.h, sched_poll.
     Errors: -EFAULT; -EINVAL, more than 128 ports, or one that can't exist.
@@ -38,7 +52,10 @@ def sched_poll(v: Ptr[Vcpu], arg: Guest[abi.sched_poll]) -> i64:
 
 
 def start_polling(v: Ptr[Vcpu]) -> None:
-    """Be woken by any event from now on: so no event between the look at the ports and the sleep is missed."""
+    """Be woken by any event from now on.
+
+    So no event between the look at the ports and the sleep is missed.
+    """
     v.poll_port = 0
     init_timer(ref(v.poll_timer), poll_timed_out)
     atomic_or(ref(v.pause_flags), VPF_blocked)
@@ -52,7 +69,10 @@ def stop_polling(v: Ptr[Vcpu]) -> None:
 
 
 def look_at_ports(v: Ptr[Vcpu], op: Ptr[abi.sched_poll]) -> tuple[bool, i64, u32]:
-    """Decide whether to sleep. Returns: that; else the result; and the port if it is the only one, else 0."""
+    """Decide whether to sleep.
+
+    Returns: that; else the result; and the port if it is the only one, else 0.
+    """
     if has_event(v) or not still_polling(v):
         return False, 0, 0
     port: u32 = 0
@@ -73,7 +93,10 @@ def still_polling(v: Ptr[Vcpu]) -> bool:
 
 
 def poll_timed_out(timer: Ptr[Timer]) -> None:
-    """Wake the vCPU if it still polls; it may long have been woken by an event. Context: timer interrupt."""
+    """Wake the vCPU if it still polls; it may long have been woken by an event.
+
+    Context: timer interrupt.
+    """
     v = container_of(timer, Vcpu, "poll_timer")
     if still_polling(v):
         vcpu_unblock(v)

@@ -1,7 +1,10 @@
-"""The run queue: every vCPU that could run and does not, over all physical CPUs, by rising virtual runtime.
+"""The run queue.
 
-One queue for the whole machine gives fairness between CPUs for nothing; its lock guards all scheduling state. A vCPU whose
-context is still in the registers of the CPU that it left can be taken by that CPU only.
+Every vCPU that could run and does not, over all physical CPUs, by rising virtual runtime.
+
+One queue for the whole machine gives fairness between CPUs for nothing; its lock guards all
+scheduling state. A vCPU whose context is still in the registers of the CPU that it left can be
+taken by that CPU only.
 """
 
 from kpy import Ptr, bit, inline, static, struct, u32, u64
@@ -69,7 +72,10 @@ def dequeue(v: Ptr[Vcpu]) -> None:
 
 
 def take_first_for(cpu: u32) -> Ptr[Vcpu] | None:
-    """Take out the vCPU that has run least among those that may run on a CPU. Locks: the run queue's, held."""
+    """Take out the vCPU that has run least among those that may run on a CPU.
+
+    Locks: the run queue's, held.
+    """
     v = run_queue.first
     while v is not None:
         if v.sched.affinity & bit(u64(cpu)) and (v.context_loaded == 0 or v.processor == cpu):

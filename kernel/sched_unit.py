@@ -1,4 +1,7 @@
-"""What the scheduler keeps in every vCPU: its place in a run queue, its share, and where its time went."""
+"""What the scheduler keeps in every vCPU.
+
+Its place in a run queue, its share, and where its time went.
+"""
 
 import abi
 from kpy import Ptr, struct, u64

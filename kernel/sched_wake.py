@@ -1,11 +1,23 @@
 """Blocking, waking, pausing: what makes a vCPU able or unable to run."""
 
-from kpy import Ptr, atomic_add, atomic_and, atomic_load, atomic_or, atomic_sub, bit, inline, noinline, ref, u64
+from kpy import (
+    Ptr,
+    atomic_add,
+    atomic_and,
+    atomic_load,
+    atomic_or,
+    atomic_sub,
+    bit,
+    inline,
+    noinline,
+    ref,
+    u64,
+)
 
 from kernel.runstate import change_runstate, resting_runstate
 from kernel.sched import alert, can_run, make_runnable
 from kernel.sched_queue import dequeue, run_queue
-from kernel.vcpu import VPF_blocked, Vcpu
+from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.cpu import pause
 from kernel.x86.ipi import WORK_EVENT, ipi_kick, serve_mailbox
 from kernel.x86.percpu import this_cpu
@@ -64,7 +76,8 @@ def vcpu_unpause(v: Ptr[Vcpu]) -> None:
 def vcpu_block(v: Ptr[Vcpu]) -> None:
     """Let the running vCPU sleep until an event comes, unless one is waiting to be delivered.
 
-    The order, first the flag and then the look, means that an event sent in between finds the flag and wakes us.
+    The order, first the flag and then the look, means that an event sent in between finds the flag
+    and wakes us.
     """
     atomic_or(ref(v.pause_flags), VPF_blocked)
     if has_event(v):

@@ -1,14 +1,31 @@
-"""Time as guests see it: system time in each vCPU's vcpu_time_info, the wall clock in the shared page, and timers.
+"""Time as guests see it.
 
-System time is the core's own formula over the TSC with constant parameters, so a vCPU's vcpu_time_info is written once, where it
-lies, and never again: what it says stays true on every CPU.
+System time in each vCPU's vcpu_time_info, the wall clock in the shared page, and timers.
+
+System time is the core's own formula over the TSC with constant parameters, so a vCPU's
+vcpu_time_info is written once, where it lies, and never again: what it says stays true on every
+CPU.
 """
 
 import abi
-from kpy import Guest, Ptr, atomic_store, container_of, i64, ref, saturating_sub, static, truncate, u16, u32, u64
-from kpy import wrapping_add, wrapping_mul
+from kpy import (
+    Guest,
+    Ptr,
+    atomic_store,
+    container_of,
+    i64,
+    ref,
+    saturating_sub,
+    static,
+    truncate,
+    u16,
+    u32,
+    u64,
+    wrapping_add,
+    wrapping_mul,
+)
 
-from kernel.domain import DOMDYING_alive, Domain, first_domain_from, put_domain
+from kernel.domain import Domain, DOMDYING_alive, first_domain_from, put_domain
 from kernel.guest_memory import copy_to_guest
 from kernel.ids import DomId
 from kernel.registry import hypercall
@@ -29,7 +46,10 @@ wallclock_base_ns = static(u64)  # since 1970, at system time 0
 
 
 def init_vcpu_time(v: Ptr[Vcpu]) -> None:
-    """Prepare a new vCPU's timers; the periodic one runs from the vCPU's start until the guest stops it."""
+    """Prepare a new vCPU's timers.
+
+    The periodic one runs from the vCPU's start until the guest stops it.
+    """
     init_timer(ref(v.singleshot_timer), singleshot_expired)
     init_timer(ref(v.periodic_timer), periodic_expired)
     v.periodic_period_ns = DEFAULT_PERIOD_NS
@@ -48,7 +68,10 @@ def update_vcpu_time(v: Ptr[Vcpu]) -> None:
 
 
 def copy_vcpu_time(v: Ptr[Vcpu], to: Guest[abi.vcpu_time_info]) -> bool:
-    """Write the second copy that a guest may ask for. Context: the vCPU's address space is loaded."""
+    """Write the second copy that a guest may ask for. Context.
+
+    The vCPU's address space is loaded.
+    """
     return copy_to_guest(to, ref(v.vcpu_info.time))
 
 
@@ -59,7 +82,10 @@ def init_wallclock() -> None:
 
 
 def set_wallclock(seconds: u64, nanoseconds: u32, at_ns: u64) -> None:
-    """Set the wall clock: it showed `seconds` and `nanoseconds` since 1970 at system time `at_ns`. All domains see it."""
+    """Set the wall clock: it showed `seconds` and `nanoseconds` since 1970 at system time `at_ns`.
+
+    All domains see it.
+    """
     global wallclock_base_ns
     now = wrapping_add(wrapping_mul(seconds, NS_PER_S), u64(nanoseconds))
     wallclock_base_ns = saturating_sub(now, at_ns)
@@ -72,9 +98,12 @@ def set_wallclock(seconds: u64, nanoseconds: u32, at_ns: u64) -> None:
 
 
 def update_wallclock(d: Ptr[Domain]) -> None:
-    """Write a domain's wall clock into its shared page; an odd version tells the guest that it is changing.
+    """Write a domain's wall clock into its shared page.
 
-    Locks: takes the domain's event lock, which a dying domain's killer takes before it frees the page.
+    An odd version tells the guest that it is changing.
+
+    Locks: takes the domain's event lock, which a dying domain's killer takes before it frees the
+    page.
     """
     with d.event_lock:
         if d.is_dying != DOMDYING_alive:
@@ -92,8 +121,9 @@ def update_wallclock(d: Ptr[Domain]) -> None:
 def do_set_timer_op(vcpu: Ptr[Vcpu], timeout_ns: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
     """Set or, with 0, stop the caller's one-shot timer.
 
-    Hypercall: set_timer_op(timeout: absolute system time, ns). Returns: 0. A time in the past expires at once; one that is
-    negative or absurdly far off, as a confused guest computes when time jumps, soon.
+    Hypercall: set_timer_op(timeout: absolute system time, ns). Returns: 0. A time in the past
+    expires at once; one that is negative or absurdly far off, as a confused guest computes when
+    time jumps, soon.
     """
     if timeout_ns == 0:
         stop_timer(ref(vcpu.singleshot_timer))
@@ -116,7 +146,10 @@ def singleshot_expired(timer: Ptr[Timer]) -> None:
 
 
 def set_period(v: Ptr[Vcpu], period_ns: u64) -> None:
-    """Set or, with 0, stop a vCPU's periodic timer. Locks: takes the domain's event lock against its expiry."""
+    """Set or, with 0, stop a vCPU's periodic timer.
+
+    Locks: takes the domain's event lock against its expiry.
+    """
     with v.domain.event_lock:
         v.periodic_period_ns = period_ns
         stop_timer(ref(v.periodic_timer))
@@ -125,7 +158,10 @@ def set_period(v: Ptr[Vcpu], period_ns: u64) -> None:
 
 
 def periodic_expired(timer: Ptr[Timer]) -> None:
-    """Signal the vCPU and set its periodic timer anew; ticks that were missed are not made up. Context: timer interrupt."""
+    """Signal the vCPU and set its periodic timer anew; ticks that were missed are not made up.
+
+    Context: timer interrupt.
+    """
     v = container_of(timer, Vcpu, "periodic_timer")
     send_guest_vcpu_virq(v, abi.VIRQ_TIMER)
     with v.domain.event_lock:

@@ -1,10 +1,12 @@
 """The pending timers of each physical CPU, and the interrupt that runs the due ones.
 
-A CPU's timers form a skew heap: a binary tree in which no timer is due before its parent, kept balanced on average by swapping
-the children along every path that a merge walks. Merging is the only operation: to insert is to merge with one node, to remove
-is to put the merged children in the node's place.
+A CPU's timers form a skew heap: a binary tree in which no timer is due before its parent, kept
+balanced on average by swapping the children along every path that a merge walks. Merging is the
+only operation: to insert is to merge with one node, to remove is to put the merged children in the
+node's place.
 
-Only the owner of a timer sets and stops it; the queue's lock guards against the CPU on which it is about to expire.
+Only the owner of a timer sets and stops it; the queue's lock guards against the CPU on which it is
+about to expire.
 """
 
 from kpy import Array, Fn, Ptr, inline, ref, static, struct, u64, volatile_load
@@ -29,12 +31,18 @@ queues = static(Array[TimerQueue, NR_CPUS])
 
 
 def init_timer(timer: Ptr[Timer], function: Fn[[Ptr[Timer]], None]) -> None:
-    """Prepare an idle timer; `function` gets the timer, and finds what embeds it by `container_of`."""
+    """Prepare an idle timer.
+
+    `function` gets the timer, and finds what embeds it by `container_of`.
+    """
     timer.function = function
 
 
 def set_timer(timer: Ptr[Timer], expires_ns: u64) -> None:
-    """Let a timer expire on this CPU at a system time, which may have passed already; an earlier setting is forgotten."""
+    """Let a timer expire on this CPU at a system time, which may have passed already.
+
+    An earlier setting is forgotten.
+    """
     stop_timer(timer)
     cpu = this_cpu().id
     queue = ref(queues[cpu])
@@ -88,7 +96,10 @@ def timer_interrupt() -> None:
 
 
 def next_due(queue: Ptr[TimerQueue], now: u64) -> Ptr[Timer] | None:
-    """Take the earliest timer out of the heap if it is due; else set the hardware for it, and return None."""
+    """Take the earliest timer out of the heap if it is due.
+
+    Else set the hardware for it, and return None.
+    """
     with queue.lock:
         queue.executing = None
         timer = queue.root
@@ -129,8 +140,8 @@ def set_root(queue: Ptr[TimerQueue], root: Ptr[Timer] | None) -> None:
 def merge(a: Ptr[Timer] | None, b: Ptr[Timer] | None) -> Ptr[Timer] | None:
     """Merge two heaps and return the root of the whole, whose `parent` the caller sets.
 
-    Walks down the right spines in order of expiry; every node on the way has its children swapped, which is what keeps
-    the spines short: O(log n) amortised.
+    Walks down the right spines in order of expiry; every node on the way has its children swapped,
+    which is what keeps the spines short: O(log n) amortised.
     """
     if a is None:
         return b

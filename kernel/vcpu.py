@@ -1,7 +1,7 @@
 """The virtual CPU: what the core keeps for each, and the layout that the entry assembly relies on.
 
-`regs` comes first: the task-state segment's rsp0 points just past `regs.ss`, so the processor and the entry stubs push a
-guest's registers straight into it.
+`regs` comes first: the task-state segment's rsp0 points just past `regs.ss`, so the processor and
+the entry stubs push a guest's registers straight into it.
 """
 
 import abi
@@ -32,7 +32,7 @@ class Vcpu:
     initialised: bool
     is_running: bool  # executes on `processor`
     is_paused_for_shutdown: bool
-    context_loaded: u32  # its state is still in the registers of `processor`: no other CPU may take it; atomic
+    context_loaded: u32  # its state is still in the registers of `processor`; changed atomically
     pause_flags: u32  # VPF_*, changed atomically
     pause_count: u32  # changed atomically
     poll_port: u32  # the only port that ends its SCHEDOP_poll, 0: any

@@ -1,11 +1,14 @@
-"""Where a vCPU's vcpu_info lies: in the shared page, until the guest puts it into a page of its own."""
+"""Where a vCPU's vcpu_info lies.
+
+In the shared page, until the guest puts it into a page of its own.
+"""
 
 import abi
 from kpy import Ptr, atomic_load, atomic_or, copy, fence, i64, ref, sizeof, u32, u64
 
 from kernel.ids import PAGE_SIZE, Mfn
 from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
-from kernel.vcpu import VPF_down, Vcpu
+from kernel.vcpu import Vcpu, VPF_down
 from kernel.x86.memlayout import mfn_to_vaddr
 
 ALL_WORDS = (1 << 64) - 1
@@ -16,8 +19,8 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     """Move a vCPU's vcpu_info to a place in the guest's memory, for good.
 
     Source: Xen public ABI, vcpu.h, VCPUOP_register_vcpu_info.
-    Errors: -EINVAL, it would cross the page's end, has been moved before, the vCPU may be running elsewhere, or the frame
-    isn't ordinary memory of the guest. Locks: the domain's, held.
+    Errors: -EINVAL, it would cross the page's end, has been moved before, the vCPU may be running
+    elsewhere, or the frame isn't ordinary memory of the guest. Locks: the domain's, held.
     """
     if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info) or v.vcpu_info_mfn != NOWHERE:
         return -abi.EINVAL
@@ -31,14 +34,18 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     v.vcpu_info = place
     v.vcpu_info_mfn = Mfn(mfn)
     fence()
-    # An event may have been noted at the old place after the copy: a spurious upcall makes the guest look at all.
+    # An event may have been noted at the old place after the copy: a spurious upcall makes the
+    # guest look at all.
     place.evtchn_upcall_pending = 1
     atomic_or(ref(place.evtchn_pending_sel), ALL_WORDS)
     return 0
 
 
 def reset_vcpu_info(v: Ptr[Vcpu]) -> None:
-    """Go back to the shared page, giving up the guest's frame. Context: the vCPU never runs again."""
+    """Go back to the shared page, giving up the guest's frame. Context.
+
+    The vCPU never runs again.
+    """
     mfn = v.vcpu_info_mfn
     v.vcpu_info = ref(v.domain.shared_info.vcpu_info[v.vcpu_id])
     v.vcpu_info_mfn = NOWHERE

@@ -1,7 +1,20 @@
 """The vcpu_op hypercall: what a guest may do with its vCPUs."""
 
 import abi
-from kpy import Guest, Ptr, atomic_and, atomic_load, atomic_or, i64, ref, require, truncate, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    atomic_and,
+    atomic_load,
+    atomic_or,
+    i64,
+    ref,
+    require,
+    truncate,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.domain import Domain
 from kernel.domain_shutdown import domain_shutdown
@@ -13,7 +26,7 @@ from kernel.sched_wake import vcpu_sleep_nosync, vcpu_wake
 from kernel.time import MAX_DELTA_NS, NS_PER_MS, copy_vcpu_time, set_period
 from kernel.timer_heap import set_timer, stop_timer
 from kernel.trap import send_guest_nmi
-from kernel.vcpu import VPF_down, Vcpu
+from kernel.vcpu import Vcpu, VPF_down
 from kernel.vcpu_context import arch_set_vcpu_context
 from kernel.vcpu_info import register_vcpu_info
 from kernel.x86.tsc import system_time_ns
@@ -24,7 +37,8 @@ def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: u64, vcpu_id: u64, arg: u64, d: u64, e: u64
     """Serve one operation on a vCPU of the caller's domain.
 
     Hypercall: vcpu_op(cmd: VCPUOP_*, vcpu_id, arg: its structure in the guest).
-    Errors: -ENOENT, no such vCPU; -ENOSYS, no such operation; -EFAULT, the structure; and those of the operation.
+    Errors: -ENOENT, no such vCPU; -ENOSYS, no such operation; -EFAULT, the structure; and those of
+    the operation.
     """
     target = domain_vcpu(vcpu.domain, truncate(u32, vcpu_id))
     if target is None:
@@ -53,7 +67,11 @@ def memory_or_timer_op(caller: Ptr[Vcpu], v: Ptr[Vcpu], cmd: u32, arg: u64) -> i
     match cmd:
         case abi.VCPUOP_get_runstate_info:
             runstate = current_runstate(v)
-            return 0 if copy_to_guest(Guest[abi.vcpu_runstate_info](arg), ref(runstate)) else -abi.EFAULT
+            return (
+                0
+                if copy_to_guest(Guest[abi.vcpu_runstate_info](arg), ref(runstate))
+                else -abi.EFAULT
+            )
         case abi.VCPUOP_register_runstate_memory_area:
             return register_runstate_area(v, Guest[abi.vcpu_register_runstate_memory_area](arg))
         case abi.VCPUOP_register_vcpu_info:
@@ -117,7 +135,9 @@ def vcpu_down(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
 
 
 def register_runstate_area(v: Ptr[Vcpu], arg: Guest[abi.vcpu_register_runstate_memory_area]) -> i64:
-    """Note where the guest wants its runstate copied, and copy it once; the address need not be mapped yet.
+    """Note where the guest wants its runstate copied, and copy it once.
+
+    The address need not be mapped yet.
 
     Errors: -EFAULT, also for an area that reaches into the core.
     """
@@ -145,7 +165,9 @@ def register_time_area(v: Ptr[Vcpu], arg: Guest[abi.vcpu_register_time_memory_ar
     return 0
 
 
-def decode_register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], arg: Guest[abi.vcpu_register_vcpu_info]) -> i64:
+def decode_register_vcpu_info(
+    caller: Ptr[Vcpu], v: Ptr[Vcpu], arg: Guest[abi.vcpu_register_vcpu_info]
+) -> i64:
     """Decode VCPUOP_register_vcpu_info. Errors: -EFAULT."""
     op = uninitialized(abi.vcpu_register_vcpu_info)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
@@ -154,7 +176,10 @@ def decode_register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], arg: Guest[abi.vc
 
 
 def set_periodic_timer(v: Ptr[Vcpu], arg: Guest[abi.vcpu_set_periodic_timer]) -> i64:
-    """Set the periodic timer. Errors: -EFAULT; -EINVAL, a period below 1 ms or beyond all reason."""
+    """Set the periodic timer. Errors: -EFAULT.
+
+    -EINVAL, a period below 1 ms or beyond all reason.
+    """
     op = uninitialized(abi.vcpu_set_periodic_timer)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(NS_PER_MS <= op.period_ns <= MAX_DELTA_NS, -abi.EINVAL)

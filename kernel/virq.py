@@ -1,4 +1,7 @@
-"""Virtual interrupts: the core's own events. A per-vCPU one has a port on each vCPU, a global one a single port in a domain."""
+"""Virtual interrupts: the core's own events.
+
+A per-vCPU one has a port on each vCPU, a global one a single port in a domain.
+"""
 
 import abi
 from kpy import Ptr, build_time, u32
@@ -26,7 +29,10 @@ def virq_is_global(virq: u32) -> bool:
 
 
 def send_guest_vcpu_virq(v: Ptr[Vcpu], virq: u32) -> None:
-    """Signal a per-vCPU VIRQ; does nothing if the guest has not bound it. Locks: takes the domain's event lock."""
+    """Signal a per-vCPU VIRQ; does nothing if the guest has not bound it.
+
+    Locks: takes the domain's event lock.
+    """
     send_virq(v.domain, v, virq)
 
 

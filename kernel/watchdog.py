@@ -15,8 +15,10 @@ NS_PER_S = 1_000_000_000
 def domain_watchdog(d: Ptr[Domain], number: u32, timeout_s: u32) -> i64:
     """Start a watchdog (`number` 0), poke one, or stop it (`timeout_s` 0).
 
-    Source: Xen public ABI, sched.h, sched_watchdog. Returns: 0, or the number of the watchdog started.
-    Errors: -EINVAL, no such watchdog, or it is not started; -ENOSPC, all are in use. Locks: takes the domain's.
+    Source: Xen public ABI, sched.h, sched_watchdog. Returns: 0, or the number of the watchdog
+    started.
+    Errors: -EINVAL, no such watchdog, or it is not started; -ENOSPC, all are in use. Locks: takes
+    the domain's.
     """
     if number > NR_WATCHDOGS:
         return -abi.EINVAL
