@@ -10,6 +10,7 @@ import json
 import multiprocessing
 import os
 import sys
+import time
 from pathlib import Path
 
 from kpy import backend, checker, link, modules, verify
@@ -20,6 +21,7 @@ from kpy.program import Program
 
 OBJECTS = os.path.join(ROOT, "build", "obj")
 WORKERS = 2
+KEPT = 600  # seconds that an older object stays, for a build that runs beside this one
 
 
 class Failed(Exception):
@@ -125,8 +127,9 @@ def compile_unit(name, text, path):
         raise RuntimeError(f"LLVM refused what kpy made, a bug of kpy; see {kept}: {error}") from None
     prefix = f"{name}."
     for old in os.listdir(OBJECTS):
-        if old.startswith(prefix) and len(old) == len(prefix) + 18 and old.endswith(".o"):
-            os.unlink(os.path.join(OBJECTS, old))
+        stale = os.path.join(OBJECTS, old)
+        if old.startswith(prefix) and len(old) == len(prefix) + 18 and os.path.getmtime(stale) < time.time() - KEPT:
+            os.unlink(stale)
     _write(path, data)
 
 

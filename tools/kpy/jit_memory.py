@@ -66,7 +66,7 @@ def write(type_, address, value, keep):
 
 def _write_struct(type_, address, value, keep):
     if isinstance(value, View):
-        ctypes.memmove(address, value.address, type_.size)
+        ctypes.memmove(address, int(value), type_.size)
         return
     fields = value.fields if isinstance(value, StructValue) else value
     for name, item in fields.items():
@@ -78,7 +78,9 @@ def to_word(type_, value):
     """The bits of a scalar."""
     if value is None:
         return 0
-    if isinstance(value, (View, SliceView)):
+    if isinstance(value, View):
+        return int(value)
+    if isinstance(value, SliceView):
         return value.address
     if isinstance(type_, (PtrType, FnType, GuestType)) and not isinstance(value, int):
         return ctypes.addressof(value)
@@ -91,7 +93,7 @@ def to_word(type_, value):
 def slice_words(type_, value, keep):
     """The address and length of a slice made of bytes, a list, a view or a static."""
     if isinstance(value, View):
-        return value.address, len(value)
+        return int(value), len(value)
     if isinstance(value, SliceView):
         return value.address, value.length
     if isinstance(value, str):
@@ -106,70 +108,73 @@ def slice_words(type_, value, keep):
 
 
 class View:
-    """A struct, array or scalar in memory. Fields are attributes; `value` reads and writes all of it."""
+    """A struct, array or scalar in memory. Fields are attributes, elements are indexed; `int(view)` is the address.
+
+    What is no field: `value` is all of it, `type`, `address`, and `ref(name)`, a view of a field.
+    """
 
     def __init__(self, type_, address, keep=None):
-        object.__setattr__(self, "type", type_)
-        object.__setattr__(self, "address", address)
-        object.__setattr__(self, "keep", [] if keep is None else keep)
+        vars(self).update(_type=type_, _address=address, _keep=[] if keep is None else keep)
 
     def __int__(self):
-        return self.address
+        return self._address
 
     def __eq__(self, other):
-        return isinstance(other, View) and other.address == self.address
+        return isinstance(other, View) and int(other) == self._address
 
     def __hash__(self):
-        return hash(self.address)
+        return hash(self._address)
 
     def __repr__(self):
-        return f"<{self.type} at {self.address:#x}>"
+        return f"<{self._type} at {self._address:#x}>"
 
     def __getattr__(self, name):
-        field = self._field(name)
-        return read(field.type, self.address + field.offset)
+        if name in self._fields():
+            field = self._fields()[name]
+            return read(field.type, self._address + field.offset)
+        if name == "value":
+            return read(self._type, self._address)
+        if name in ("type", "address"):
+            return vars(self)[f"_{name}"]
+        if name == "ref":
+            return self._view_of
+        raise AttributeError(f"{self._type} has no field {name}")
 
     def __setattr__(self, name, value):
-        if name == "value":
-            write(self.type, self.address, value, self.keep)
-            return
-        field = self._field(name)
-        write(field.type, self.address + field.offset, value, self.keep)
+        if name in self._fields():
+            field = self._fields()[name]
+            write(field.type, self._address + field.offset, value, self._keep)
+        elif name == "value":
+            write(self._type, self._address, value, self._keep)
+        else:
+            raise AttributeError(f"{self._type} has no field {name}")
 
-    def _field(self, name):
-        fields = self.type.fields if isinstance(self.type, StructType) else {}
-        if name not in fields:
-            raise AttributeError(f"{self.type} has no field {name}")
-        return fields[name]
+    def _fields(self):
+        return self._type.fields if isinstance(self._type, StructType) else {}
 
-    @property
-    def value(self):
-        return read(self.type, self.address)
-
-    def ref(self, name):
-        """A view of a field, as `ref(struct.field)` is a pointer to it."""
-        field = self._field(name)
-        return View(field.type, self.address + field.offset, self.keep)
+    def _view_of(self, name):
+        field = self._fields()[name]
+        return View(field.type, self._address + field.offset, self._keep)
 
     def __len__(self):
-        return self.type.count
+        return self._type.count
 
     def _element(self, index):
-        if not 0 <= index < self.type.count:
-            raise IndexError(f"{index} is outside {self.type}")
-        return self.address + index * size_of(self.type.element)
+        if not 0 <= index < self._type.count:
+            raise IndexError(f"{index} is outside {self._type}")
+        return self._address + index * size_of(self._type.element)
 
     def __getitem__(self, index):
-        return read(self.type.element, self._element(index))
+        return read(self._type.element, self._element(index))
 
     def __setitem__(self, index, value):
-        write(self.type.element, self._element(index), value, self.keep)
+        write(self._type.element, self._element(index), value, self._keep)
 
     def __iter__(self):
         return (self[i] for i in range(len(self)))
 
     def __bytes__(self):
-        return ctypes.string_at(self.address, size_of(self.type))
+        return ctypes.string_at(self._address, size_of(self._type))
 
 
 class SliceView:
