@@ -99,6 +99,10 @@ def slice_words(type_, value, keep):
     if isinstance(value, str):
         value = value.encode()
     size = size_of(type_.element)
+    if isinstance(value, bytes) and size == 1:
+        buffer = ctypes.create_string_buffer(value, max(1, len(value)))
+        keep.append(buffer)
+        return ctypes.addressof(buffer), len(value)
     buffer = ctypes.create_string_buffer(max(1, len(value) * size))
     keep.append(buffer)
     address = ctypes.addressof(buffer)
