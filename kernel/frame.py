@@ -19,9 +19,10 @@ from kernel.heap import ALL_ZONES, NOTHING, give_block, give_range, heap_lock, n
 from kernel.ids import DomId, Maddr, Mfn, Vaddr
 from kernel.m2p import INVALID_M2P, set_m2p
 from kernel.x86 import bootmem
+from kernel.x86.ipi import flush_tlb_mask
 from kernel.x86.memlayout import mfn_to_vaddr, vaddr_to_maddr
 from kernel.x86.percpu import online_cpus
-from kernel.x86.tlb import cpus_needing_flush, flush_tlb_mask, tlb_clock_now
+from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
 
 REFERENCE_MASK = (1 << 28) - 1
 FRAME_CORE = 1 << 29  # a core page that a domain may map
@@ -213,7 +214,7 @@ def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
             is_foreign = True
             frame.owner = d.domain_id
             zero(page_at(mfn + i))
-    if is_foreign and stamp != 0:
+    if is_foreign:
         flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
 
 
@@ -255,8 +256,7 @@ def alloc_core_pages(order: u32) -> Vaddr:
         mfn, stamp = take_block(order, ALL_ZONES)
     if u64(mfn) == NOTHING:
         return Vaddr(0)
-    if stamp != 0:
-        flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+    flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
     for i in range(u64(1) << u64(order)):
         frame_at(mfn + i).owner = CORE_OWNER
         frame_at(mfn + i).info = 0
