@@ -165,12 +165,12 @@ def without_name(text: Slice[u8]) -> Slice[u8]:
 
 def start_first_vcpu(d: Ptr[Domain], l4: Mfn) -> None:
     """Pin the page tables and set vCPU 0's registers as the ABI says they are at the beginning."""
-    result = pin_table(d, l4, L4)
-    while result == -abi.ERESTART:
-        result = pin_table(d, l4, L4)
-    assert result == 0, "domain 0's page tables are not valid"
     v = d.vcpus[0]
     assert v is not None
+    result = pin_table(v, d, l4, L4)
+    while result == -abi.ERESTART:
+        result = pin_table(v, d, l4, L4)
+    assert result == 0, "domain 0's page tables are not valid"
     result = set_guest_tables(v, l4, Mfn(0))
     assert result == 0, "domain 0's page tables cannot be used"
     v.cr3 = u64(l4) << PAGE_SHIFT
