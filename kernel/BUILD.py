@@ -10,6 +10,9 @@ core = Target(
     roots=["kernel.main"],
     assembly=[
         "kernel/x86/boot.asm",
+        "kernel/x86/ap_boot.asm",
+        "kernel/x86/entry.asm",
+        "kernel/x86/fault_safe.asm",
         "kernel/x86/instructions.asm",
         "kernel/x86/memory.asm",
     ],

@@ -4,8 +4,7 @@ from kpy import Array, Ptr, static, u32
 
 from kernel.domain import Domain
 from kernel.evtchn import channel_at, set_pending
-
-NR_PIRQS = 256
+from kernel.ids import NR_PIRQS
 
 pirq_ports = static(
     Array[u32, NR_PIRQS]

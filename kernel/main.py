@@ -1,21 +1,114 @@
-"""The core's start, from the boot loader to the first guest."""
+"""The core's start, from the boot loader to the first guest: read it from top to bottom.
 
-from kpy import Never, export, u64
+`start_core` runs on the boot stack with the early page tables, `start_on_own_stack` on the first processor's own. The other
+processors come from ap_boot.asm to `start_ap`. All of them end in `run_guests`, and from then on live in entry.asm.
+"""
 
+from kpy import Fn, Never, Ptr, export, extern, u64
+
+import kernel.hypercall  # noqa: F401  reached from entry.asm
+import kernel.irq  # noqa: F401
 import kernel.panic  # noqa: F401  the compiler calls kpy_panic
+import kernel.trap  # noqa: F401
+import kernel.x86.core_trap  # noqa: F401
 from kernel.cmdline import command_line, set_command_line
 from kernel.console import console_init, printk
-from kernel.x86.cpu import halt_forever
-from kernel.x86.multiboot import read_multiboot
+from kernel.dom0 import construct_dom0
+from kernel.exit import exit_to_guest
+from kernel.frame import free_frames, init_frames
+from kernel.frame_table import FRAME_BYTES
+from kernel.irq import console_irq_init
+from kernel.sched import schedule_first
+from kernel.time import init_wallclock
+from kernel.vcpu import Vcpu
+from kernel.x86 import acpi
+from kernel.x86.apic import apic_id, apic_map, apic_timer_calibrate
+from kernel.x86.bootmem import lift_alloc_limit, pages_taken, read_memory_map
+from kernel.x86.core_maps import map_frame_tables
+from kernel.x86.cpu import write_cr3
+from kernel.x86.descriptors import fill_idt, load_descriptor_tables
+from kernel.x86.features import read_features, set_control_registers
+from kernel.x86.fpu import fpu_init
+from kernel.x86.ioapic import ioapic_init
+from kernel.x86.multiboot import nr_modules, read_multiboot, use_direct_map
+from kernel.x86.paging import build_core_tables, core_l4, map_percpu_area
+from kernel.x86.percpu import cpu_by_id, stack_end, this_cpu
+from kernel.x86.smp import (
+    answer_tsc_check,
+    init_this_cpu,
+    release_other_cpus,
+    start_other_cpus,
+    wait_for_release,
+)
+from kernel.x86.tsc import tsc_init, tsc_khz
+
+CALIBRATION_MS = 10
+
+
+@extern
+def call_on_stack(end: u64, function: Fn[[], Never]) -> Never:
+    """Continue with a function on another stack (instructions.asm)."""
+    ...
+
+
+@extern
+def enter_guest(vcpu: Ptr[Vcpu]) -> Never:
+    """Load a vCPU's registers and leave for ring 3 (entry.asm)."""
+    ...
 
 
 @export
 def start_core(multiboot_info: u64) -> Never:
-    """Start the core.
-
-    Context: from boot.asm, on the boot stack, with the early page tables.
-    """
+    """Start the core. Context: from boot.asm, on the boot stack, with the early page tables."""
     set_command_line(read_multiboot(multiboot_info))
     console_init()
-    printk(f"Proxen, command line: {command_line}")
-    halt_forever()
+    printk(f"Proxen, a Xen-ABI hypervisor; command line: {command_line}")
+    fill_idt()
+    load_descriptor_tables(this_cpu())  # from here on a fault is reported
+    read_features()
+    set_control_registers()
+    read_memory_map()
+    build_core_tables()
+    map_percpu_area(0)
+    write_cr3(core_l4)
+    use_direct_map()
+    lift_alloc_limit()
+    printk(f"memory mapped, {nr_modules} boot modules")
+    call_on_stack(stack_end(cpu_by_id(0)), start_on_own_stack)
+
+
+def start_on_own_stack() -> Never:
+    """Go on with the first processor's own area: interrupt controllers, time, memory, processors, domain 0."""
+    acpi.acpi_init()
+    apic_map(acpi.apic_maddr)
+    tsc_init(acpi.pm_timer_port)
+    fpu_init()
+    init_this_cpu()
+    this_cpu().apic_id = apic_id()
+    apic_timer_calibrate(CALIBRATION_MS * tsc_khz)
+    printk(f"time-stamp counter at {tsc_khz} kHz")
+    ioapic_init()
+    map_frame_tables(FRAME_BYTES)
+    start_other_cpus()
+    init_frames()
+    printk(f"{free_frames() * 4} KiB free, {pages_taken * 4} KiB taken by tables")
+    init_wallclock()
+    console_irq_init()
+    construct_dom0()
+    printk("domain 0 starts")
+    release_other_cpus()
+    run_guests()
+
+
+@export
+def start_ap() -> Never:
+    """Start another processor. Context: from ap_boot.asm, on its own stack."""
+    init_this_cpu()
+    answer_tsc_check()
+    wait_for_release()
+    run_guests()
+
+
+def run_guests() -> Never:
+    """Run guests on this processor, for ever."""
+    enter_guest(exit_to_guest(schedule_first()))

@@ -4,14 +4,16 @@ import struct
 
 from kpy import build_time
 
+from kernel.x86.memlayout import IMAGE_VIRT_START
+
 
 @build_time
 def make_table(symbols):
     """Encode function symbols.
 
-    Args: symbols ([(address, name), …], sorted; the last one, without a name, is the end of the code).
+    Args: symbols ([(address, name), …], sorted; the last one, without a name, is the end of the code; that one alone, at address 0,
+    when the program is linked for the first time).
     """
-    start = symbols[0][0]
     names, offsets = bytearray(), {}
     first_name = 8 * (len(symbols) + 1)
     for _, name in symbols:
@@ -19,5 +21,5 @@ def make_table(symbols):
             offsets[name] = first_name + len(names)
             names += name.encode() + b"\0"
     records = [struct.pack("<II", len(symbols), 0)]
-    records += [struct.pack("<II", address - start, offsets[name]) for address, name in symbols]
+    records += [struct.pack("<II", address - IMAGE_VIRT_START & 0xFFFFFFFF, offsets[name]) for address, name in symbols]
     return b"".join(records) + bytes(names)

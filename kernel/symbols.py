@@ -1,12 +1,13 @@
 """The core's own symbol table: names of functions by address, for backtraces.
 
-`symbol_table` is the work of the linking step (`kernel/symbol_table.py`): sorted records of u32 address - text_start and u32 offset of the
+`symbol_table` is the work of the linking step (`kernel/symbol_table.py`): sorted records of u32 address - IMAGE_VIRT_START and u32 offset of the
 name in the text behind them, closed by a record that holds the end of the code; names end with a zero byte.
 """
 
 from kpy import Ptr, Slice, load, ref, static, u8, u32, u64
 
-text_start = static(u8, extern=True, symbol="text_start")
+from kernel.x86.memlayout import IMAGE_VIRT_START
+
 symbol_table_start = static(u8, extern=True, symbol="symbol_table_start")
 symbol_table_end = static(u8, extern=True, symbol="symbol_table_end")
 
@@ -24,11 +25,11 @@ def find_symbol(address: u64) -> tuple[bool, Slice[u8], u64]:
     Returns: whether there is one, its name, and the offset in it.
     """
     none = Slice[u8](ref(symbol_table_start), 0)
-    if u64(ref(symbol_table_end)) == u64(ref(symbol_table_start)) or address < u64(ref(text_start)):
+    if u64(ref(symbol_table_end)) == u64(ref(symbol_table_start)) or address < IMAGE_VIRT_START:
         return False, none, 0
     nr_records = word(0)
-    target = address - u64(ref(text_start))
-    if nr_records < 2 or target >= word(nr_records * RECORD_BYTES):
+    target = address - IMAGE_VIRT_START
+    if target < word(RECORD_BYTES) or target >= word(nr_records * RECORD_BYTES):
         return False, none, 0
     low: u64 = 1
     high = nr_records

@@ -8,7 +8,8 @@ from kpy import Array, Never, Ptr, cold, export, ref, sizeof, static, struct, u8
 
 from kernel.console import printk
 from kernel.panic import backtrace, begin_panic, end_panic, print_address
-from kernel.x86.cpu import read_cr2, read_cr3, read_dr6, write_dr6
+from kernel.x86 import reset
+from kernel.x86.cpu import halt_forever, read_cr2, read_cr3, read_dr6, write_dr6
 from kernel.x86.percpu import this_cpu
 from kernel.x86.vectors import TRAP_debug
 
@@ -80,10 +81,13 @@ def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:
 
 @export
 def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
-    """Count an NMI and say so; on real machines it may be the watchdog or a failing memory module.
+    """Count an NMI and say so, or stop when another processor panics; on real
+    machines it may be a watchdog or a failing memory module.
 
     Context: the NMI stack; anything may have been interrupted, so no locks.
     """
+    if reset.is_stopping:
+        halt_forever()
     cpu = this_cpu()
     cpu.nmi_count += 1
     was_in_nmi = cpu.in_nmi

@@ -100,6 +100,18 @@ def map_one(va: u64, maddr: u64, size: u64, flags: u64) -> u64:
     return set_entry(l1, va >> 12 & 511, maddr | flags, PAGE)
 
 
+def is_core_mapped(va: u64) -> bool:
+    """Whether the core's tables map an address by a 4 KiB page."""
+    table = table_at(core_l4)
+    shift: u64 = 39
+    while table[va >> shift & 511] & PTE_PRESENT != 0:
+        if shift == 12:
+            return True
+        table = table_at(table[va >> shift & 511] & PTE_ADDRESS)
+        shift -= 9
+    return False
+
+
 def set_entry(table: Ptr[PageTable], index: u64, entry: u64, size: u64) -> u64:
     """Fill an empty entry; returns `size`."""
     if table[index] & PTE_PRESENT == 0:

@@ -1,0 +1,276 @@
+"""physdev_op: how domain 0, which owns the devices, gets at their interrupts, which the core owns.
+
+Every operation is read, checked and carried out by one function here; the state is in `kernel.irq` and `kernel.pirq_map`.
+Source: Xen public ABI, physdev.h.
+"""
+
+import abi
+from kpy import Guest, Ptr, i32, i64, ref, require, truncate, u16, u32, u64, uninitialized
+
+from kernel import irq
+from kernel.domain import Domain
+from kernel.emulate.io_permission import physdev_set_iobitmap, physdev_set_iopl
+from kernel.frame import page_at
+from kernel.guest_memory import copy_from_guest, copy_to_guest
+from kernel.ids import NR_PIRQS, Mfn
+from kernel.irq import irq_lock, pirq_eoi, pirqs, set_eoi_bit
+from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
+from kernel.pirq_map import map_gsi, map_message, reserve_pirq, restore_messages, setup_gsi, unmap_pirq
+from kernel.registry import hypercall
+from kernel.vcpu import Vcpu
+from kernel.x86 import ioapic
+from kernel.x86.ioapic import ioapic_read
+from kernel.x86.msi import CAPABILITY_MSIX, device_address, device_exists, find_capability
+
+
+@hypercall(abi.__HYPERVISOR_physdev_op)
+def do_physdev_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+    """Serve one operation on physical devices.
+
+    Hypercall: physdev_op(cmd: PHYSDEVOP_*, arg: its structure in the guest).
+    Errors: -EFAULT, the structure; -EPERM, only domain 0 may; -ENOSYS, no such operation; and those of the operation.
+    """
+    match truncate(u32, cmd):
+        case abi.PHYSDEVOP_eoi:
+            return op_eoi(vcpu.domain, Guest[abi.physdev_eoi](arg))
+        case abi.PHYSDEVOP_irq_status_query:
+            return op_irq_status_query(Guest[abi.physdev_irq_status_query](arg))
+        case abi.PHYSDEVOP_set_iopl:
+            return physdev_set_iopl(vcpu, arg)
+        case abi.PHYSDEVOP_set_iobitmap:
+            return physdev_set_iobitmap(vcpu, arg)
+        case _:
+            return privileged_op(vcpu.domain, truncate(u32, cmd), arg)
+
+
+def privileged_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
+    """Serve an operation on interrupts that only domain 0 may do."""
+    match cmd:
+        case abi.PHYSDEVOP_map_pirq:
+            return op_map_pirq(d, Guest[abi.physdev_map_pirq](arg))
+        case abi.PHYSDEVOP_unmap_pirq:
+            return op_unmap_pirq(d, Guest[abi.physdev_unmap_pirq](arg))
+        case abi.PHYSDEVOP_setup_gsi:
+            return op_setup_gsi(d, Guest[abi.physdev_setup_gsi](arg))
+        case abi.PHYSDEVOP_get_free_pirq:
+            return op_get_free_pirq(d, Guest[abi.physdev_get_free_pirq](arg))
+        case abi.PHYSDEVOP_pirq_eoi_gmfn_v2:
+            return op_pirq_eoi_gmfn(d, Guest[abi.physdev_pirq_eoi_gmfn](arg))
+        case abi.PHYSDEVOP_apic_read:
+            return op_apic_read(d, Guest[abi.physdev_apic](arg))
+        case abi.PHYSDEVOP_apic_write:
+            return op_apic_write(d, Guest[abi.physdev_apic](arg))
+        case abi.PHYSDEVOP_alloc_irq_vector:
+            return op_alloc_irq_vector(d, Guest[abi.physdev_irq](arg))
+        case _:
+            return pci_op(d, cmd, arg)
+
+
+def pci_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
+    """Serve an operation on PCI devices. The core keeps no list of them: it asks the machine when it must know."""
+    match cmd:
+        case abi.PHYSDEVOP_pci_device_add:
+            return op_pci_device_add(d, Guest[abi.physdev_pci_device_add](arg))
+        case abi.PHYSDEVOP_pci_device_remove | abi.PHYSDEVOP_restore_msi_ext | abi.PHYSDEVOP_prepare_msix:
+            return op_pci_device(d, cmd, Guest[abi.physdev_pci_device](arg))
+        case abi.PHYSDEVOP_release_msix:
+            return op_pci_device(d, cmd, Guest[abi.physdev_pci_device](arg))
+        case abi.PHYSDEVOP_manage_pci_add | abi.PHYSDEVOP_manage_pci_remove | abi.PHYSDEVOP_restore_msi:
+            return op_manage_pci(d, cmd, Guest[abi.physdev_manage_pci](arg))
+        case abi.PHYSDEVOP_manage_pci_add_ext:
+            return op_manage_pci_ext(d, Guest[abi.physdev_manage_pci_ext](arg))
+        case _:
+            return -abi.ENOSYS
+
+
+def op_eoi(d: Ptr[Domain], arg: Guest[abi.physdev_eoi]) -> i64:
+    """PHYSDEVOP_eoi: a device has been served. Errors: -EINVAL, no such pirq."""
+    op = uninitialized(abi.physdev_eoi)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(op.irq < NR_PIRQS, -abi.EINVAL)
+    require(d.is_privileged, 0)
+    return pirq_eoi(d, op.irq)
+
+
+def op_irq_status_query(arg: Guest[abi.physdev_irq_status_query]) -> i64:
+    """PHYSDEVOP_irq_status_query. A guest that asks does not know the page of EOI bits, so it shall always say EOI.
+
+    Errors: -EINVAL, no such pirq.
+    """
+    op = uninitialized(abi.physdev_irq_status_query)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(op.irq < NR_PIRQS, -abi.EINVAL)
+    op.flags = abi.XENIRQSTAT_needs_eoi
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
+    return 0
+
+
+def is_own_domain(d: Ptr[Domain], domid: u16) -> bool:
+    """Whether a domain id in an operation names the caller; passing devices on to other domains is not offered."""
+    return domid == abi.DOMID_SELF or domid == u16(d.domain_id)
+
+
+def op_map_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_map_pirq]) -> i64:
+    """PHYSDEVOP_map_pirq: give a wire or a message a pirq; `pirq` is negative for any.
+
+    Errors: -EPERM, not domain 0; -EINVAL, an unknown type, several messages at once (the driver then asks for one), a
+    segment other than 0; those of map_gsi and map_message.
+    """
+    op = uninitialized(abi.physdev_map_pirq)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged and is_own_domain(d, op.domid), -abi.EPERM)
+    result = map_pirq(ref(op))
+    if result < 0:
+        return result
+    op.pirq = truncate(i32, result)
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
+    return 0
+
+
+def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
+    """Map what a checked request asks for. Returns: the pirq, or an error."""
+    wanted = truncate(u32, op.pirq) if op.pirq >= 0 else u32(NR_PIRQS)
+    require(op.pirq < NR_PIRQS, -abi.EINVAL)
+    match op.type:
+        case abi.MAP_PIRQ_TYPE_GSI:
+            require(op.index >= 0, -abi.EINVAL)
+            gsi = truncate(u32, op.index)
+            return map_gsi(gsi, gsi if wanted == NR_PIRQS else wanted)
+        case abi.MAP_PIRQ_TYPE_MSI | abi.MAP_PIRQ_TYPE_MSI_SEG:
+            return map_device_message(op, wanted)
+        case abi.MAP_PIRQ_TYPE_MULTI_MSI:
+            require(op.entry_nr == 1, -abi.EINVAL)
+            return map_device_message(op, wanted)
+        case _:
+            return -abi.EINVAL
+
+
+def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: u32) -> i64:
+    """Map a message; a `table_base` means MSI-X. The device is found by its address, whatever the table's base is said to be."""
+    bus = truncate(u32, op.bus)
+    require(bus >> 16 == 0 and op.entry_nr >= 0, -abi.EINVAL)
+    return map_message(bus, truncate(u32, op.devfn), truncate(u32, op.entry_nr), op.table_base != 0, wanted)
+
+
+def op_unmap_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_unmap_pirq]) -> i64:
+    """PHYSDEVOP_unmap_pirq."""
+    op = uninitialized(abi.physdev_unmap_pirq)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged and is_own_domain(d, op.domid), -abi.EPERM)
+    require(op.pirq >= 0, -abi.EINVAL)
+    return unmap_pirq(truncate(u32, op.pirq))
+
+
+def op_setup_gsi(d: Ptr[Domain], arg: Guest[abi.physdev_setup_gsi]) -> i64:
+    """PHYSDEVOP_setup_gsi: how a wire signals, as domain 0 read in the firmware's tables (1: level, 1: active low)."""
+    op = uninitialized(abi.physdev_setup_gsi)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    require(op.gsi >= 0, -abi.EINVAL)
+    return setup_gsi(truncate(u32, op.gsi), op.triggering != 0, op.polarity != 0)
+
+
+def op_get_free_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_get_free_pirq]) -> i64:
+    """PHYSDEVOP_get_free_pirq: set a pirq aside. Errors: -EINVAL, an unknown type; -ENOSPC, none is free."""
+    op = uninitialized(abi.physdev_get_free_pirq)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    require(op.type in (abi.MAP_PIRQ_TYPE_GSI, abi.MAP_PIRQ_TYPE_MSI), -abi.EINVAL)
+    result = reserve_pirq(op.type == abi.MAP_PIRQ_TYPE_MSI)
+    if result < 0:
+        return result
+    op.pirq = truncate(u32, result)
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
+    return 0
+
+
+def op_pirq_eoi_gmfn(d: Ptr[Domain], arg: Guest[abi.physdev_pirq_eoi_gmfn]) -> i64:
+    """PHYSDEVOP_pirq_eoi_gmfn_v2: domain 0 offers a page of bits that say which pirqs want EOI.
+
+    Errors: -EINVAL, the frame is not a writable one of the caller; -EBUSY, there is such a page already.
+    """
+    op = uninitialized(abi.physdev_pirq_eoi_gmfn)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    mfn = Mfn(op.gmfn)
+    require(get_frame_and_type(mfn, d, PGT_writable_page), -abi.EINVAL)
+    with irq_lock:
+        if irq.eoi_map == 0:
+            irq.eoi_map = u64(page_at(mfn))
+            for i in range(u32(NR_PIRQS)):
+                pirq = ref(pirqs[i])
+                wants = pirq.is_bound and pirq.kind == irq.PIRQ_GSI and ioapic.wires[pirq.gsi].is_level
+                set_eoi_bit(i, wants)
+            return 0
+    put_frame_and_type(mfn)
+    return -abi.EBUSY
+
+
+def op_apic_read(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
+    """PHYSDEVOP_apic_read: read a register of an I/O APIC. Errors: -EINVAL, there is none at that address."""
+    op = uninitialized(abi.physdev_apic)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    found, op.value = ioapic_read(op.apic_physbase, op.reg)
+    require(found, -abi.EINVAL)
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
+    return 0
+
+
+def op_apic_write(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
+    """PHYSDEVOP_apic_write: refused. The I/O APICs are the core's; wires are set up by PHYSDEVOP_setup_gsi and map_pirq."""
+    op = uninitialized(abi.physdev_apic)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    return -abi.EPERM
+
+
+def op_alloc_irq_vector(d: Ptr[Domain], arg: Guest[abi.physdev_irq]) -> i64:
+    """PHYSDEVOP_alloc_irq_vector: a formality; vectors are the core's affair, so the answer is the irq itself."""
+    op = uninitialized(abi.physdev_irq)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    op.vector = op.irq
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
+    return 0
+
+
+def op_pci_device_add(d: Ptr[Domain], arg: Guest[abi.physdev_pci_device_add]) -> i64:
+    """PHYSDEVOP_pci_device_add: domain 0 has found a device. Errors: -ENODEV, nothing answers there."""
+    op = uninitialized(abi.physdev_pci_device_add)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    require(op.seg == 0 and device_exists(device_address(u32(op.bus), u32(op.devfn))), -abi.ENODEV)
+    return 0
+
+
+def op_pci_device(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_pci_device]) -> i64:
+    """PHYSDEVOP_pci_device_remove, restore_msi_ext, prepare_msix, release_msix. Errors: -ENODEV, no MSI-X there."""
+    op = uninitialized(abi.physdev_pci_device)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    require(op.seg == 0, -abi.ENODEV)
+    if cmd == abi.PHYSDEVOP_restore_msi_ext:
+        return restore_messages(u32(op.bus), u32(op.devfn))
+    if cmd in (abi.PHYSDEVOP_prepare_msix, abi.PHYSDEVOP_release_msix):
+        address = device_address(u32(op.bus), u32(op.devfn))
+        require(find_capability(address, CAPABILITY_MSIX) != 0, -abi.ENODEV)
+    return 0
+
+
+def op_manage_pci(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_manage_pci]) -> i64:
+    """PHYSDEVOP_manage_pci_add, manage_pci_remove, restore_msi: the older forms, with bus and devfn only."""
+    op = uninitialized(abi.physdev_manage_pci)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    if cmd == abi.PHYSDEVOP_restore_msi:
+        return restore_messages(u32(op.bus), u32(op.devfn))
+    is_known = cmd == abi.PHYSDEVOP_manage_pci_remove or device_exists(device_address(u32(op.bus), u32(op.devfn)))
+    return 0 if is_known else -abi.ENODEV
+
+
+def op_manage_pci_ext(d: Ptr[Domain], arg: Guest[abi.physdev_manage_pci_ext]) -> i64:
+    """PHYSDEVOP_manage_pci_add_ext. Errors: -ENODEV, nothing answers there."""
+    op = uninitialized(abi.physdev_manage_pci_ext)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(d.is_privileged, -abi.EPERM)
+    return 0 if device_exists(device_address(u32(op.bus), u32(op.devfn))) else -abi.ENODEV
