@@ -70,25 +70,25 @@ def _report_open_end(cx, tree, instance):
 
 def check_all(program, roots):
     """Check the roots and everything they call."""
-    seen, pending = set(), list(roots)
+    seen, pending = {}, list(reversed(roots))
     while pending:
         instance = pending.pop()
         if instance in seen:
             continue
-        seen.add(instance)
+        seen[instance] = True
         check(program, instance)
         pending.extend(instance.callees)
-    return seen
+    return list(seen)
 
 
 def check_with_generics(program, roots):
     """Check the roots, and those generic instances that they use; other callees count by their signature."""
-    seen, pending = set(), list(roots)
+    seen, pending = {}, list(reversed(roots))
     while pending:
         instance = pending.pop()
         if instance in seen:
             continue
-        seen.add(instance)
+        seen[instance] = True
         check(program, instance)
         pending.extend(callee for callee in instance.callees if callee.bindings)
-    return seen
+    return list(seen)

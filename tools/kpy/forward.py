@@ -12,7 +12,12 @@ import sys
 import types
 
 ROOT = os.path.dirname(os.path.dirname(os.path.dirname(os.path.abspath(__file__))))
-TOOLS = os.path.join(ROOT, "tools") + os.sep
+OUTSIDE = (f"{ROOT}/tools/", f"{ROOT}/build/venv/", os.path.dirname(os.__file__) + os.sep)
+
+
+def is_program(path):
+    """Whether a source file may be kernel Python: it is no tool and no library."""
+    return path.endswith(".py") and not path.startswith(OUTSIDE) and "site-packages" not in path
 
 
 class Forward:
@@ -55,14 +60,14 @@ class Loader(importlib.machinery.SourceFileLoader):
 
 
 class Finder(importlib.machinery.PathFinder):
-    """Finds the modules that are not tools, below the repository or where `kpy check` was pointed at."""
+    """Finds the modules that may be kernel Python."""
 
     @classmethod
     def find_spec(cls, fullname, path=None, target=None):
         spec = super().find_spec(fullname, path, target)
         if spec is None or type(spec.loader) is not importlib.machinery.SourceFileLoader:
             return None
-        if not spec.origin.startswith(ROOT + os.sep) or spec.origin.startswith((TOOLS, f"{ROOT}/build/venv/")):
+        if not is_program(spec.origin):
             return None
         spec.loader = Loader(fullname, spec.origin)
         return spec
@@ -74,9 +79,9 @@ def install():
         sys.meta_path.insert(0, Finder)
     for module in list(sys.modules.values()):
         origin = getattr(getattr(module, "__spec__", None), "origin", None) or ""
-        if origin.startswith(ROOT + os.sep) and not origin.startswith((TOOLS, f"{ROOT}/build/venv/")):
-            if type(module) is types.ModuleType and getattr(module.__spec__, "_initializing", False):
-                module.__class__ = KernelModule
+        under_way = getattr(getattr(module, "__spec__", None), "_initializing", False)
+        if under_way and type(module) is types.ModuleType and is_program(origin):
+            module.__class__ = KernelModule
 
 
 def settle():
