@@ -29,7 +29,7 @@ from kernel.x86.percpu import nr_cpus
 DEFAULT_BYTES = 1 << 30
 KEPT_FOR_OTHERS = 64 << 20
 L4 = 4
-COMMA, COLON, SPACE = ord(","), ord(":"), ord(" ")
+COMMA, COLON, SPACE, LETTER_A = (ord(c) for c in ",: a")
 
 
 @build_time
@@ -78,6 +78,7 @@ def create_dom0() -> Ptr[Domain]:
     config.max_vcpus = u32(nr_vcpus)
     config.max_evtchn_port = (1 << 32) - 1
     config.max_grant_frames = -1
+    config.grant_opts = 1  # version
     config.max_maptrack_frames = -1
     d, error = create_domain(ref(config), DomId(0))
     if d is None:
@@ -100,7 +101,7 @@ def memory_wanted() -> tuple[u64, u64]:
         while end < len(text) and text[end] != COMMA:
             end += 1
         if end - start > 4 and text[start + 3] == COLON:
-            if text[start + 1] == ord("a"):  # max:, not min:
+            if text[start + 1] == LETTER_A:  # max:, not min:
                 largest = parse_size(text[start + 4 : end], 0)
         else:
             size = parse_size(text[start:end], 0)

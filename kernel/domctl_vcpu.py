@@ -3,7 +3,7 @@ run.
 """
 
 import abi
-from kpy import Ptr, i64, ref, require, u32, uninitialized
+from kpy import Ptr, i64, ref, require, u16, u32, uninitialized
 
 from kernel.domain import Domain
 from kernel.domain_life import alloc_vcpu
@@ -157,12 +157,12 @@ def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domct
         return -abi.EINVAL
     match request.cmd:
         case abi.XEN_DOMCTL_SCHEDOP_getinfo:
-            request.u.credit2.weight = d.weight
+            request.u.credit2.weight = u16(d.sched_weight)
             request.u.credit2.cap = 0
             return 0
         case abi.XEN_DOMCTL_SCHEDOP_putinfo:
             require(request.u.credit2.weight != 0 and request.u.credit2.cap == 0, -abi.EINVAL)
-            d.weight = request.u.credit2.weight
+            d.sched_weight = u32(request.u.credit2.weight)
             return 0
         case _:
             return -abi.EOPNOTSUPP
