@@ -9,7 +9,7 @@ from tests.hosts import Host
 from tools.qemu.hosts import default_kind
 
 LAYERS = ("unit", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
-BOOTING = ("host", "dom0")
+BOOTING = ("host",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
@@ -48,6 +48,12 @@ def _host():
 def host(_host):
     """A tools.qemu.machine.Machine with dom0 up; booted once, and again if a test killed it."""
     return _host.machine()
+
+
+@pytest.fixture
+def xend_url(host):
+    """Where xend answers on this side, such as "http://127.0.0.1:40123"."""
+    return f"http://127.0.0.1:{host.port()}"
 
 
 @pytest.fixture

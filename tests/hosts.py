@@ -1,12 +1,16 @@
-"""The machine that tests share."""
+"""The machine that tests share: dom0 with its own two disks and, as /dev/vdc, the example's."""
 
 import socket
 import time
 
+from tools.qemu.config import Disk
 from tools.qemu.hosts import READY, dom0_machine
 from tools.qemu.machine import Machine
+from tools.run.example import make_disk
+from tools.setup.paths import BUILD
 
-BOOT_S = 120
+BOOT_S = 300
+DISK = BUILD / "test/disk.img"
 
 
 class Host:
@@ -21,7 +25,9 @@ class Host:
         if self._machine is not None and not self._machine.alive():
             self.stop()
         if self._machine is None:
-            self._machine = boot(self.kind, f"test-{self.kind}")
+            make_disk(DISK)
+            disks = (Disk(DISK, scratch=False),)
+            self._machine = boot(self.kind, f"test-{self.kind}", disks=disks)
         return self._machine
 
     def stop(self) -> None:

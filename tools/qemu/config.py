@@ -76,7 +76,7 @@ def _boot(config: Config) -> list[str]:
 
 
 def _channels(config: Config) -> list[str]:
-    """Serial line, control, debugger as files of the run folder; a stopped guest is kept to be looked at."""
+    """Serial line, control and debugger are files of the run folder; a stopped guest is kept."""
     end = "poweroff" if config.detached else "pause"
     gdb = ["-gdb", "unix:gdb.sock,server=on,wait=off"] if config.gdb else []
     return [

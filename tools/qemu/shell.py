@@ -60,8 +60,8 @@ class Shell:
     def _ask(self, command: str, timeout: float) -> Result:
         """Type a command between two marks.
 
-        The shell puts the marks together, so the terminal's echo of what we type is never one. All is
-        one line: what is typed while a command runs would be echoed into its output.
+        The shell puts the marks together, so the terminal's echo of what we type is never one. All
+        is one line: what is typed while a command runs would be echoed into its output.
         """
         number = next(self._numbers)
         since = self._serial.position()

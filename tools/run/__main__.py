@@ -2,12 +2,11 @@
 
 import sys
 
-from tools.run.example import run_example
-
 from tools.qemu.machine import MachineFailure
 from tools.run import current
 from tools.run.build import build_all
 from tools.run.debug import debug
+from tools.run.example import run_example
 from tools.setup.progress import say
 
 COMMANDS = {

@@ -8,7 +8,7 @@ from tools.qemu.milestones import our_milestones
 from tools.qemu.serial import SerialTimeout
 from tools.setup.progress import say
 
-STALL_S = 90
+STALL_S = 150
 XEND = "xend listening on 8000"
 READY = "dom0 ready"  # comes last, whether or not xend came up
 

@@ -6,15 +6,11 @@ Each builder knows by itself what is fresh, so an unchanged tree costs little mo
 import os
 import subprocess
 import sys
+from pathlib import Path
 
 from tools.image.build import Image, build_image
-from tools.setup.paths import GEN, ROOT, TOOLS
+from tools.setup.paths import CORE, GEN, ROOT, TOOLS
 from tools.setup.progress import fail, step
-
-STEPS = (
-    ("the ABI's glue", ["tools.abi"]),
-    ("the core and the kernels", ["kpy", "build", "all"]),
-)
 
 
 def build_all() -> Image:
@@ -23,13 +19,27 @@ def build_all() -> Image:
     Returns: what dom0 boots from.
     Errors: SystemExit, a builder failed; it has said why.
     """
-    for name, arguments in STEPS:
-        run_module(name, arguments)
+    build_programs("all")
     return build_image()
 
 
+def build_core() -> Path:
+    """Build the hypervisor core alone.
+
+    Returns: its bootable image.
+    """
+    build_programs("core")
+    return CORE
+
+
+def build_programs(target: str) -> None:
+    """Build the ABI's glue and a target, or a group of targets, of the BUILD.py files."""
+    run_module("the ABI's glue", ["tools.abi"])
+    run_module("the core and the kernels on libos", ["kpy", "build", target])
+
+
 def run_module(name: str, arguments: list[str]) -> None:
-    """Run a Python module of the tree as a step of the build; what it prints is shown if it fails."""
+    """Run a Python module of the tree as a build step; what it prints is shown if it fails."""
     path = os.pathsep.join(map(str, (ROOT, TOOLS, GEN)))
     environment = os.environ | {"PYTHONPATH": path}
     command = [sys.executable, "-m", *arguments]

@@ -1,0 +1,41 @@
+"""What `make run` shows: the example kernel reads and writes a disk through dom0's Linux."""
+
+import os
+import subprocess
+import sys
+
+from tests.hosts import DISK
+from tools.run import example
+from tools.setup.paths import ROOT
+
+
+def test_the_example_reads_and_writes_a_real_disk(host, xend_url):
+    example.make_disk(DISK)
+    done = _xm_run(xend_url)
+    assert done.returncode == 0, done.stdout + done.stderr
+    for line in example.TEXT.read_text().splitlines():
+        assert line in done.stdout
+    assert DISK.read_bytes()[-example.SECTOR :] == example.WRITTEN
+
+
+def test_its_exit_code_says_that_there_is_no_disk(host, xend_url):
+    done = _xm_run(xend_url, "name=readnothing", "disk=[]")
+    assert "there is no disk xvda" in done.stdout
+    assert done.returncode == 2
+
+
+def test_a_disk_that_was_not_written_is_noticed(tmp_path, capsys):
+    example.make_disk(tmp_path / "disk")
+    assert example.check_disk(tmp_path / "disk") == example.NOT_WRITTEN
+    assert "not what the domain wrote" in capsys.readouterr().err
+
+
+def _xm_run(url: str, *overrides: str) -> subprocess.CompletedProcess:
+    return subprocess.run(
+        [sys.executable, ROOT / "xm", "run", example.CONFIG, *overrides],
+        env=os.environ | {"PROXEN_URL": url},
+        stdin=subprocess.DEVNULL,
+        capture_output=True,
+        text=True,
+        timeout=120,
+    )
