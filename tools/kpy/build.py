@@ -68,10 +68,11 @@ def front_end(program, roots):
 
 
 def _is_member(module):
-    """Whether a module is part of the program: it lies in the repository, outside the tools."""
+    """Whether a module is part of the program: in the repository, outside the tools and pytest's files."""
     path = getattr(module, "__file__", None) or ""
     inside = path.startswith(ROOT + os.sep) and path.endswith(".py")
-    return inside and not path.startswith((f"{ROOT}/tools/", f"{ROOT}/build/venv/", f"{ROOT}/tests/"))
+    outside = (f"{ROOT}/tools/", f"{ROOT}/build/venv/", f"{ROOT}/tests/")
+    return inside and (not path.startswith(outside) or path.startswith(f"{ROOT}/tests/guests/"))
 
 
 def _lower(program, module, instances):

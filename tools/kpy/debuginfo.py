@@ -58,7 +58,7 @@ class Debug:
             kind = self._node(f"!DISubroutineType(types: {self._list(types)})")
             line = function.tree.lineno
             self.known[key] = self._node(
-                f'distinct !DISubprogram(name: "{function.name}", linkageName: "{instance.symbol}", scope: {file}, '
+                f'distinct !DISubprogram(name: "{function.name}", scope: {file}, '
                 f"file: {file}, line: {line}, type: {kind}, scopeLine: {line}, spFlags: DISPFlagDefinition | "
                 f"DISPFlagOptimized, unit: {self.producer})"
             )
@@ -95,7 +95,7 @@ class Debug:
         """Describe a static; return the attachment to its definition."""
         file = self.file(static.scope["__file__"])
         variable = self._node(
-            f'distinct !DIGlobalVariable(name: "{static.name}", linkageName: "{static.symbol}", scope: {self.producer}, '
+            f'distinct !DIGlobalVariable(name: "{static.name}", scope: {self.producer}, '
             f"file: {file}, line: 1, type: {self.type(type_)}, isLocal: false, isDefinition: true)"
         )
         whole = self._node(f"!DIGlobalVariableExpression(var: {variable}, expr: !DIExpression())")

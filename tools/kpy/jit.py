@@ -170,12 +170,17 @@ def get_cell(type_, address):
     return from_word(type_, number)
 
 
-def load(name, replace=None):
-    """Compile a module for this process; `replace` maps dotted names of functions to Python callables."""
+def load(name, replace=None, also=()):
+    """Compile a module for this process; `replace` maps dotted names of functions to Python callables.
+
+    Every function of the modules in `also` can be called too, whether or not the first one reaches it.
+    """
     program, replace = Program(), dict(replace or {})
     try:
         module = modules.load(program, name)
         roots = modules.declared_instances(program, module)
+        for other in also:
+            roots += modules.declared_instances(program, modules.load(program, other))
     except Reported:
         raise CompileError(program.diagnostics.render()) from None
     reached = _reach(program, roots, replace)

@@ -222,9 +222,8 @@ def _compare(cx, node, want):
 
 
 def _fold_comparison(node, op, left, right):
-    if left.type is right.type or UNTYPED in (left.type, right.type):
-        if left.value is None or right.value is None:
-            return None
+    numbers = all(item.type is UNTYPED or is_integer(item.type) for item in (left, right))
+    if numbers and (left.type is right.type or UNTYPED in (left.type, right.type)):
         return typed.Const(node, BOOL, FOLD[op](left.value, right.value))
     return None
 

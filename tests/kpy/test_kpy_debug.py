@@ -1,0 +1,107 @@
+"""DWARF: Debian's gdb shows lines, arguments, locals, statics and structs of a compiled program."""
+
+import shutil
+import subprocess
+
+import pytest
+from kpy import backend, checker, modules
+from kpy.lower_unit import Unit
+from kpy.program import Program
+
+PROGRAM = """
+@enum(u8)
+class State:
+    IDLE = 0
+    RUNNING = 1
+Mfn = newtype("Mfn", u64)
+@struct
+class Vcpu:
+    id: u32
+    state: State
+    frame: Mfn
+    next: Ptr["Vcpu"] | None
+    counts: Array[u16, 3]
+    name: Slice[u8]
+vcpus = static(Array[Vcpu, 2])
+@asm("syscall", "{rax},{rdi},~{rcx},~{r11},~{memory}")
+def syscall(number: u64, a: u64) -> None: ...
+@noinline
+def inspect(vcpu: Ptr[Vcpu], depth: u64) -> u64:
+    barrier()
+    total = depth * u64(vcpu.id)
+    barrier()
+    return total + vcpus[0].counts[1]
+@export("_start")
+def start() -> Never:
+    vcpus[1] = Vcpu(id=7, state=State.RUNNING, frame=Mfn(0x1234), counts=[1, 2, 3], name="idle")
+    vcpus[1].next = ref(vcpus[0])
+    result = inspect(ref(vcpus[1]), 6)
+    syscall(60, result)
+    unreachable()
+@export
+def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
+    while True:
+        syscall(60, 1)
+"""
+
+
+@pytest.fixture
+def executable(module, tmp_path):
+    """The program above as a static Linux executable."""
+    program = Program()
+    text = PROGRAM.replace("+ vcpus[0].counts[1]", "+ u64(vcpus[0].counts[1])")
+    loaded = modules.load(program, module(text, "debugged"))
+    roots = modules.declared_instances(program, loaded)
+    checker.check_all(program, roots)
+    assert not len(program.diagnostics), program.diagnostics.render()
+    unit = Unit(program, "debugged")
+    for instance in roots:
+        if instance.shared:
+            unit.function(instance)
+    (tmp_path / "debugged.o").write_bytes(backend.compile_object(unit.finish(), unit.triple))
+    runtime = Unit(program, "runtime")
+    objects = ["debugged.o", *_memory_functions(tmp_path)]
+    assert runtime
+    subprocess.run(["ld", "-o", "debugged", *objects], cwd=tmp_path, check=True)
+    return tmp_path / "debugged"
+
+
+def _memory_functions(folder):
+    """memcpy and memset, which a real program's assembly provides."""
+    text = """
+target triple = "x86_64-unknown-none-elf"
+define void @memset(ptr %p, i32 %c, i64 %n) { ret void }
+define void @memcpy(ptr %p, ptr %q, i64 %n) { ret void }
+"""
+    (folder / "memory.o").write_bytes(backend.compile_object(text, "x86_64-unknown-none-elf"))
+    return ["memory.o"]
+
+
+@pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
+def test_gdb_shows_the_python_program(executable):
+    commands = [
+        "break inspect",
+        "run",
+        "backtrace",
+        "info args",
+        "print *vcpu",
+        "print vcpu->next == &vcpus[0]",
+        "print/x vcpus[1].frame",
+        "ptype struct Vcpu",
+        "finish",
+        "continue",
+    ]
+    options = [word for command in commands for word in ("-ex", command)]
+    shown = subprocess.run(
+        ["gdb", "-batch", "-nx", *options, str(executable)],
+        capture_output=True, text=True, timeout=60, cwd=executable.parent,
+    ).stdout  # fmt: skip
+    assert "debugged.py:" in shown
+    assert "#0  inspect (vcpu=" in shown or "inspect (vcpu=" in shown
+    assert "in start () at" in shown or "start () at" in shown
+    assert "id = 7, state = RUNNING, frame = 4660" in shown
+    assert "counts = {1, 2, 3}" in shown
+    assert "$2 = 1" in shown
+    assert "$3 = 0x1234" in shown
+    assert "Mfn frame;" in shown
+    assert "exited with code 052" in shown
