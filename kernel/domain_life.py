@@ -3,6 +3,7 @@
 import abi
 from kpy import Ptr, i64, ref, u8, u32, u64
 
+import kernel.domain
 from kernel.domain import (
     Domain,
     DOMDYING_alive,
@@ -66,6 +67,8 @@ def create_domain(
     if not link_domain(d):
         discard_domain(d)
         return None, -abi.EEXIST
+    if d.is_privileged:
+        kernel.domain.dom0 = d
     return d, 0
 
 
@@ -93,6 +96,7 @@ def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Pt
     # A fresh core page, that nobody else knows
     d = Ptr[Domain](u64(address))
     d.domain_id = domain_id
+    d.is_privileged = domain_id == DomId(0)
     d.flags = config.flags
     d.ssidref = config.ssidref
     d.handle = config.handle
