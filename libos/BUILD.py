@@ -9,16 +9,16 @@ from kpy.target import Target
 
 from libos.symbol_table import make_table
 
-ASSEMBLY = ["libos/start.asm", "libos/memory_functions.asm"]
+ASSEMBLY = ["libos/start.asm", "libos/probe.asm", "libos/memory_functions.asm"]
 
 
-def program(name, module, group="examples"):
-    """A kernel made of libos and a module that exports `main`."""
+def program(name, module, group="examples", assembly=()):
+    """A kernel made of libos and a module that exports `main`; `assembly` lists files of its own."""
     return Target(
         name=name,
         group=group,
         roots=["libos.start", module],
-        assembly=ASSEMBLY,
+        assembly=[*ASSEMBLY, *assembly],
         script="libos/libos.lds",
         symbol_table=make_table,
     )
@@ -26,3 +26,6 @@ def program(name, module, group="examples"):
 
 hello = program("hello", "libos.examples.hello")
 readfile = program("readfile", "libos.examples.readfile")
+bench_guest = program(
+    "bench_guest", "libos.bench.main", group="bench", assembly=["libos/bench/traps.asm"]
+)

@@ -33,7 +33,7 @@
 %note_number(abi.XEN_ELFNOTE_SUPPORTED_FEATURES, 1 << abi.XENFEAT_dom0)
 
 .extern libos_start, handle_trap, handle_upcall
-.global start, hypercall, switch_stacks, trap_entries, upcall_entry, failsafe_entry
+.global start, hypercall, hypercall_page, switch_stacks, trap_entries, upcall_entry, failsafe_entry
 
 .section .text
 .align 4096

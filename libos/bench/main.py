@@ -1,0 +1,31 @@
+"""Measure everything, in an order in which no part disturbs the next."""
+
+from kpy import export, u64
+
+from libos.bench import calls, emulated, tables, traps, user
+from libos.bench.measure import calibrate, measure_rows
+
+UPCALL_MASKED, UPCALL_OPEN = 1, 0
+
+
+@export
+def main() -> u64:
+    """Print one line a row, and end."""
+    calibrate()
+    calls.prepare()
+    measure_rows(calls.table[0 : len(calls.table)])
+    tables.prepare()
+    measure_rows(tables.table[0 : len(tables.table)])
+    tables.prepare_unpin()
+    measure_rows(tables.unpin_table[0 : len(tables.unpin_table)])
+    emulated.prepare()
+    measure_rows(emulated.table[0 : len(emulated.table)])
+    traps.prepare()
+    measure_rows(traps.table[0 : len(traps.table)])
+    traps.unmask_port(UPCALL_MASKED)
+    measure_rows(traps.off_table[0 : len(traps.off_table)])
+    traps.unmask_port(UPCALL_OPEN)
+    measure_rows(traps.on_table[0 : len(traps.on_table)])
+    user.prepare()
+    user.measure_user()
+    return 0
