@@ -163,9 +163,10 @@ def test_closing_leaves_the_far_end_waiting(machine):
     _, status = machine.status(machine.far, theirs)
     assert (status.status, status.u.unbound.dom) == (abi.EVTCHNSTAT_unbound, 1)
     assert machine.status(machine.near, ours)[1].status == abi.EVTCHNSTAT_closed
-    assert machine.call(
-        "evtchn_bind.evtchn_bind_interdomain", machine.near, machine.far, theirs
-    ) == ours
+    assert (
+        machine.call("evtchn_bind.evtchn_bind_interdomain", machine.near, machine.far, theirs)
+        == ours
+    )
 
 
 def test_loopback(machine):
@@ -275,9 +276,7 @@ def test_ends_always_agree(compiled, steps):
             case 0:
                 machine.call("evtchn_bind.alloc_unbound_port", machine.far, 1)
             case 1:
-                machine.call(
-                    "evtchn_bind.evtchn_bind_interdomain", machine.near, machine.far, port
-                )
+                machine.call("evtchn_bind.evtchn_bind_interdomain", machine.near, machine.far, port)
             case 2:
                 machine.call("evtchn_close.evtchn_close", machine.near, port)
             case 3:
