@@ -1,4 +1,6 @@
-"""How the hypervisor core is built: `python -m kpy build core` makes build/proxen.elf and the bootable build/proxen.bin."""
+"""How the hypervisor core is built: `python -m kpy build core` makes build/proxen.elf and the
+bootable build/proxen.bin.
+"""
 
 from kpy.target import Target
 

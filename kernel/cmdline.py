@@ -25,6 +25,8 @@ def set_command_line(text: Slice[u8]) -> None:
     start: u64 = 0
     while start < len(text) and text[start] != SPACE:
         start += 1
+    while start < len(text) and text[start] == SPACE:
+        start += 1
     command_line = text[start : len(text)]
 
 
@@ -115,7 +117,9 @@ def option_size(name: Slice[u8], default: u64) -> u64:
 
 
 def parse_size(text: Slice[u8], default: u64) -> u64:
-    """Return a size in bytes: digits with B, K, M or G behind them, KiB when bare; `default` without digits."""
+    """Return a size in bytes: digits with B, K, M or G behind them, KiB when bare; `default`
+    without digits.
+    """
     number, length = parse_number(text)
     if length == 0:
         return default

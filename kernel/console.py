@@ -1,10 +1,26 @@
-"""The machine's console: what the core and domain 0 print, kept in a ring and sent to COM1; what is typed, for domain 0.
+"""The machine's console: what the core and domain 0 print, kept in a ring and sent to COM1; what is
+typed, for domain 0.
 
-`printk(f"…")` prints one whole line, marked "proxen: ", never torn apart by another processor's: the pieces gather in a buffer
-of this processor first. The core is never interrupted while it does so, but by an NMI, which uses `emergency_write`.
+`printk(f"…")` prints one whole line, marked "proxen: ", never torn apart by another processor's:
+the pieces gather in a buffer of this processor first. The core is never interrupted while it does
+so, but by an NMI, which uses `emergency_write`.
 """
 
-from kpy import Array, Ptr, Slice, copy_slice, formatter, i32, ref, static, struct, u8, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Ptr,
+    Slice,
+    copy_slice,
+    formatter,
+    i32,
+    ref,
+    static,
+    struct,
+    u8,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.cmdline import option_list_has
 from kernel.spinlock import SpinLock
@@ -47,7 +63,9 @@ def console_init() -> None:
 
 
 def put_char(character: u8) -> None:
-    """Send one character to the ring and the serial line. The caller holds console_lock, or is in a panic."""
+    """Send one character to the ring and the serial line. The caller holds console_lock, or is in a
+    panic.
+    """
     global ring_written
     ring[ring_written % RING_BYTES] = character
     ring_written += 1
@@ -92,7 +110,9 @@ def write_str(text: Slice[u8]) -> None:
 
 
 def write_int(value: u64, negative: bool, style: u32) -> None:
-    """Part of printk: a number; `style` as LANGUAGE.md says: base, width << 16, 0x100 for 0x, 0x200 for zeros."""
+    """Part of printk: a number; `style` as LANGUAGE.md says: base, width << 16, 0x100 for 0x, 0x200
+    for zeros.
+    """
     digits = uninitialized(Array[u8, 24])
     base = u64(style & 0xFF)
     count: u64 = 0

@@ -1,12 +1,29 @@
-"""Interrupts: from a vector to the timer, another processor's request, the console, or an event channel of domain 0.
+"""Interrupts: from a vector to the timer, another processor's request, the console, or an event
+channel of domain 0.
 
-A *pirq* is domain 0's name for a device's interrupt: a wire of an I/O APIC (pirq = GSI), or a message of a PCI device. Every
-pirq in use has a vector of its own, the same on all processors. A level-triggered wire is masked while domain 0 works on it, until
-it says EOI; everything else needs no acknowledgement beyond the local APIC's.
+A *pirq* is domain 0's name for a device's interrupt: a wire of an I/O APIC (pirq = GSI), or a
+message of a PCI device. Every pirq in use has a vector of its own, the same on all processors. A
+level-triggered wire is masked while domain 0 works on it, until it says EOI; everything else needs
+no acknowledgement beyond the local APIC's.
 """
 
 import abi
-from kpy import Array, Ptr, atomic_and, atomic_or, bit, export, i64, inline, ref, static, struct, u8, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    atomic_and,
+    atomic_or,
+    bit,
+    export,
+    i64,
+    inline,
+    ref,
+    static,
+    struct,
+    u8,
+    u32,
+    u64,
+)
 
 from kernel.console import console_receive, printk
 from kernel.domain import Domain
@@ -154,8 +171,8 @@ def console_irq_init() -> None:
 def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu], will_share: bool) -> i64:
     """Connect a pirq, so that it signals an event channel of `d`, on the processor that runs `v`.
 
-    Errors: -EINVAL, no such pirq, or it is not mapped; -EBUSY, bound already (sharing between domains is not offered);
-    -ENOSPC, out of vectors. Locks: takes irq_lock, inside the event lock.
+    Errors: -EINVAL, no such pirq, or it is not mapped; -EBUSY, bound already (sharing between
+    domains is not offered); -ENOSPC, out of vectors. Locks: takes irq_lock, inside the event lock.
     """
     if number >= NR_PIRQS:
         return -abi.EINVAL
@@ -234,7 +251,9 @@ def set_eoi_bit(number: u32, wants_eoi: bool) -> None:
     """Tell domain 0, in the page it offered, whether a pirq wants EOI. Locks: irq_lock."""
     if eoi_map == 0:
         return
-    word = Ptr[u64](eoi_map + u64(number) // 64 * 8)  # the page is referenced as long as eoi_map is set
+    word = Ptr[u64](
+        eoi_map + u64(number) // 64 * 8
+    )  # the page is referenced as long as eoi_map is set
     mask = bit(u64(number) % 64)
     if wants_eoi:
         atomic_or(word, mask)

@@ -1,7 +1,8 @@
 """The core's start, from the boot loader to the first guest: read it from top to bottom.
 
-`start_core` runs on the boot stack with the early page tables, `start_on_own_stack` on the first processor's own. The other
-processors come from ap_boot.asm to `start_ap`. All of them end in `run_guests`, and from then on live in entry.asm.
+`start_core` runs on the boot stack with the early page tables, `start_on_own_stack` on the first
+processor's own. The other processors come from ap_boot.asm to `start_ap`. All of them end in
+`run_guests`, and from then on live in entry.asm.
 """
 
 from kpy import Fn, Never, Ptr, export, extern, u64
@@ -48,13 +49,11 @@ CALIBRATION_MS = 10
 @extern
 def call_on_stack(end: u64, function: Fn[[], Never]) -> Never:
     """Continue with a function on another stack (instructions.asm)."""
-    ...
 
 
 @extern
 def enter_guest(vcpu: Ptr[Vcpu]) -> Never:
     """Load a vCPU's registers and leave for ring 3 (entry.asm)."""
-    ...
 
 
 @export
@@ -78,7 +77,9 @@ def start_core(multiboot_info: u64) -> Never:
 
 
 def start_on_own_stack() -> Never:
-    """Go on with the first processor's own area: interrupt controllers, time, memory, processors, domain 0."""
+    """Go on with the first processor's own area: interrupt controllers, time, memory, processors,
+    domain 0.
+    """
     acpi.acpi_init()
     apic_map(acpi.apic_maddr)
     tsc_init(acpi.pm_timer_port)

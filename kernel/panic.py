@@ -1,7 +1,9 @@
-"""The end: what happened, where, and how it came to that, on the console; then every processor stops.
+"""The end: what happened, where, and how it came to that, on the console; then every processor
+stops.
 
-A panic is always a bug of the core or broken hardware: nothing a guest does leads here. The backtrace follows the chain of frame
-pointers, which the compiler keeps in every function, as far as it stays on this processor's stack.
+A panic is always a bug of the core or broken hardware: nothing a guest does leads here. The
+backtrace follows the chain of frame pointers, which the compiler keeps in every function, as far as
+it stays on this processor's stack.
 """
 
 from kpy import Never, Ptr, Slice, cold, export, load, static, u8, u32, u64
@@ -21,7 +23,7 @@ is_panicking = static(bool)
 @export
 @cold
 def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
-    """Report a failed check: the compiler calls this for assertions, bounds, overflow and `panic`."""
+    """Report a failed check; the compiler calls this for assertions, bounds, overflow, `panic`."""
     begin_panic()
     printk(f"panic: {text}")
     printk(f"  at {file}:{line}, cpu {this_cpu().id}")
@@ -57,7 +59,8 @@ def backtrace(frame_pointer: u64) -> None:
     for _ in range(MAX_FRAMES):
         if frame < area or frame > area + AREA_BYTES - 16 or frame % 8 != 0:
             return
-        # Inside this processor's stack area, so mapped; at worst the words are not what a frame holds.
+        # Inside this processor's stack area, so mapped; at worst the words are not what a frame
+        # holds.
         return_address = load(Ptr[u64](frame + 8))
         if return_address == 0:
             return

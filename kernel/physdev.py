@@ -1,6 +1,7 @@
 """physdev_op: how domain 0, which owns the devices, gets at their interrupts, which the core owns.
 
-Every operation is read, checked and carried out by one function here; the state is in `kernel.irq` and `kernel.pirq_map`.
+Every operation is read, checked and carried out by one function here; the state is in `kernel.irq`
+and `kernel.pirq_map`.
 Source: Xen public ABI, physdev.h.
 """
 
@@ -15,7 +16,14 @@ from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.ids import NR_PIRQS, Mfn
 from kernel.irq import irq_lock, pirq_eoi, pirqs, set_eoi_bit
 from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
-from kernel.pirq_map import map_gsi, map_message, reserve_pirq, restore_messages, setup_gsi, unmap_pirq
+from kernel.pirq_map import (
+    map_gsi,
+    map_message,
+    reserve_pirq,
+    restore_messages,
+    setup_gsi,
+    unmap_pirq,
+)
 from kernel.registry import hypercall
 from kernel.vcpu import Vcpu
 from kernel.x86 import ioapic
@@ -28,7 +36,8 @@ def do_physdev_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: u64) -
     """Serve one operation on physical devices.
 
     Hypercall: physdev_op(cmd: PHYSDEVOP_*, arg: its structure in the guest).
-    Errors: -EFAULT, the structure; -EPERM, only domain 0 may; -ENOSYS, no such operation; and those of the operation.
+    Errors: -EFAULT, the structure; -EPERM, only domain 0 may; -ENOSYS, no such operation; and those
+    of the operation.
     """
     match truncate(u32, cmd):
         case abi.PHYSDEVOP_eoi:
@@ -67,15 +76,25 @@ def privileged_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
 
 
 def pci_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
-    """Serve an operation on PCI devices. The core keeps no list of them: it asks the machine when it must know."""
+    """Serve an operation on PCI devices. The core keeps no list of them: it asks the machine when
+    it must know.
+    """
     match cmd:
         case abi.PHYSDEVOP_pci_device_add:
             return op_pci_device_add(d, Guest[abi.physdev_pci_device_add](arg))
-        case abi.PHYSDEVOP_pci_device_remove | abi.PHYSDEVOP_restore_msi_ext | abi.PHYSDEVOP_prepare_msix:
+        case (
+            abi.PHYSDEVOP_pci_device_remove
+            | abi.PHYSDEVOP_restore_msi_ext
+            | abi.PHYSDEVOP_prepare_msix
+        ):
             return op_pci_device(d, cmd, Guest[abi.physdev_pci_device](arg))
         case abi.PHYSDEVOP_release_msix:
             return op_pci_device(d, cmd, Guest[abi.physdev_pci_device](arg))
-        case abi.PHYSDEVOP_manage_pci_add | abi.PHYSDEVOP_manage_pci_remove | abi.PHYSDEVOP_restore_msi:
+        case (
+            abi.PHYSDEVOP_manage_pci_add
+            | abi.PHYSDEVOP_manage_pci_remove
+            | abi.PHYSDEVOP_restore_msi
+        ):
             return op_manage_pci(d, cmd, Guest[abi.physdev_manage_pci](arg))
         case abi.PHYSDEVOP_manage_pci_add_ext:
             return op_manage_pci_ext(d, Guest[abi.physdev_manage_pci_ext](arg))
@@ -93,7 +112,8 @@ def op_eoi(d: Ptr[Domain], arg: Guest[abi.physdev_eoi]) -> i64:
 
 
 def op_irq_status_query(arg: Guest[abi.physdev_irq_status_query]) -> i64:
-    """PHYSDEVOP_irq_status_query. A guest that asks does not know the page of EOI bits, so it shall always say EOI.
+    """PHYSDEVOP_irq_status_query. A guest that asks does not know the page of EOI bits, so it shall
+    always say EOI.
 
     Errors: -EINVAL, no such pirq.
     """
@@ -106,15 +126,17 @@ def op_irq_status_query(arg: Guest[abi.physdev_irq_status_query]) -> i64:
 
 
 def is_own_domain(d: Ptr[Domain], domid: u16) -> bool:
-    """Whether a domain id in an operation names the caller; passing devices on to other domains is not offered."""
+    """Whether a domain id in an operation names the caller; passing devices on to other domains is
+    not offered.
+    """
     return domid == abi.DOMID_SELF or domid == u16(d.domain_id)
 
 
 def op_map_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_map_pirq]) -> i64:
     """PHYSDEVOP_map_pirq: give a wire or a message a pirq; `pirq` is negative for any.
 
-    Errors: -EPERM, not domain 0; -EINVAL, an unknown type, several messages at once (the driver then asks for one), a
-    segment other than 0; those of map_gsi and map_message.
+    Errors: -EPERM, not domain 0; -EINVAL, an unknown type, several messages at once (the driver
+    then asks for one), a segment other than 0; those of map_gsi and map_message.
     """
     op = uninitialized(abi.physdev_map_pirq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
@@ -146,10 +168,14 @@ def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
 
 
 def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: u32) -> i64:
-    """Map a message; a `table_base` means MSI-X. The device is found by its address, whatever the table's base is said to be."""
+    """Map a message; a `table_base` means MSI-X. The device is found by its address, whatever the
+    table's base is said to be.
+    """
     bus = truncate(u32, op.bus)
     require(bus >> 16 == 0 and op.entry_nr >= 0, -abi.EINVAL)
-    return map_message(bus, truncate(u32, op.devfn), truncate(u32, op.entry_nr), op.table_base != 0, wanted)
+    return map_message(
+        bus, truncate(u32, op.devfn), truncate(u32, op.entry_nr), op.table_base != 0, wanted
+    )
 
 
 def op_unmap_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_unmap_pirq]) -> i64:
@@ -162,7 +188,9 @@ def op_unmap_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_unmap_pirq]) -> i64:
 
 
 def op_setup_gsi(d: Ptr[Domain], arg: Guest[abi.physdev_setup_gsi]) -> i64:
-    """PHYSDEVOP_setup_gsi: how a wire signals, as domain 0 read in the firmware's tables (1: level, 1: active low)."""
+    """PHYSDEVOP_setup_gsi: how a wire signals, as domain 0 read in the firmware's tables (1: level,
+    1: active low).
+    """
     op = uninitialized(abi.physdev_setup_gsi)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
@@ -171,7 +199,9 @@ def op_setup_gsi(d: Ptr[Domain], arg: Guest[abi.physdev_setup_gsi]) -> i64:
 
 
 def op_get_free_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_get_free_pirq]) -> i64:
-    """PHYSDEVOP_get_free_pirq: set a pirq aside. Errors: -EINVAL, an unknown type; -ENOSPC, none is free."""
+    """PHYSDEVOP_get_free_pirq: set a pirq aside. Errors: -EINVAL, an unknown type; -ENOSPC, none is
+    free.
+    """
     op = uninitialized(abi.physdev_get_free_pirq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
@@ -187,7 +217,8 @@ def op_get_free_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_get_free_pirq]) -> i
 def op_pirq_eoi_gmfn(d: Ptr[Domain], arg: Guest[abi.physdev_pirq_eoi_gmfn]) -> i64:
     """PHYSDEVOP_pirq_eoi_gmfn_v2: domain 0 offers a page of bits that say which pirqs want EOI.
 
-    Errors: -EINVAL, the frame is not a writable one of the caller; -EBUSY, there is such a page already.
+    Errors: -EINVAL, the frame is not a writable one of the caller; -EBUSY, there is such a page
+    already.
     """
     op = uninitialized(abi.physdev_pirq_eoi_gmfn)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
@@ -199,7 +230,9 @@ def op_pirq_eoi_gmfn(d: Ptr[Domain], arg: Guest[abi.physdev_pirq_eoi_gmfn]) -> i
             irq.eoi_map = u64(page_at(mfn))
             for i in range(u32(NR_PIRQS)):
                 pirq = ref(pirqs[i])
-                wants = pirq.is_bound and pirq.kind == irq.PIRQ_GSI and ioapic.wires[pirq.gsi].is_level
+                wants = (
+                    pirq.is_bound and pirq.kind == irq.PIRQ_GSI and ioapic.wires[pirq.gsi].is_level
+                )
                 set_eoi_bit(i, wants)
             return 0
     put_frame_and_type(mfn)
@@ -207,7 +240,9 @@ def op_pirq_eoi_gmfn(d: Ptr[Domain], arg: Guest[abi.physdev_pirq_eoi_gmfn]) -> i
 
 
 def op_apic_read(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
-    """PHYSDEVOP_apic_read: read a register of an I/O APIC. Errors: -EINVAL, there is none at that address."""
+    """PHYSDEVOP_apic_read: read a register of an I/O APIC. Errors: -EINVAL, there is none at that
+    address.
+    """
     op = uninitialized(abi.physdev_apic)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
@@ -218,14 +253,18 @@ def op_apic_read(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
 
 
 def op_apic_write(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
-    """PHYSDEVOP_apic_write: refused. The I/O APICs are the core's; wires are set up by PHYSDEVOP_setup_gsi and map_pirq."""
+    """PHYSDEVOP_apic_write: refused. The I/O APICs are the core's; wires are set up by
+    PHYSDEVOP_setup_gsi and map_pirq.
+    """
     op = uninitialized(abi.physdev_apic)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     return -abi.EPERM
 
 
 def op_alloc_irq_vector(d: Ptr[Domain], arg: Guest[abi.physdev_irq]) -> i64:
-    """PHYSDEVOP_alloc_irq_vector: a formality; vectors are the core's affair, so the answer is the irq itself."""
+    """PHYSDEVOP_alloc_irq_vector: a formality; vectors are the core's affair, so the answer is the
+    irq itself.
+    """
     op = uninitialized(abi.physdev_irq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
@@ -235,7 +274,9 @@ def op_alloc_irq_vector(d: Ptr[Domain], arg: Guest[abi.physdev_irq]) -> i64:
 
 
 def op_pci_device_add(d: Ptr[Domain], arg: Guest[abi.physdev_pci_device_add]) -> i64:
-    """PHYSDEVOP_pci_device_add: domain 0 has found a device. Errors: -ENODEV, nothing answers there."""
+    """PHYSDEVOP_pci_device_add: domain 0 has found a device. Errors: -ENODEV, nothing answers
+    there.
+    """
     op = uninitialized(abi.physdev_pci_device_add)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
@@ -244,7 +285,9 @@ def op_pci_device_add(d: Ptr[Domain], arg: Guest[abi.physdev_pci_device_add]) ->
 
 
 def op_pci_device(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_pci_device]) -> i64:
-    """PHYSDEVOP_pci_device_remove, restore_msi_ext, prepare_msix, release_msix. Errors: -ENODEV, no MSI-X there."""
+    """PHYSDEVOP_pci_device_remove, restore_msi_ext, prepare_msix, release_msix. Errors: -ENODEV, no
+    MSI-X there.
+    """
     op = uninitialized(abi.physdev_pci_device)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
@@ -258,13 +301,17 @@ def op_pci_device(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_pci_device]) 
 
 
 def op_manage_pci(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_manage_pci]) -> i64:
-    """PHYSDEVOP_manage_pci_add, manage_pci_remove, restore_msi: the older forms, with bus and devfn only."""
+    """PHYSDEVOP_manage_pci_add, manage_pci_remove, restore_msi: the older forms, with bus and devfn
+    only.
+    """
     op = uninitialized(abi.physdev_manage_pci)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
     if cmd == abi.PHYSDEVOP_restore_msi:
         return restore_messages(u32(op.bus), u32(op.devfn))
-    is_known = cmd == abi.PHYSDEVOP_manage_pci_remove or device_exists(device_address(u32(op.bus), u32(op.devfn)))
+    is_known = cmd == abi.PHYSDEVOP_manage_pci_remove or device_exists(
+        device_address(u32(op.bus), u32(op.devfn))
+    )
     return 0 if is_known else -abi.ENODEV
 
 

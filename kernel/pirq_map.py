@@ -1,4 +1,6 @@
-"""Which pirqs domain 0 has, and what device each one stands for: before `kernel.irq` connects them to event channels."""
+"""Which pirqs domain 0 has, and what device each one stands for: before `kernel.irq` connects them
+to event channels.
+"""
 
 import abi
 from kpy import Ptr, i64, ref, require, u32
@@ -18,7 +20,14 @@ from kernel.irq import (
 )
 from kernel.x86 import ioapic
 from kernel.x86.ioapic import configure_wire
-from kernel.x86.msi import MsiSource, device_address, find_msi, find_msix, mask_message, write_message
+from kernel.x86.msi import (
+    MsiSource,
+    device_address,
+    find_msi,
+    find_msix,
+    mask_message,
+    write_message,
+)
 from kernel.x86.percpu import cpu_by_id
 
 
@@ -48,8 +57,8 @@ def reserve_pirq(for_message: bool) -> i64:
 def map_gsi(gsi: u32, wanted: u32) -> i64:
     """Make a pirq of a wire: the one of the same number unless the caller wants another.
 
-    Returns: the pirq. Errors: -EINVAL, no such wire; -EPERM, that pirq stands for something else; it is the console's wire, or
-    has another pirq.
+    Returns: the pirq. Errors: -EINVAL, no such wire; -EPERM, that pirq stands for something else;
+    it is the console's wire, or has another pirq.
     """
     require(gsi < ioapic.nr_gsis and wanted < NR_PIRQS, -abi.EINVAL)
     with irq_lock:
@@ -84,11 +93,12 @@ def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
 
 
 def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) -> i64:
-    """Make a pirq of a PCI device's message, and write the message with a vector that is held back until it is bound.
+    """Make a pirq of a PCI device's message, and write the message with a vector that is held back
+    until it is bound.
 
     Args: entry (of the MSI-X table), wanted (NR_PIRQS: any pirq).
-    Returns: the pirq. Errors: -ENODEV, the device has no such capability or entry; -ENOSPC, no pirq is free; -EEXIST, it stands
-    for something else.
+    Returns: the pirq. Errors: -ENODEV, the device has no such capability or entry; -ENOSPC, no pirq
+    is free; -EEXIST, it stands for something else.
     """
     source = MsiSource()
     address = device_address(bus, devfn)

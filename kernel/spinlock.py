@@ -1,10 +1,22 @@
 """Ticket locks: `with lock:`. First come, first served, over all processors.
 
-The core runs with interrupts off, so a processor that waits here must still answer others that wait for it: it serves its
-mailbox (TLB flushes) between looks at the lock.
+The core runs with interrupts off, so a processor that waits here must still answer others that wait
+for it: it serves its mailbox (TLB flushes) between looks at the lock.
 """
 
-from kpy import Ptr, atomic_add, atomic_load, atomic_store, inline, noinline, panic, ref, struct, u32, wrapping_add
+from kpy import (
+    Ptr,
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    inline,
+    noinline,
+    panic,
+    ref,
+    struct,
+    u32,
+    wrapping_add,
+)
 
 from kernel.x86.cpu import pause
 from kernel.x86.ipi import serve_mailbox

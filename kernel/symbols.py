@@ -1,7 +1,8 @@
 """The core's own symbol table: names of functions by address, for backtraces.
 
-`symbol_table` is the work of the linking step (`kernel/symbol_table.py`): sorted records of u32 address - IMAGE_VIRT_START and u32 offset of the
-name in the text behind them, closed by a record that holds the end of the code; names end with a zero byte.
+`symbol_table` is the work of the linking step (`kernel/symbol_table.py`): sorted records of u32
+address - IMAGE_VIRT_START and u32 offset of the name in the text behind them, closed by a record
+that holds the end of the code; names end with a zero byte.
 """
 
 from kpy import Ptr, Slice, load, ref, static, u8, u32, u64

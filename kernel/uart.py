@@ -3,7 +3,7 @@
 Source: National Semiconductor PC16550D data sheet.
 """
 
-from kpy import static, u8, u16, u32
+from kpy import static, u8, u32
 
 from kernel.x86.cpu import in8, out8, pause
 
@@ -40,7 +40,9 @@ def uart_init() -> None:
 
 
 def uart_put(character: u8) -> None:
-    """Send one byte as soon as the chip takes it; a stuck chip loses bytes instead of hanging the core."""
+    """Send one byte as soon as the chip takes it; a stuck chip loses bytes instead of hanging the
+    core.
+    """
     if not is_present:
         return
     patience: u32 = SPIN_LIMIT

@@ -1,7 +1,9 @@
-"""The few facts that the core needs from the firmware's ACPI tables: processors, interrupt controllers, timers, power-off.
+"""The few facts that the core needs from the firmware's ACPI tables: processors, interrupt
+controllers, timers, power-off.
 
-Only static tables are read; the interpreted ones (DSDT, SSDT) are domain 0's business. Two values hide in the DSDT all the same, the
-sleep types; domain 0 passes them with XENPF_enter_acpi_sleep. Source: ACPI 6.4, 5.2.
+Only static tables are read; the interpreted ones (DSDT, SSDT) are domain 0's business. Two values
+hide in the DSDT all the same, the sleep types; domain 0 passes them with XENPF_enter_acpi_sleep.
+Source: ACPI 6.4, 5.2.
 """
 
 from kpy import Array, Ptr, load, static, struct, truncate, u8, u16, u32, u64
@@ -78,7 +80,9 @@ class IoApicInfo:
 
 @struct
 class Override:
-    """An ISA interrupt that is not wired to the GSI of its number, or not edge-triggered and active high."""
+    """An ISA interrupt that is not wired to the GSI of its number, or not edge-triggered and active
+    high.
+    """
 
     isa_irq: u32
     gsi: u32
@@ -118,7 +122,9 @@ def read64(address: u64) -> u64:
 
 
 def acpi_init() -> None:
-    """Read the tables; without any, the machine is taken to have one processor and the old interrupt controller."""
+    """Read the tables; without any, the machine is taken to have one processor and the old
+    interrupt controller.
+    """
     rsdp = find_rsdp()
     if rsdp == 0:
         printk("no ACPI tables: one processor, no I/O APIC")
@@ -131,7 +137,9 @@ def acpi_init() -> None:
 
 
 def find_rsdp() -> u64:
-    """Return the machine address of the root pointer, which lies in the BIOS area or the extended BIOS data area; or 0."""
+    """Return the machine address of the root pointer, which lies in the BIOS area or the extended
+    BIOS data area; or 0.
+    """
     global rsdp_maddr
     ebda = u64(read16(DIRECTMAP_VIRT_START + EBDA_SEGMENT)) << 4
     rsdp_maddr = 0
@@ -143,7 +151,9 @@ def find_rsdp() -> u64:
 
 
 def scan_for_rsdp(start: u64, end: u64) -> u64:
-    """Look for the signature and a right checksum at every 16th byte of low memory, which the direct map shows."""
+    """Look for the signature and a right checksum at every 16th byte of low memory, which the
+    direct map shows.
+    """
     for maddr in range(start, end, 16):
         address = DIRECTMAP_VIRT_START + maddr
         if read64(address) == RSDP_SIGNATURE and checksum(address, 20) == 0:
@@ -231,7 +241,9 @@ def add_io_apic(entry: Ptr[IoApicEntry]) -> None:
     """Remember an I/O APIC."""
     global nr_io_apics
     if nr_io_apics < MAX_IO_APICS:
-        io_apics[nr_io_apics] = IoApicInfo(id=u32(entry.id), maddr=u64(entry.maddr), first_gsi=entry.first_gsi)
+        io_apics[nr_io_apics] = IoApicInfo(
+            id=u32(entry.id), maddr=u64(entry.maddr), first_gsi=entry.first_gsi
+        )
         nr_io_apics += 1
 
 
@@ -239,13 +251,21 @@ def add_override(entry: Ptr[OverrideEntry]) -> None:
     """Remember how an ISA interrupt is wired."""
     global nr_overrides
     if nr_overrides < MAX_OVERRIDES:
-        overrides[nr_overrides] = Override(isa_irq=u32(entry.source), gsi=entry.gsi, flags=entry.flags)
+        overrides[nr_overrides] = Override(
+            isa_irq=u32(entry.source), gsi=entry.gsi, flags=entry.flags
+        )
         nr_overrides += 1
 
 
 def read_fadt(table: u64) -> None:
     """Read the fixed hardware's ports. Offsets: ACPI 6.4, table 5.9."""
-    global pm_timer_port, pm1a_control_port, pm1b_control_port, pm1a_event_port, reset_port, reset_value
+    global \
+        pm_timer_port, \
+        pm1a_control_port, \
+        pm1b_control_port, \
+        pm1a_event_port, \
+        reset_port, \
+        reset_value
     pm1a_event_port = truncate(u16, read32(table + 56))
     pm1a_control_port = truncate(u16, read32(table + 64))
     pm1b_control_port = truncate(u16, read32(table + 68))

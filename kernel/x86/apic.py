@@ -1,7 +1,7 @@
 """The local APIC: interrupts between processors, the timer, end of interrupt.
 
-Used through MSRs where the processor has an x2APIC, else through its page of registers. The timer is armed by a TSC deadline or
-by a count that runs down once. Source: Intel SDM vol 3 chapter 11.
+Used through MSRs where the processor has an x2APIC, else through its page of registers. The timer
+is armed by a TSC deadline or by a count that runs down once. Source: Intel SDM vol 3 chapter 11.
 """
 
 from kpy import Ptr, clz, inline, static, truncate, u32, u64, volatile_load, volatile_store
@@ -179,7 +179,9 @@ def apic_set_timer_deadline(deadline_ns: u64) -> None:
 
 
 def timer_count(deadline_ns: u64) -> u32:
-    """Return the count that runs down at a system time; a far one is cut, and the timer queue then arms it again."""
+    """Return the count that runs down at a system time; a far one is cut, and the timer queue then
+    arms it again.
+    """
     now = tsc.system_time_ns()
     if deadline_ns <= now:
         return 1

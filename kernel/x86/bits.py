@@ -1,4 +1,5 @@
-"""Bits of control registers, model-specific registers, page-table entries and flags, named as the manuals name them.
+"""Bits of control registers, model-specific registers, page-table entries and flags, named as the
+manuals name them.
 
 Source: Intel SDM vol 3 2.5 (control registers), 4.5 (paging), vol 4 (MSRs); AMD APM vol 2 3.1.
 """

@@ -1,9 +1,11 @@
-"""Machine memory as the firmware describes it, and the pages that the core takes from it before the frame table exists.
+"""Machine memory as the firmware describes it, and the pages that the core takes from it before the
+frame table exists.
 
-`memory_map` is the firmware's map, sorted. RAM above 1 MiB that holds neither the image, nor modules, nor something that
-`boot_alloc_pages` handed out is in `free_ranges`, which `kernel.frame` takes over by `end_boot_allocation`. Everything the
-core takes, it takes from the top of the last range that fits, so that the low memory that old devices need stays free; before
-the direct map exists only the first GiB can be reached, and the ranges are cut accordingly.
+`memory_map` is the firmware's map, sorted. RAM above 1 MiB that holds neither the image, nor
+modules, nor something that `boot_alloc_pages` handed out is in `free_ranges`, which `kernel.frame`
+takes over by `end_boot_allocation`. Everything the core takes, it takes from the top of the last
+range that fits, so that the low memory that old devices need stays free; before the direct map
+exists only the first GiB can be reached, and the ranges are cut accordingly.
 """
 
 from kpy import Array, Ptr, Slice, fill, panic, ref, static, struct, u8, u32, u64

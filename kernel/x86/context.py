@@ -1,8 +1,10 @@
-"""Context switches: loading a vCPU's state into a processor, and saving what only the processor knows.
+"""Context switches: loading a vCPU's state into a processor, and saving what only the processor
+knows.
 
-General registers are not the concern here: the entry assembly keeps them in the Vcpu. A processor that goes idle saves but
-unloads nothing; when the same vCPU comes back, nothing needs loading. `Pcpu.current` names the vCPU whose state is loaded,
-and `Vcpu.loaded_cpu` (number + 1) the processor that loaded it last; both must agree for the state to be good.
+General registers are not the concern here: the entry assembly keeps them in the Vcpu. A processor
+that goes idle saves but unloads nothing; when the same vCPU comes back, nothing needs loading.
+`Pcpu.current` names the vCPU whose state is loaded, and `Vcpu.loaded_cpu` (number + 1) the
+processor that loaded it last; both must agree for the state to be good.
 """
 
 from kpy import Ptr, atomic_and, atomic_or, bit, extern, inline, ref, truncate, u16, u32, u64
@@ -50,7 +52,6 @@ GUEST_CR4 = CR4_TSD | CR4_DE  # bits that follow the guest's choice; DE only eve
 @extern
 def load_ds_safe(selector: u32) -> u64:
     """Load DS; 1 when the guest's tables lack the segment, and DS is null then (fault_safe.asm)."""
-    ...
 
 
 @extern
@@ -89,7 +90,9 @@ def resume_loaded(cpu: Ptr[Pcpu], v: Ptr[Vcpu]) -> None:
 
 
 def save_context(v: Ptr[Vcpu]) -> None:
-    """Save what the processor alone knows of the vCPU that ran here; afterwards any processor may run it."""
+    """Save what the processor alone knows of the vCPU that ran here; afterwards any processor may
+    run it.
+    """
     cpu = this_cpu()
     if cpu.is_lazy:
         return
@@ -169,7 +172,9 @@ def load_tables(cpu: Ptr[Pcpu], v: Ptr[Vcpu]) -> None:
 
 
 def load_guest_descriptor_tables(v: Ptr[Vcpu]) -> None:
-    """Use the running vCPU's descriptor tables after a change. The GDT window has a fixed place and size."""
+    """Use the running vCPU's descriptor tables after a change. The GDT window has a fixed place and
+    size.
+    """
     load_tables(this_cpu(), v)
 
 
@@ -182,9 +187,11 @@ def read_selectors(v: Ptr[Vcpu]) -> None:
 
 
 def load_segments(v: Ptr[Vcpu]) -> None:
-    """Load data-segment selectors and bases. A base set by hypercall counts where the selector is null.
+    """Load data-segment selectors and bases. A base set by hypercall counts where the selector is
+    null.
 
-    A selector that the guest's tables no longer hold becomes null; the ABI's failsafe callback is for IRET frames only here.
+    A selector that the guest's tables no longer hold becomes null; the ABI's failsafe callback is
+    for IRET frames only here.
     """
     if (read_ds() | read_es() | u32(v.regs.ds) | u32(v.regs.es)) != 0:
         load_ds_safe(u32(v.regs.ds))
@@ -205,7 +212,9 @@ def load_segments(v: Ptr[Vcpu]) -> None:
 
 
 def set_fs_base(v: Ptr[Vcpu], base: u64) -> None:
-    """Set the running vCPU's FS base. The caller has checked that it is canonical, as for the next two."""
+    """Set the running vCPU's FS base. The caller has checked that it is canonical, as for the next
+    two.
+    """
     v.fs_base = base
     wrmsr(MSR_FS_BASE, base)
 
@@ -223,7 +232,9 @@ def set_gs_base_user(v: Ptr[Vcpu], base: u64) -> None:
 
 
 def load_gs_user_selector(v: Ptr[Vcpu], selector: u32) -> bool:
-    """Load GS for guest user mode, with the base that its descriptor says; false when there is no such segment."""
+    """Load GS for guest user mode, with the base that its descriptor says; false when there is no
+    such segment.
+    """
     return load_user_gs_safe(selector & 0xFFFF) == 0
 
 

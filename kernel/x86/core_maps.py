@@ -1,12 +1,18 @@
-"""The two big tables that describe memory: one `Frame`, and one machine-to-physical entry, for each frame of RAM.
+"""The two big tables that describe memory: one `Frame`, and one machine-to-physical entry, for each
+frame of RAM.
 
-Only what describes RAM is mapped: the holes between stay empty, so whoever asks about a frame must know that it is RAM.
+Only what describes RAM is mapped: the holes between stay empty, so whoever asks about a frame must
+know that it is RAM.
 """
 
 from kpy import ref, u64
 
 from kernel.x86.bootmem import E820_RAM, boot_alloc_pages, memory_map, nr_regions
-from kernel.x86.memlayout import FRAMETABLE_VIRT_START, MACH2PHYS_VIRT_START, RDWR_MACH2PHYS_VIRT_START
+from kernel.x86.memlayout import (
+    FRAMETABLE_VIRT_START,
+    MACH2PHYS_VIRT_START,
+    RDWR_MACH2PHYS_VIRT_START,
+)
 from kernel.x86.paging import CORE_DATA, GUEST_READ, PAGE, is_core_mapped, map_core_range
 
 M2P_BYTES = 8
@@ -21,13 +27,16 @@ def map_frame_tables(frame_bytes: u64) -> None:
             first = region.start // PAGE
             end = region.end // PAGE
             map_table(FRAMETABLE_VIRT_START, 0, first * frame_bytes, end * frame_bytes)
-            map_table(RDWR_MACH2PHYS_VIRT_START, MACH2PHYS_VIRT_START, first * M2P_BYTES, end * M2P_BYTES)
+            map_table(
+                RDWR_MACH2PHYS_VIRT_START, MACH2PHYS_VIRT_START, first * M2P_BYTES, end * M2P_BYTES
+            )
 
 
 def map_table(base: u64, guest_base: u64, start: u64, end: u64) -> None:
     """Give a part of a table memory, and show it to guests too if `guest_base` is not 0.
 
-    The page at either end may belong to the neighbouring region's part as well, and be mapped already.
+    The page at either end may belong to the neighbouring region's part as well, and be mapped
+    already.
     """
     first = base + start // PAGE * PAGE
     last = base + (end + PAGE - 1) // PAGE * PAGE

@@ -1,6 +1,8 @@
-"""Exceptions that strike the core itself: expected faults go to their fixups, all others are a panic with registers.
+"""Exceptions that strike the core itself: expected faults go to their fixups, all others are a
+panic with registers.
 
-An expected fault is an instruction of fault_safe.asm that touches something of a guest's; the exception table names it.
+An expected fault is an instruction of fault_safe.asm that touches something of a guest's; the
+exception table names it.
 """
 
 import abi
@@ -24,10 +26,11 @@ class Fixup:
 
 exception_table_start = static(u8, extern=True, symbol="exception_table_start")
 exception_table_end = static(u8, extern=True, symbol="exception_table_end")
+NAMES = """
+DE DB NMI BP OF BR UD NM DF 09 TS NP SS GP PF 15 MF AC MC XM VE CP 22 23 24 25 26 27 HV VC SX 31
+"""
 exception_names = static(
-    Array[Array[u8, 4], 32],
-    [f"#{name}".ljust(4).encode() for name in
-     ("DE DB NMI BP OF BR UD NM DF 09 TS NP SS GP PF 15 MF AC MC XM VE CP 22 23 24 25 26 27 HV VC SX 31").split()],
+    Array[Array[u8, 4], 32], [f"#{name}".ljust(4).encode() for name in NAMES.split()]
 )
 
 
@@ -61,7 +64,8 @@ def note_debug_trap() -> None:
 def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
     """Report an exception of the core's own making."""
     begin_panic()
-    printk(f"panic: {exception_names[vector & 31][0:4]} in the core, error code {regs.error_code:#x}, cpu {this_cpu().id}")
+    name = exception_names[vector & 31][0:4]
+    printk(f"panic: {name} in the core, error code {regs.error_code:#x}, cpu {this_cpu().id}")
     print_address(regs.rip)
     print_registers(regs)
     backtrace(regs.rbp)
@@ -71,7 +75,8 @@ def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
 @cold
 def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:
     """Print a register frame and the paging registers."""
-    printk(f"  rip {regs.rip:#018x} cs {regs.cs:#06x} rflags {regs.rflags:#x} ss:rsp {regs.ss:#x}:{regs.rsp:#018x}")
+    printk(f"  rip {regs.rip:#018x} cs {regs.cs:#06x} rflags {regs.rflags:#x}")
+    printk(f"  rsp {regs.rsp:#018x} ss {regs.ss:#06x}")
     printk(f"  rax {regs.rax:#018x} rbx {regs.rbx:#018x} rcx {regs.rcx:#018x} rdx {regs.rdx:#018x}")
     printk(f"  rsi {regs.rsi:#018x} rdi {regs.rdi:#018x} rbp {regs.rbp:#018x} r8  {regs.r8:#018x}")
     printk(f"  r9  {regs.r9:#018x} r10 {regs.r10:#018x} r11 {regs.r11:#018x} r12 {regs.r12:#018x}")

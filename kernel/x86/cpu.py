@@ -1,4 +1,5 @@
-"""Single instructions as functions. Everything else in the core reaches the processor through these.
+"""Single instructions as functions. Everything else in the core reaches the processor through
+these.
 
 Unit tests replace them by Python callables, so nothing here may be more than an instruction or two.
 """
@@ -16,8 +17,7 @@ class CpuidResult:
 
 @extern
 def cpuid_into(leaf: u32, subleaf: u32, result: Ptr[CpuidResult]) -> None:
-    """Execute CPUID. Defined in instructions.asm, since rbx is hard to come by in inline assembly."""
-    ...
+    """Execute CPUID (instructions.asm: rbx is hard to come by in inline assembly)."""
 
 
 @asm("mov $0, rsp", "=r", sideeffect=True)
@@ -90,8 +90,7 @@ def disable_interrupts() -> None: ...
 
 @asm("sti\nhlt\ncli", "~{memory}")
 def wait_for_interrupt() -> None:
-    """Sleep until one interrupt has been served. `sti` holds interrupts off until `hlt` has begun."""
-    ...
+    """Sleep until one interrupt was served. `sti` holds them off until `hlt` has begun."""
 
 
 @asm("cli\nhlt", "~{memory}")

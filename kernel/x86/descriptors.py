@@ -1,8 +1,9 @@
 """Descriptor tables of the processors: GDT, IDT, task-state segments, and the MSRs of `syscall`.
 
-One page holds the core's GDT entries for all processors: the reserved ones of the PV ABI, then a TSS and an LDT descriptor for each
-processor. Every vCPU's GDT window (kernel/x86/perdomain.py) shows this page behind the guest's own 14, so a context switch
-only reloads the base. There is one IDT. Source: Intel SDM vol 3 3.4.5, 6.14, 8.2; AMD APM vol 2 6.1.1 (STAR).
+One page holds the core's GDT entries for all processors: the reserved ones of the PV ABI, then a
+TSS and an LDT descriptor for each processor. Every vCPU's GDT window (kernel/x86/perdomain.py)
+shows this page behind the guest's own 14, so a context switch only reloads the base. There is one
+IDT. Source: Intel SDM vol 3 3.4.5, 6.14, 8.2; AMD APM vol 2 6.1.1 (STAR).
 """
 
 from kpy import Array, Ptr, extern, ref, sizeof, static, struct, truncate, u8, u16, u32, u64
@@ -39,7 +40,14 @@ from kernel.x86.selectors import (
     SYSRET_BASE,
 )
 from kernel.x86.syscall_entry import STUB_STRIDE, SYSCALL_STRIDE
-from kernel.x86.vectors import TRAP_debug, TRAP_double_fault, TRAP_int3, TRAP_machine_check, TRAP_nmi, TRAP_overflow
+from kernel.x86.vectors import (
+    TRAP_debug,
+    TRAP_double_fault,
+    TRAP_int3,
+    TRAP_machine_check,
+    TRAP_nmi,
+    TRAP_overflow,
+)
 
 GUEST_INT80_VECTOR = 0x80
 INTERRUPT_GATE = 0x8E00
@@ -47,7 +55,9 @@ DPL_SHIFT = 13
 IST_NMI, IST_DF, IST_DB, IST_MC = 1, 2, 3, 4
 SYSTEM_TSS = 0x0000890000000000  # available 64-bit TSS
 SYSTEM_LDT = 0x0000820000000000
-SFMASK = EFLAGS_TF | EFLAGS_IF | EFLAGS_DF | EFLAGS_IOPL | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM | EFLAGS_AC
+SFMASK = (
+    EFLAGS_TF | EFLAGS_IF | EFLAGS_DF | EFLAGS_IOPL | EFLAGS_NT | EFLAGS_RF | EFLAGS_VM | EFLAGS_AC
+)
 
 
 @struct(align=4096)
@@ -93,11 +103,19 @@ for selector, descriptor in INITIAL_GDT.items():
 core_gdt = static(GdtPage, {"entries": initial_entries}, section=".data")
 idt = static(Idt, section=".bss.page_aligned")
 
-USES_IST = {TRAP_nmi: IST_NMI, TRAP_double_fault: IST_DF, TRAP_debug: IST_DB, TRAP_machine_check: IST_MC}
+USES_IST = {
+    TRAP_nmi: IST_NMI,
+    TRAP_double_fault: IST_DF,
+    TRAP_debug: IST_DB,
+    TRAP_machine_check: IST_MC,
+}
 OPEN_TO_RING3 = (TRAP_int3, TRAP_overflow, GUEST_INT80_VECTOR)
 gate_attributes = static(
     Array[u16, 256],
-    [INTERRUPT_GATE | USES_IST.get(n, 0) | (3 << DPL_SHIFT if n in OPEN_TO_RING3 else 0) for n in range(256)],
+    [
+        INTERRUPT_GATE | USES_IST.get(n, 0) | (3 << DPL_SHIFT if n in OPEN_TO_RING3 else 0)
+        for n in range(256)
+    ],
 )
 
 vector_stubs = static(u8, extern=True, symbol="vector_stubs")
@@ -108,7 +126,6 @@ syscall32_stubs = static(u8, extern=True, symbol="syscall32_stubs")
 @extern
 def reload_segments() -> None:
     """Load CS and SS from the new GDT (instructions.asm)."""
-    ...
 
 
 def fill_idt() -> None:
@@ -157,7 +174,9 @@ def write_system_descriptor(selector: u16, base: u64, limit: u64, kind: u64) -> 
     """Write a 16-byte descriptor of a TSS or LDT into the shared page."""
     index = u64(selector - RESERVED_GDT_BYTE) // 8
     core_gdt.entries[index + 1] = base >> 32
-    core_gdt.entries[index] = kind | limit & 0xFFFF | (base & 0xFFFFFF) << 16 | (base & 0xFF000000) << 32
+    core_gdt.entries[index] = (
+        kind | limit & 0xFFFF | (base & 0xFFFFFF) << 16 | (base & 0xFF000000) << 32
+    )
 
 
 def load_ldt(cpu: Ptr[Pcpu], base: u64, nr_entries: u32) -> None:
@@ -171,7 +190,9 @@ def load_ldt(cpu: Ptr[Pcpu], base: u64, nr_entries: u32) -> None:
 
 
 def set_syscall_entry(cpu: Ptr[Pcpu]) -> None:
-    """Direct `syscall` to this processor's stubs; `sysenter` raises #GP, which its guest may handle."""
+    """Direct `syscall` to this processor's stubs; `sysenter` raises #GP, which its guest may
+    handle.
+    """
     wrmsr(MSR_STAR, SYSCALL_BASE << 32 | SYSRET_BASE << 48)
     wrmsr(MSR_LSTAR, u64(ref(syscall_stubs)) + u64(cpu.id) * SYSCALL_STRIDE)
     wrmsr(MSR_CSTAR, u64(ref(syscall32_stubs)) + u64(cpu.id) * SYSCALL_STRIDE)

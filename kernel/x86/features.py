@@ -68,7 +68,8 @@ def read_features() -> None:
 
 
 def set_control_registers() -> None:
-    """Bring this processor's control registers and page attributes into the state the core counts on.
+    """Bring this processor's control registers and page attributes into the state the core counts
+    on.
 
     CR4.FSGSBASE, .SMAP, .UMIP and .PKE stay off: guests in ring 3 are not told of them.
     """

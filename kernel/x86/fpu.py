@@ -1,11 +1,13 @@
-"""FPU, SSE and AVX state: saved when a vCPU leaves a processor, loaded when it comes to one that holds another's.
+"""FPU, SSE and AVX state: saved when a vCPU leaves a processor, loaded when it comes to one that
+holds another's.
 
-The core itself uses none of these registers. A vCPU that returns to the processor on which its state still is loads nothing.
-XCR0 is the guest's while it runs, within `xcr0_mask`; for saving, everything is enabled, so nothing that a guest hid is lost.
-CR0.TS is set only while a guest wants it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
+The core itself uses none of these registers. A vCPU that returns to the processor on which its
+state still is loads nothing. XCR0 is the guest's while it runs, within `xcr0_mask`; for saving,
+everything is enabled, so nothing that a guest hid is lost. CR0.TS is set only while a guest wants
+it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
 """
 
-from kpy import Array, Ptr, extern, fill, inline, Slice, static, store, truncate, u8, u16, u32, u64
+from kpy import Array, Ptr, Slice, extern, fill, inline, static, store, truncate, u8, u16, u32, u64
 
 from kernel.frame import alloc_core_page, free_core_page
 from kernel.ids import Vaddr
@@ -32,7 +34,6 @@ xcr0_mask = static(u64, XSTATE_X87 | XSTATE_SSE)  # components that guests may u
 @extern
 def xrstor_safe(area: u64, mask: u64) -> u64:
     """Load state; 1 when the area is malformed (fault_safe.asm)."""
-    ...
 
 
 @extern
@@ -40,7 +41,9 @@ def fxrstor_safe(area: u64) -> u64: ...
 
 
 def fpu_init() -> None:
-    """Choose the components that guests may use: those whose state fits one page. Context: boot, once."""
+    """Choose the components that guests may use: those whose state fits one page. Context: boot,
+    once.
+    """
     global xcr0_mask
     if has_xsave:
         area = cpuid(0xD, 0)
@@ -61,7 +64,7 @@ def load_xcr0(cpu: Ptr[Pcpu], value: u64) -> None:
 
 
 def fpu_init_vcpu(v: Ptr[Vcpu]) -> bool:
-    """Give a new vCPU a save area with the processor's initial state; false when memory is short."""
+    """Give a new vCPU a save area in the initial state; false when memory is short."""
     page = u64(alloc_core_page())
     if page == 0:
         return False
@@ -95,7 +98,9 @@ def fpu_fxsave_view(v: Ptr[Vcpu]) -> Ptr[Array[u8, 512]]:
 
 
 def fpu_changed(v: Ptr[Vcpu]) -> None:
-    """Note that somebody wrote x87 and SSE state into a stopped vCPU's area: it is what counts from now on."""
+    """Note that somebody wrote x87 and SSE state into a stopped vCPU's area: it is what counts from
+    now on.
+    """
     store(Ptr[u64](v.xsave_area + XSTATE_BV_OFFSET), XSTATE_X87 | XSTATE_SSE)
     fpu_forget(v)
 
@@ -128,7 +133,9 @@ def fpu_set_xcr0(v: Ptr[Vcpu], value: u64) -> bool:
         return False
     if value & XSTATE_AVX != 0 and value & XSTATE_SSE == 0:
         return False
-    if value & XSTATE_AVX512 != 0 and (value & XSTATE_AVX512 != XSTATE_AVX512 or value & XSTATE_AVX == 0):
+    if value & XSTATE_AVX512 != 0 and (
+        value & XSTATE_AVX512 != XSTATE_AVX512 or value & XSTATE_AVX == 0
+    ):
         return False
     v.xcr0 = value
     load_xcr0(this_cpu(), value)

@@ -1,7 +1,8 @@
-"""The hypercall page: 32 bytes of code for each hypercall, so that a guest need not know how to enter the core.
+"""The hypercall page: 32 bytes of code for each hypercall, so that a guest need not know how to
+enter the core.
 
-Source: Xen public ABI, xen.h ("Hypercall page"). rcx and r11, which `syscall` destroys, are saved around it; the
-iret entry leaves rax, r11 and rcx on the stack for struct iret_context.
+Source: Xen public ABI, xen.h ("Hypercall page"). rcx and r11, which `syscall` destroys, are saved
+around it; the iret entry leaves rax, r11 and rcx on the stack for struct iret_context.
 """
 
 import abi
@@ -13,7 +14,9 @@ ENTRY_BYTES = 32
 NR_ENTRIES = 128
 PAGE = 4096
 INT3 = 0xCC
-PLAIN = bytes.fromhex("51 4153 b800000000 0f05 415b 59 c3")  # push rcx, r11; mov eax, n; syscall; pop r11, rcx; ret
+PLAIN = bytes.fromhex(
+    "51 4153 b800000000 0f05 415b 59 c3"
+)  # push rcx, r11; mov eax, n; syscall; pop r11, rcx; ret
 PLAIN_NUMBER = 4
 IRET = bytes.fromhex("51 4153 50 b800000000 0f05")  # push rcx, r11, rax; mov eax, n; syscall
 IRET_NUMBER = 5

@@ -1,9 +1,10 @@
 """The I/O APICs: where the wires of devices become vectors.
 
-Wires are named by global system interrupt (GSI); each I/O APIC serves a range of them. Source: Intel 82093AA data sheet.
+Wires are named by global system interrupt (GSI); each I/O APIC serves a range of them. Source:
+Intel 82093AA data sheet.
 """
 
-from kpy import Array, Ptr, ref, static, struct, truncate, u8, u16, u32, u64, volatile_load, volatile_store
+from kpy import Array, Ptr, ref, static, struct, u8, u16, u32, u64, volatile_load, volatile_store
 
 from kernel.spinlock import SpinLock
 from kernel.x86 import acpi
@@ -51,7 +52,9 @@ ioapic_lock = static(SpinLock)
 
 
 def ioapic_init() -> None:
-    """Map the I/O APICs, mask every wire, and take the firmware's word for the ISA ones. The old controller is silenced."""
+    """Map the I/O APICs, mask every wire, and take the firmware's word for the ISA ones. The old
+    controller is silenced.
+    """
     silence_pic()
     for i in range(acpi.nr_io_apics):
         add_ioapic(acpi.io_apics[i].maddr, acpi.io_apics[i].first_gsi)
@@ -66,7 +69,9 @@ def ioapic_init() -> None:
 
 
 def silence_pic() -> None:
-    """Mask the two 8259s, with their vectors out of the way of exceptions in case of a spurious one."""
+    """Mask the two 8259s, with their vectors out of the way of exceptions in case of a spurious
+    one.
+    """
     init_pic(PIC_MASTER, PIC_FIRST_VECTOR, 1 << PIC_CASCADE)
     init_pic(PIC_SLAVE, PIC_FIRST_VECTOR + 8, PIC_CASCADE)
 

@@ -1,11 +1,28 @@
-"""Work that one processor asks of another: a mailbox of flags each, and an interrupt that says "look".
+"""Work that one processor asks of another: a mailbox of flags each, and an interrupt that says
+"look".
 
-The core runs with interrupts off, so whoever waits, for a lock or for others' flushes, serves its own mailbox meanwhile. Hence
-serving must be possible anywhere: it takes no lock and changes nothing that the waiting code relies on.
+The core runs with interrupts off, so whoever waits, for a lock or for others' flushes, serves its
+own mailbox meanwhile. Hence serving must be possible anywhere: it takes no lock and changes nothing
+that the waiting code relies on.
 """
 
-from kpy import Ptr, atomic_add, atomic_and, atomic_load, atomic_or, atomic_xchg, bit, ctz, inline, noinline, ref, truncate, u32, u64
-from kpy import wrapping_sub
+from kpy import (
+    Ptr,
+    atomic_add,
+    atomic_and,
+    atomic_load,
+    atomic_or,
+    atomic_xchg,
+    bit,
+    ctz,
+    inline,
+    noinline,
+    ref,
+    truncate,
+    u32,
+    u64,
+    wrapping_sub,
+)
 
 from kernel.x86.apic import IPI_VECTOR, apic_send_ipi
 from kernel.x86.cpu import pause, write_cr3
@@ -28,7 +45,9 @@ def ipi_kick(cpu: u32, work: u32) -> None:
 
 @inline
 def serve_mailbox() -> None:
-    """Do what others asked of this processor. Context: anywhere in the core, with locks held or not."""
+    """Do what others asked of this processor. Context: anywhere in the core, with locks held or
+    not.
+    """
     cpu = this_cpu()
     if cpu.mailbox != 0:
         serve(cpu)
@@ -59,7 +78,9 @@ def leave_lazy_tables(cpu: Ptr[Pcpu]) -> None:
 
 
 def flush_tlb_mask(cpus: u64) -> None:
-    """Flush the TLBs of a set of processors, this one perhaps among them, and wait until it is done."""
+    """Flush the TLBs of a set of processors, this one perhaps among them, and wait until it is
+    done.
+    """
     me = bit(u64(this_cpu().id))
     flush_others(cpus & ~me, WORK_FLUSH_TLB)
     if cpus & me != 0:
@@ -67,9 +88,11 @@ def flush_tlb_mask(cpus: u64) -> None:
 
 
 def drop_lazy_state(cpus: u64) -> None:
-    """Make idle processors of a set leave the page tables of whatever ran there last, and flush. Waits.
+    """Make idle processors of a set leave the page tables of whatever ran there last, and flush.
+    Waits.
 
-    For tables that are about to be freed: the vCPUs that used them must have been stopped for good before.
+    For tables that are about to be freed: the vCPUs that used them must have been stopped for good
+    before.
     """
     cpu = this_cpu()
     leave_lazy_tables(cpu)

@@ -1,18 +1,19 @@
 """The whole address map of the core, and of what it shows to guests.
 
-Guests own 0x0 - 0x00007fffffffffff and 0xffff880000000000 - 0xffffffffffffffff. The core owns the hole between, the
-same L4 slots 256-271 in every address space, so a trap needs no CR3 load.
+Guests own 0x0 - 0x00007fffffffffff and 0xffff880000000000 - 0xffffffffffffffff. The core owns the
+hole between, the same L4 slots 256-271 in every address space, so a trap needs no CR3 load.
 
-| from               | L4 slot | size    | what                                                        | guest sees |
-|--------------------|---------|---------|-------------------------------------------------------------|------------|
-| 0xffff800000000000 | 256     | 256 GiB | machine-to-physical table, u64 per frame                    | read-only  |
-| 0xffff828000000000 | 261     | 8 GiB   | per-CPU areas: stacks with guard pages, one slot a CPU      | nothing    |
-| 0xffff82a000000000 | 261     | 64 GiB  | device registers: local APIC, IO-APICs, ACPI tables         | nothing    |
-| 0xffff82c000000000 | 261     | 64 GiB  | the machine-to-physical table again, as the core writes it  | nothing    |
-| 0xffff82d040000000 | 261     | 1 GiB   | the core's image: text, rodata, data, bss                   | nothing    |
-| 0xffff82e000000000 | 261     | 128 GiB | frame table, one `Frame` per machine frame                  | nothing    |
-| 0xffff830000000000 | 262-271 | 5 TiB   | direct map of all machine memory                            | nothing    |
-| per domain         | 260     | 512 GiB | descriptor tables of the running vCPU (GDT frames, LDT)     | by selector|
+| from               | L4 slot | size    | what                                      | guest sees  |
+|--------------------|---------|---------|-------------------------------------------|-------------|
+| 0xffff800000000000 | 256     | 256 GiB | machine-to-physical table, u64 per frame  | read-only   |
+| 0xffff820000000000 | 260     | 512 GiB | per domain: descriptor tables of its vCPUs| by selector |
+| 0xffff828000000000 | 261     | 8 GiB   | per-CPU areas: stacks with guard pages    | nothing     |
+| 0xffff82a000000000 | 261     | 64 GiB  | device registers: local APIC, I/O APICs … | nothing     |
+| 0xffff82c000000000 | 261     | 64 GiB  | machine-to-physical table, as the core    | nothing     |
+|                    |         |         | writes it                                 |             |
+| 0xffff82d040000000 | 261     | 1 GiB   | the core's image: text, rodata, data, bss | nothing     |
+| 0xffff82e000000000 | 261     | 128 GiB | frame table, one `Frame` per machine frame| nothing     |
+| 0xffff830000000000 | 262-271 | 5 TiB   | direct map of all machine memory          | nothing     |
 """
 
 from kpy import inline, u64
@@ -36,7 +37,9 @@ FRAMETABLE_VIRT_START = 0xFFFF82E000000000
 DIRECTMAP_VIRT_START = 0xFFFF830000000000
 DIRECTMAP_VIRT_END = HYPERVISOR_VIRT_END
 
-IMAGE_LOAD_ADDRESS = 0x100000  # the image's machine address; its virtual one is IMAGE_VIRT_START + this
+IMAGE_LOAD_ADDRESS = (
+    0x100000  # the image's machine address; its virtual one is IMAGE_VIRT_START + this
+)
 TRAMPOLINE_ADDRESS = 0x8000  # where the other processors start, in real mode
 
 

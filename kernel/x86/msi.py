@@ -1,7 +1,9 @@
-"""Message-signalled interrupts: finding a device's capability, and writing the message that makes it raise a vector.
+"""Message-signalled interrupts: finding a device's capability, and writing the message that makes
+it raise a vector.
 
-Domain 0 owns the devices, but a message may name any vector of any processor, so only the core writes messages. Domain 0's
-driver sets the enable bits of the capability itself. Source: PCI Local Bus Specification 3.0, 6.8.
+Domain 0 owns the devices, but a message may name any vector of any processor, so only the core
+writes messages. Domain 0's driver sets the enable bits of the capability itself. Source: PCI Local
+Bus Specification 3.0, 6.8.
 """
 
 from kpy import Ptr, struct, u32, u64, volatile_load, volatile_store
@@ -81,7 +83,9 @@ def find_msi(address: u32, source: Ptr[MsiSource]) -> bool:
 
 
 def find_msix(address: u32, index: u32, source: Ptr[MsiSource]) -> bool:
-    """Fill in entry `index` of a device's MSI-X table and map it; false when there is no such entry."""
+    """Fill in entry `index` of a device's MSI-X table and map it; false when there is no such
+    entry.
+    """
     source.address = address
     source.is_msix = True
     source.capability = find_capability(address, CAPABILITY_MSIX)
@@ -111,7 +115,9 @@ def read_bar(address: u32, index: u32) -> u64:
 
 
 def write_message(source: Ptr[MsiSource], vector: u32, apic_id: u32) -> None:
-    """Make the device raise `vector`, edge-triggered, on a processor. An MSI-X entry is left masked."""
+    """Make the device raise `vector`, edge-triggered, on a processor. An MSI-X entry is left
+    masked.
+    """
     destination = MESSAGE_ADDRESS | (apic_id & 0xFF) << 12
     if source.is_msix:
         volatile_store(Ptr[u32](source.entry + 12), ENTRY_MASKED)
@@ -139,4 +145,6 @@ def mask_message(source: Ptr[MsiSource], masked: bool) -> None:
     control = read_config(source.address, source.capability) >> 16
     if control & MSI_MASKABLE != 0:
         register = source.capability + (0x10 if control & MSI_64BIT != 0 else 0x0C)
-        write_config(source.address, register, read_config(source.address, register) & ~1 | bit_value)
+        write_config(
+            source.address, register, read_config(source.address, register) & ~1 | bit_value
+        )

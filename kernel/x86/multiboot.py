@@ -1,7 +1,8 @@
 """What the boot loader left: memory map, modules, command line.
 
-Source: Multiboot Specification 0.6.96, 3.3 "Boot information format". Everything here is read through the early map of the first
-GiB at IMAGE_VIRT_START, later through the direct map; `phys_window` holds the base that is right now.
+Source: Multiboot Specification 0.6.96, 3.3 "Boot information format". Everything here is read
+through the early map of the first GiB at IMAGE_VIRT_START, later through the direct map;
+`phys_window` holds the base that is right now.
 """
 
 from kpy import Array, Ptr, Slice, load, panic, ref, sizeof, static, struct, u8, u32, u64
@@ -101,7 +102,9 @@ def read_modules(info: Ptr[MultibootInfo]) -> None:
     nr_modules = u64(info.mods_count)
     assert nr_modules <= MAX_MODULES, "too many boot modules"
     for i in range(nr_modules):
-        entry = Ptr[MultibootModule](phys_window + u64(info.mods_addr) + i * sizeof(MultibootModule))
+        entry = Ptr[MultibootModule](
+            phys_window + u64(info.mods_addr) + i * sizeof(MultibootModule)
+        )
         module = ref(modules[i])
         module.start = Maddr(u64(entry.mod_start))
         module.size = u64(entry.mod_end - entry.mod_start)

@@ -1,9 +1,10 @@
 """The core's own page tables: L4 slots 256-271 of every address space.
 
-`core_l4` is the table that a processor uses while no guest's is loaded; its slots are the template that every guest L4 gets
-copies of, so all L3 tables of the core are allocated before the first guest exists and stay for ever. Slot 260 is the
-exception: it belongs to a domain (kernel/x86/perdomain.py). Invariants: nothing is both writable and executable; nothing is
-reachable from ring 3 but the read-only machine-to-physical table in slot 256.
+`core_l4` is the table that a processor uses while no guest's is loaded; its slots are the template
+that every guest L4 gets copies of, so all L3 tables of the core are allocated before the first
+guest exists and stay for ever. Slot 260 is the exception: it belongs to a domain
+(kernel/x86/perdomain.py). Invariants: nothing is both writable and executable; nothing is reachable
+from ring 3 but the read-only machine-to-physical table in slot 256.
 """
 
 from kpy import Array, Ptr, ref, static, u8, u32, u64
@@ -23,7 +24,14 @@ from kernel.x86.bits import (
     PTE_WRITE,
     PTE_WRITE_THROUGH,
 )
-from kernel.x86.bootmem import E820_ACPI, E820_NVS, E820_RAM, boot_alloc_pages, memory_map, nr_regions
+from kernel.x86.bootmem import (
+    E820_ACPI,
+    E820_NVS,
+    E820_RAM,
+    boot_alloc_pages,
+    memory_map,
+    nr_regions,
+)
 from kernel.x86.features import has_1gib_pages
 from kernel.x86.memlayout import (
     DEVICE_VIRT_START,
@@ -76,7 +84,8 @@ def next_table(table: Ptr[PageTable], index: u64, flags: u64) -> Ptr[PageTable]:
 
 
 def map_core_range(va: u64, maddr: u64, size: u64, flags: u64) -> None:
-    """Map `size` bytes, with large pages where both addresses allow it. What is mapped already stays as it is.
+    """Map `size` bytes, with large pages where both addresses allow it. What is mapped already
+    stays as it is.
 
     Context: boot, before guests exist.
     """
@@ -174,7 +183,8 @@ def map_percpu_area(cpu: u32) -> None:
 def map_device(maddr: u64, size: u64) -> u64:
     """Map device registers, or tables of the firmware, uncached.
 
-    Returns: the virtual address of `maddr`, or 0 when the window is full. Mappings are never undone: there are few devices.
+    Returns: the virtual address of `maddr`, or 0 when the window is full. Mappings are never
+    undone: there are few devices.
     """
     global nr_device_pages
     first = maddr // PAGE
@@ -200,7 +210,7 @@ def device_table() -> Ptr[PageTable]:
 
 
 def is_mapped_at(l1: Ptr[PageTable], start: u64, first: u64, count: u64) -> bool:
-    """Whether `count` pages from page number `first` on are what the window shows from `start` on."""
+    """Whether the window shows `count` pages, from page number `first` on, at `start`."""
     if start + count > nr_device_pages:
         return False
     for i in range(count):
@@ -210,7 +220,9 @@ def is_mapped_at(l1: Ptr[PageTable], start: u64, first: u64, count: u64) -> bool
 
 
 def fill_core_slots(l4: Ptr[PageTable], perdomain_l3: u64) -> None:
-    """Write the core's slots of a guest's L4: the template's, and the domain's own L3 (a machine address) in slot 260."""
+    """Write the core's slots of a guest's L4: the template's, and the domain's own L3 (a machine
+    address) in slot 260.
+    """
     template = table_at(core_l4)
     for slot in range(L4_SLOT_FIRST, L4_SLOT_END):
         l4[slot] = template[slot]

@@ -1,7 +1,8 @@
-"""PCI configuration space through its address and data ports (PCI local bus specification 3.2.2.3.2).
+"""PCI configuration space through its address and data ports (PCI local bus specification
+3.2.2.3.2).
 
-The address is a register of the machine, so every access takes one lock: the core's own and those of dom0, whose `out` to the
-address port never reaches the machine.
+The address is a register of the machine, so every access takes one lock: the core's own and those
+of dom0, whose `out` to the address port never reaches the machine.
 """
 
 from kpy import static, u8, u16, u32
@@ -18,7 +19,8 @@ pci_lock = static(SpinLock)
 def pci_config_read(address: u32, offset: u32, size: u32) -> u32:
     """Read 1, 2 or 4 bytes.
 
-    Args: address (bit 31, bus << 16, device << 11, function << 8, register & 0xfc), offset (within that register).
+    Args: address (bit 31, bus << 16, device << 11, function << 8, register & 0xfc), offset (within
+    that register).
     """
     port = u16(CONFIG_DATA + offset)
     with pci_lock:

@@ -1,19 +1,36 @@
-"""Per-CPU areas: the `Pcpu` of each physical processor and its stacks, found by masking the stack pointer.
+"""Per-CPU areas: the `Pcpu` of each physical processor and its stacks, found by masking the stack
+pointer.
 
-An area is AREA_BYTES of address space, aligned to its size. The pages between the stacks are never mapped, so an overflow is
-a page fault (reported on the double-fault stack) and not somebody else's data:
+An area is AREA_BYTES of address space, aligned to its size. The pages between the stacks are never
+mapped, so an overflow is a page fault (reported on the double-fault stack) and not somebody else's
+data:
 
-| pages | what                                                                                           |
-|-------|------------------------------------------------------------------------------------------------|
-| 0     | `Pcpu`, the task-state segment in it                                                           |
-| 2     | stack for NMI                                                                                  |
-| 4     | stack for #DF                                                                                  |
-| 6     | stack for #DB: it can hit the first instruction of the syscall entry, still on the guest's rsp |
-| 8     | stack for #MC                                                                                  |
-| 10-15 | the stack                                                                                      |
+| pages | what                                                                                 |
+|-------|--------------------------------------------------------------------------------------|
+| 0     | `Pcpu`, the task-state segment in it                                                 |
+| 2     | stack for NMI                                                                        |
+| 4     | stack for #DF                                                                        |
+| 6     | stack for #DB: it can strike when `syscall` has just entered, still on the guest's   |
+| 8     | stack for #MC                                                                        |
+| 10-15 | the stack                                                                            |
 """
 
-from kpy import Array, Ptr, atomic_load, atomic_or, bit, inline, ref, sizeof, static, struct, u8, u16, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    atomic_load,
+    atomic_or,
+    bit,
+    inline,
+    ref,
+    sizeof,
+    static,
+    struct,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 from kernel.x86.cpu import read_rsp
 from kernel.x86.memlayout import PERCPU_VIRT_START
@@ -56,8 +73,8 @@ class Pcpu:
     is_lazy: bool  # the loaded address space is left over from a vCPU that no longer runs
     in_nmi: bool
     mailbox: u32  # WORK_* bits set by others (kernel/x86/ipi.py)
-    current: Ptr["kernel.vcpu.Vcpu"] | None  # whose registers, tables and FPU state are loaded
-    fpu_owner: u64  # address of the vCPU whose FPU state the registers hold; compared only, it may be gone
+    current: Ptr["kernel.vcpu.Vcpu"] | None  # noqa: F821  whose tables and segments are loaded
+    fpu_owner: u64  # address of the vCPU whose FPU state is loaded; compared only, it may be gone
     loaded_cr3: u64
     loaded_gdt: u64  # base in the GDT register
     has_ldt: bool

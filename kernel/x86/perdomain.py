@@ -1,8 +1,9 @@
 """The per-domain part of the address space, L4 slot 260: the descriptor tables of each vCPU.
 
-32 pages a vCPU: 16 show its GDT (14 frames of the guest, then the page with the core's entries), 16 its LDT. The guest's frames
-are mapped read-only; `kernel.descriptor` has checked every descriptor in them and keeps them so by their type. A window's
-addresses depend on the vCPU's number only. Only `set_gdt_frame` and `set_ldt_frame` change the mappings of a live domain.
+32 pages a vCPU: 16 show its GDT (14 frames of the guest, then the page with the core's entries), 16
+its LDT. The guest's frames are mapped read-only; `kernel.descriptor` has checked every descriptor
+in them and keeps them so by their type. A window's addresses depend on the vCPU's number only. Only
+`set_gdt_frame` and `set_ldt_frame` change the mappings of a live domain.
 """
 
 from kpy import Array, Ptr, inline, ref, u64
@@ -57,7 +58,9 @@ def table_of(maddr: u64) -> Ptr[PageTable]:
 
 
 def create_perdomain(d: Ptr[Domain]) -> bool:
-    """Make a new domain's tables; false when memory is short (destroy_perdomain then frees what there is)."""
+    """Make a new domain's tables; false when memory is short (destroy_perdomain then frees what
+    there is).
+    """
     l3 = new_table()
     l2 = new_table() if l3 != 0 else u64(0)
     if l2 == 0:
@@ -110,7 +113,9 @@ def window_index(v: Ptr[Vcpu]) -> u64:
 
 
 def set_entry(v: Ptr[Vcpu], page: u64, mfn: Mfn) -> None:
-    """Show a frame, or nothing for 0, in a page of a vCPU's window. The vCPU is the running one, or stopped."""
+    """Show a frame, or nothing for 0, in a page of a vCPU's window. The vCPU is the running one, or
+    stopped.
+    """
     table = table_of(v.domain.perdomain_l1[u64(v.vcpu_id) // VCPUS_PER_TABLE])
     table[window_index(v) + page] = u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else u64(0)
     flush_tlb_one_local(gdt_window(v) + page * PAGE)
@@ -118,13 +123,17 @@ def set_entry(v: Ptr[Vcpu], page: u64, mfn: Mfn) -> None:
 
 
 def set_gdt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
-    """Map a frame as page `index` of a vCPU's GDT, or unmap it (0). The caller holds a segdesc-type reference."""
+    """Map a frame as page `index` of a vCPU's GDT, or unmap it (0). The caller holds a segdesc-type
+    reference.
+    """
     assert index < RESERVED_GDT_PAGE, "that GDT page is the core's"
     set_entry(v, index, mfn)
 
 
 def set_ldt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
-    """Map a frame as page `index` of a vCPU's LDT, or unmap it (0). The caller holds a segdesc-type reference."""
+    """Map a frame as page `index` of a vCPU's LDT, or unmap it (0). The caller holds a segdesc-type
+    reference.
+    """
     assert index < LDT_PAGE, "an LDT has 16 pages"
     set_entry(v, LDT_PAGE + index, mfn)
 

@@ -1,6 +1,7 @@
 """How the machine ends: stop the other processors, reboot, power off.
 
-Source: ACPI 6.4, 4.8.3.2 (PM1 control), 4.8.3.6 (reset register); the keyboard controller and the PCI reset port for machines without.
+Source: ACPI 6.4, 4.8.3.2 (PM1 control), 4.8.3.6 (reset register); the keyboard controller and the
+PCI reset port for machines without.
 """
 
 from kpy import Never, static, u16
@@ -48,7 +49,7 @@ def wait_a_little() -> None:
 
 
 def enter_sleep_state(pm1a_value: u16, pm1b_value: u16) -> None:
-    """Write the PM1 control registers as domain 0 worked them out; for S5 the machine is then off."""
+    """Write the PM1 control registers as domain 0 worked them out; after S5 it is dark."""
     disable_interrupts()
     if acpi.pm1a_control_port != 0:
         out16(acpi.pm1a_control_port, pm1a_value | SLEEP_ENABLE)
@@ -58,6 +59,8 @@ def enter_sleep_state(pm1a_value: u16, pm1b_value: u16) -> None:
 
 
 def power_off() -> Never:
-    """Switch the machine off without domain 0's help: sleep type 0, which is S5 on QEMU and many others; else halt."""
+    """Switch the machine off without domain 0's help: sleep type 0, which is S5 on QEMU and many
+    others; else halt.
+    """
     enter_sleep_state(0, 0)
     halt_forever()

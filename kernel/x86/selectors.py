@@ -1,7 +1,8 @@
-"""The segment selectors that the PV ABI fixes, and the core's own beside them: the last pages of every GDT.
+"""The segment selectors that the PV ABI fixes, and the core's own beside them: the last pages of
+every GDT.
 
-Source: Xen public ABI, arch-x86/xen-x86_64.h (FLAT_RING3_*) and arch-x86/xen.h (FIRST_RESERVED_GDT_PAGE). SYSRET takes its
-selectors from one base, hence the order CS32, SS, CS64.
+Source: Xen public ABI, arch-x86/xen-x86_64.h (FLAT_RING3_*) and arch-x86/xen.h
+(FIRST_RESERVED_GDT_PAGE). SYSRET takes its selectors from one base, hence the order CS32, SS, CS64.
 """
 
 RESERVED_GDT_PAGE = 14

@@ -1,6 +1,8 @@
-"""Starting the other processors, one after another: INIT, two start-up IPIs, real mode, long mode, their own areas.
+"""Starting the other processors, one after another: INIT, two start-up IPIs, real mode, long mode,
+their own areas.
 
-Source: Intel SDM vol 3 9.4 (multiple-processor initialization). A processor that does not answer is left out, with a remark.
+Source: Intel SDM vol 3 9.4 (multiple-processor initialization). A processor that does not answer is
+left out, with a remark.
 """
 
 from kpy import Ptr, Slice, atomic_load, atomic_store, copy_slice, panic, ref, static, u8, u32, u64
@@ -15,7 +17,7 @@ from kernel.x86.fpu import fpu_init_cpu
 from kernel.x86.ipi import WORK_EVENT, ipi_kick
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START, PERCPU_VIRT_START, TRAMPOLINE_ADDRESS
 from kernel.x86.paging import core_l4, map_percpu_area
-from kernel.x86.percpu import AREA_BYTES, Pcpu, cpu_by_id, mark_online, stack_end, this_cpu
+from kernel.x86.percpu import AREA_BYTES, Pcpu, mark_online, stack_end, this_cpu
 from kernel.x86.tsc import delay_us
 
 START_TIMEOUT_MS = 2000
@@ -88,7 +90,9 @@ def init_this_cpu() -> None:
 
 
 def answer_tsc_check() -> None:
-    """The new processor's part of `check_tsc`: its reading must lie after the one that was handed over."""
+    """The new processor's part of `check_tsc`: its reading must lie after the one that was handed
+    over.
+    """
     global sync_is_good, sync_tsc
     while atomic_load(ref(sync_turn)) != 1:
         pause()
@@ -98,7 +102,9 @@ def answer_tsc_check() -> None:
 
 
 def check_tsc() -> None:
-    """See whether a new processor's time-stamp counter agrees with this one's, to within the time it takes to ask."""
+    """See whether a new processor's time-stamp counter agrees with this one's, to within the time
+    it takes to ask.
+    """
     global sync_tsc
     sync_tsc = rdtsc()
     atomic_store(ref(sync_turn), 1)

@@ -1,4 +1,6 @@
-"""What the entry assembly and `kernel.x86.descriptors` agree on about stubs and the scratch words of `syscall`."""
+"""What the entry assembly and `kernel.x86.descriptors` agree on about stubs and the scratch words
+of `syscall`.
+"""
 
 from kpy import Array, offsetof, sizeof, static, struct, u64
 

@@ -1,11 +1,26 @@
 """TLB flushes, on this processor and on others, and the clock that saves most of them.
 
-Guest mappings are never global, so loading CR3 flushes them all. The clock ticks with each flush; a processor notes the tick
-at which its last flush began. Whoever takes a mapping away stamps the frame with the clock, and before the frame gets a new
-owner only processors that have not flushed since need to.
+Guest mappings are never global, so loading CR3 flushes them all. The clock ticks with each flush; a
+processor notes the tick at which its last flush began. Whoever takes a mapping away stamps the
+frame with the clock, and before the frame gets a new owner only processors that have not flushed
+since need to.
 """
 
-from kpy import Ptr, atomic_add, atomic_load, atomic_store, bit, ctz, inline, ref, static, truncate, u32, u64, wrapping_sub
+from kpy import (
+    Ptr,
+    atomic_add,
+    atomic_load,
+    atomic_store,
+    bit,
+    ctz,
+    inline,
+    ref,
+    static,
+    truncate,
+    u32,
+    u64,
+    wrapping_sub,
+)
 
 from kernel.x86.cpu import invlpg, read_cr3, write_cr3
 from kernel.x86.percpu import Pcpu, cpu_by_id, online_cpus, this_cpu
@@ -15,7 +30,9 @@ flush_clock = static(u64)
 
 @inline
 def tlb_clock_now() -> u32:
-    """Return the stamp for a frame whose last mapping is gone. Its low 32 bits are enough: see `cpus_needing_flush`."""
+    """Return the stamp for a frame whose last mapping is gone. Its low 32 bits are enough: see
+    `cpus_needing_flush`.
+    """
     return truncate(u32, atomic_load(ref(flush_clock)))
 
 

@@ -1,8 +1,9 @@
 """System time: nanoseconds since boot, from the time-stamp counter.
 
-The rate is measured at boot against the ACPI timer, else the PIT. Time is `(tsc - base) scaled by 2^shift * mul / 2^32`, the
-formula of the PV ABI's vcpu_time_info, so that the core and its guests compute the same. The counters of all processors
-must agree; `kernel.x86.smp` checks that as each one starts.
+The rate is measured at boot against the ACPI timer, else the PIT. Time is `(tsc - base) scaled by
+2^shift * mul / 2^32`, the formula of the PV ABI's vcpu_time_info, so that the core and its guests
+compute the same. The counters of all processors must agree; `kernel.x86.smp` checks that as each
+one starts.
 """
 
 from kpy import i8, inline, panic, saturating_sub, static, truncate, u8, u16, u32, u64, wrapping_sub
@@ -29,7 +30,9 @@ right_shift = static(u64)
 
 
 def tsc_init(pm_timer_port: u16) -> None:
-    """Measure the rate of the TSC and start system time. `pm_timer_port` is 0 where the machine has none."""
+    """Measure the rate of the TSC and start system time. `pm_timer_port` is 0 where the machine has
+    none.
+    """
     global tsc_khz, tsc_base
     if pm_timer_port != 0:
         tsc_khz = measure_by_pm_timer(pm_timer_port)
@@ -42,7 +45,9 @@ def tsc_init(pm_timer_port: u16) -> None:
 
 
 def measure_by_pm_timer(port: u16) -> u64:
-    """Return the TSC's rate in kHz, counted over about 10 ms of the ACPI timer, which has at least 24 bits."""
+    """Return the TSC's rate in kHz, counted over about 10 ms of the ACPI timer, which has at least
+    24 bits.
+    """
     first = in32(port)
     while in32(port) == first:
         pause()

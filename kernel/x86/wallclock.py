@@ -50,8 +50,17 @@ def read_once() -> u64:
     mode = read_cmos(STATUS_B)
     is_binary = mode & BINARY_MODE != 0
     hours = read_hours(mode)
-    days = days_since_1970(2000 + read_number(YEAR, is_binary), read_number(MONTH, is_binary), read_number(DAY, is_binary))
-    return days * SECONDS_PER_DAY + hours * 3600 + read_number(MINUTES, is_binary) * 60 + read_number(SECONDS, is_binary)
+    days = days_since_1970(
+        2000 + read_number(YEAR, is_binary),
+        read_number(MONTH, is_binary),
+        read_number(DAY, is_binary),
+    )
+    return (
+        days * SECONDS_PER_DAY
+        + hours * 3600
+        + read_number(MINUTES, is_binary) * 60
+        + read_number(SECONDS, is_binary)
+    )
 
 
 def read_hours(mode: u8) -> u64:

@@ -1,0 +1,54 @@
+"""The core alone: how far it comes, with how many processors, and how it fails without a dom0."""
+
+from pathlib import Path
+
+import pytest
+
+from tools.qemu.config import Config
+from tools.qemu.machine import Machine
+from tools.run.build import build_core
+
+BOOT_S = 60
+
+
+@pytest.fixture(scope="module")
+def core() -> Path:
+    return build_core()
+
+
+def _machine(core: Path, tmp_path: Path, **changes) -> Machine:
+    no_kernel = tmp_path / "not-a-kernel"
+    no_kernel.write_text("This is no ELF file.\n")
+    settings = {
+        "name": "core",
+        "kernel": no_kernel,
+        "hypervisor": core,
+        "nic": None,
+        "hypervisor_args": "console=com1",
+    }
+    return Machine(Config(**(settings | changes)))
+
+
+@pytest.mark.parametrize("cpus", [1, 2, 4])
+def test_every_processor_starts(core, tmp_path, cpus):
+    with _machine(core, tmp_path, cpus=cpus) as machine:
+        machine.wait_for(rf"proxen: {cpus} processors run", BOOT_S)
+
+
+def test_a_missing_kernel_is_named(core, tmp_path):
+    with _machine(core, tmp_path) as machine:
+        log = machine.serial
+        machine.serial.wait_for("processors run", BOOT_S)
+        with pytest.raises(Exception, match="panic"):
+            machine.wait_for("domain 0 starts", BOOT_S)
+        assert "domain 0" in log.text()
+
+
+def test_the_image_is_small(core):
+    assert core.stat().st_size < 1 << 20
+
+
+@pytest.mark.parametrize("memory", ["256M", "3G", "6G"])
+def test_any_amount_of_memory(core, tmp_path, memory):
+    with _machine(core, tmp_path, memory=memory) as machine:
+        machine.wait_for(r"proxen: \d+ KiB free", BOOT_S)
