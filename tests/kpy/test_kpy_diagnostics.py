@@ -128,7 +128,9 @@ def test_error(errors, name):
     has_struct = declarations == STRUCT
     more = declarations + ("\ndef h(s: Ptr[S]) -> None:\n    pass\n" if has_struct else "")
     indented = "\n".join(f"    {line}" for line in body.splitlines())
-    shown = errors(FRAME.format(more=more, struct=", s: Ptr[S]" if has_struct else "", body=indented))
+    shown = errors(
+        FRAME.format(more=more, struct=", s: Ptr[S]" if has_struct else "", body=indented)
+    )
     assert message in shown
     assert advice in shown
     assert shown.count("error:") == 1, shown
@@ -229,11 +231,16 @@ def test_bad_initial_values(jit, text, message):
 
 
 def test_cycles_of_imports(module, jit):
-    module("from cycle_two import second, Thing\ndef first(t: Ptr[Thing]) -> u64:\n    return second(t)\n", "cycle_one")
+    module(
+        "from cycle_two import second, Thing\ndef first(t: Ptr[Thing]) -> u64:\n    return second(t)\n",
+        "cycle_one",
+    )
     module(
         "from cycle_one import first\n@struct\nclass Thing:\n    x: u64\n"
         "def second(t: Ptr[Thing]) -> u64:\n    return t.x\ndef other(t: Ptr[Thing]) -> u64:\n    return first(t)\n",
         "cycle_two",
     )
-    p = jit("import cycle_one\nfrom cycle_two import Thing, other\ndef go() -> u64:\n    t = Thing(x=4)\n    return other(ref(t))\n")
+    p = jit(
+        "import cycle_one\nfrom cycle_two import Thing, other\ndef go() -> u64:\n    t = Thing(x=4)\n    return other(ref(t))\n"
+    )
     assert p.go() == 4

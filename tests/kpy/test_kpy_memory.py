@@ -285,7 +285,8 @@ def test_volatile_accesses_are_all_kept(module):
     from kpy.lower_unit import Unit
     from kpy.program import Program
 
-    name = module("""
+    name = module(
+        """
         @struct
         class Device:
             status: Volatile[u32]
@@ -296,7 +297,11 @@ def test_volatile_accesses_are_all_kept(module):
             d.fifo[1] = 3
             d.fifo[1] = 4
             return d.status
-    """.replace("            d.status\n            d.fifo[1] = 3", "            first = d.status\n            d.fifo[1] = 3"))
+    """.replace(
+            "            d.status\n            d.fifo[1] = 3",
+            "            first = d.status\n            d.fifo[1] = 3",
+        )
+    )
     program = Program()
     loaded = modules.load(program, name)
     (instance,) = checker.check_all(program, modules.declared_instances(program, loaded))

@@ -36,13 +36,16 @@ Mfn = newtype("Mfn", u64)
 
 
 def test_formatting(jit):
-    p = jit(PRINTER + """
+    p = jit(
+        PRINTER
+        + """
 def show(a: u8, b: i32, c: Color, d: bool, m: Mfn, s: Slice[u8]) -> None:
     printk(f"a={a} b={b:5d} c={c}")
     printk(f"{d} {m:#x} {m:016x} {s}!")
     printk("plain")
     printk(f"{a + 1} {u8(c)}")
-""")
+"""
+    )
     p.show(200, -7, 2, True, 16, b"text")
     text = bytes(p.out)[: p.used.value].decode()
     lines = text.splitlines()
@@ -52,16 +55,21 @@ def show(a: u8, b: i32, c: Color, d: bool, m: Mfn, s: Slice[u8]) -> None:
 
 
 def test_most_negative_number(jit):
-    p = jit(PRINTER + """
+    p = jit(
+        PRINTER
+        + """
 def show(x: i64) -> None:
     printk(f"{x}")
-""")
+"""
+    )
     p.show(-(1 << 63))
     assert bytes(p.out)[: p.used.value] == b"<-9223372036854775808:10>\n"
 
 
 def test_errors(errors):
-    shown = errors(PRINTER + """
+    shown = errors(
+        PRINTER
+        + """
 @struct
 class S:
     x: u64
@@ -72,7 +80,8 @@ def show(x: u64, s: Ptr[S]) -> None:
     printk(x, x)
     y = f"{x}"
     printk(f"{load(s)}")
-""")
+"""
+    )
     assert "knows no `!r`" in shown
     assert "unknown format `.3`" in shown
     assert "takes one f-string" in shown

@@ -125,11 +125,17 @@ def compile_unit(name, text, path):
         kept = os.path.join(OBJECTS, f"{name}.ll")
         with open(kept, "w", encoding="utf-8") as file:
             file.write(text)
-        raise RuntimeError(f"LLVM refused what kpy made, a bug of kpy; see {kept}: {error}") from None
+        raise RuntimeError(
+            f"LLVM refused what kpy made, a bug of kpy; see {kept}: {error}"
+        ) from None
     prefix = f"{name}."
     for old in os.listdir(OBJECTS):
         stale = os.path.join(OBJECTS, old)
-        if old.startswith(prefix) and len(old) == len(prefix) + 18 and os.path.getmtime(stale) < time.time() - KEPT:
+        if (
+            old.startswith(prefix)
+            and len(old) == len(prefix) + 18
+            and os.path.getmtime(stale) < time.time() - KEPT
+        ):
             os.unlink(stale)
     _write(path, data)
 
@@ -155,7 +161,12 @@ def _inputs(target, loaded):
     """Every file that the result depends on."""
     compiler = os.path.dirname(os.path.abspath(__file__))
     assembler = os.path.join(os.path.dirname(compiler), "asm")
-    tools = [os.path.join(d, f) for d in (compiler, assembler) for f in os.listdir(d) if f.endswith(".py")]
+    tools = [
+        os.path.join(d, f)
+        for d in (compiler, assembler)
+        for f in os.listdir(d)
+        if f.endswith(".py")
+    ]
     named = [os.path.join(ROOT, path) for path in (target.script, *target.assembly)]
     return sorted({*tools, *named, *loaded})
 

@@ -1,10 +1,8 @@
 """Checking of the language's own functions, one table entry each."""
 
-
 from kpy import typed
-from kpy.check_expr import common_type, expression, indexable, integer, need_non_null, place, value
-from kpy.convert import coerce, fit, settle
-from kpy.operators import arithmetic
+from kpy.check_expr import expression, integer, need_non_null, place, value
+from kpy.convert import coerce, settle
 from kpy.structs import StructType, align_of, offset_of, size_of
 from kpy.types import (
     BOOL,
@@ -13,7 +11,6 @@ from kpy.types import (
     UNTYPED,
     ArrayType,
     EnumType,
-    GuestType,
     IntType,
     PtrType,
     SliceType,
@@ -26,8 +23,6 @@ from kpy.types import (
 )
 
 CHECKS = {}
-PYTHON_BUILTINS = {}
-GUEST_METHODS = {}
 
 
 def builtin(*names):
@@ -78,7 +73,11 @@ def _target(pointer):
 @builtin("ref")(1)
 def _ref(cx, node, name, want, target):
     found = place(cx, target)
-    volatile = getattr(found, "volatile", False) or isinstance(found, typed.FieldOf) and found.field.volatile
+    volatile = (
+        getattr(found, "volatile", False)
+        or isinstance(found, typed.FieldOf)
+        and found.field.volatile
+    )
     type_ = intern(VolatileType, found.type) if volatile else found.type
     if isinstance(found, typed.Local) and is_pointer(found.type):
         type_ = found.var.type
@@ -183,7 +182,11 @@ def _copy_slice(cx, node, name, want, destination, origin):
 def _cast(cx, node, name, want, target, pointer):
     type_, expr = cx.type_at(target), value(cx, pointer)
     if not isinstance(expr.type, PtrType):
-        cx.error(pointer, f"expected a pointer, found `{expr.type}`", help="`Ptr[T](address)` makes one of an address")
+        cx.error(
+            pointer,
+            f"expected a pointer, found `{expr.type}`",
+            help="`Ptr[T](address)` makes one of an address",
+        )
     return typed.Convert(node, intern(PtrType, type_, expr.type.nullable), expr, "same")
 
 
@@ -192,7 +195,10 @@ def _container_of(cx, node, name, want, pointer, target, field):
     pointer, type_ = _pointer(cx, pointer), cx.type_at(target)
     found = _field(cx, type_, target, field)
     if found.type is not _target(pointer)[0]:
-        cx.error(pointer.at, f"field `{found.name}` of `{type_}` is a `{found.type}`, not a `{pointer.type.target}`")
+        cx.error(
+            pointer.at,
+            f"field `{found.name}` of `{type_}` is a `{found.type}`, not a `{pointer.type.target}`",
+        )
     offset = typed.Const(node, u64, found.offset)
     return typed.Operation(node, intern(PtrType, type_, False), name, [pointer, offset])
 
@@ -248,140 +254,3 @@ def _unreachable(cx, node, name, want):
 @builtin("require")(2)
 def _require(cx, node, name, want, test, result):
     return cx.error(node, "`require` is a statement of its own")
-
-
-def _two(cx, node, want, left, right):
-    """Two operands of one integer type."""
-    one, two = expression(cx, left, want), expression(cx, right, want)
-    type_ = want if want is not None and one.type is UNTYPED and two.type is UNTYPED else common_type(cx, one, two)
-    one, two = coerce(cx, one, type_), coerce(cx, two, type_)
-    if not is_integer(type_):
-        cx.error(node, f"`{cx.text(node.func)}` takes integers, not `{type_}`")
-    return one, two, type_
-
-
-OPERATORS = {"add": "+", "sub": "-", "mul": "*"}
-
-
-@builtin("wrapping_add", "wrapping_sub", "wrapping_mul", "saturating_sub")(2)
-def _wrapping(cx, node, name, want, left, right):
-    mode, _, verb = name.partition("_")
-    if isinstance(want, TupleType):
-        want = None
-    one, two = expression(cx, left, want), expression(cx, right, want)
-    if one.type is UNTYPED and two.type is UNTYPED:
-        one = fit(cx, one, want if want is not None and is_integer(want) else u64)
-    return arithmetic(cx, node, OPERATORS[verb], one, two, want, mode)
-
-
-@builtin("checked_add", "checked_sub", "checked_mul")(2)
-def _overflowing(cx, node, name, want, left, right):
-    hint = want.items[0] if isinstance(want, TupleType) else None
-    one, two = expression(cx, left, hint), expression(cx, right, hint)
-    if one.type is UNTYPED and two.type is UNTYPED:
-        one = fit(cx, one, hint or u64)
-    operation = arithmetic(cx, node, OPERATORS[name[8:]], one, two, hint, "overflowing")
-    operation.type = intern(TupleType, (operation.type, BOOL))
-    return operation
-
-
-@builtin("popcount", "clz", "ctz", "bswap")(1)
-def _bits(cx, node, name, want, number):
-    expr = settle(cx, expression(cx, number, want if want is not None and is_integer(want) else None))
-    if not isinstance(expr.type, IntType):
-        cx.error(number, f"`{name}` takes an integer, not `{expr.type}`")
-    return typed.Operation(node, expr.type, name, [expr])
-
-
-@builtin("bit")(1)
-def _bit(cx, node, name, want, number):
-    index = expression(cx, number)
-    if isinstance(index, typed.Const) and index.value >= 0:
-        return typed.Const(node, UNTYPED, 1 << index.value)
-    type_ = want if isinstance(want, IntType) else u64
-    one = typed.Const(node, type_, 1)
-    return arithmetic(cx, node, "<<", one, index, type_)
-
-
-def python_builtin(function):
-    """Register the check of a Python builtin that compiled functions may call."""
-    return lambda check: PYTHON_BUILTINS.setdefault(function, check)
-
-
-@python_builtin(len)
-def _len(cx, node, want):
-    if len(node.args) != 1:
-        cx.error(node, "`len` takes 1 argument")
-    base = expression(cx, node.args[0])
-    if isinstance(base, typed.Meta):
-        try:
-            return typed.Const(node, UNTYPED, len(base.value))
-        except TypeError:
-            return settle(cx, base)
-    if isinstance(base, typed.Text):
-        return typed.Const(node, UNTYPED, len(base.data))
-    base, _, _ = indexable(cx, base)
-    if isinstance(base.type, ArrayType):
-        return typed.Const(node, UNTYPED, base.type.count)
-    return typed.SlicePart(node, u64, base, "len")
-
-
-def _extreme(name):
-    def check(cx, node, want):
-        if len(node.args) != 2:
-            cx.error(node, f"`{name}` takes 2 arguments here")
-        left, right = (expression(cx, argument, want) for argument in node.args)
-        if left.type is UNTYPED and right.type is UNTYPED:
-            return typed.Const(node, UNTYPED, (min if name == "min" else max)(left.value, right.value))
-        one, two, type_ = _two(cx, node, want, *node.args)
-        return typed.Operation(node, type_, name, [one, two])
-
-    return check
-
-
-python_builtin(min)(_extreme("min"))
-python_builtin(max)(_extreme("max"))
-
-
-def _only_in_for(cx, node, want):
-    return cx.error(node, f"`{cx.text(node.func)}` works in a `for` statement only")
-
-
-for _iterator in (range, enumerate, reversed):
-    python_builtin(_iterator)(_only_in_for)
-
-
-def guest_method(count):
-    """Register a method of `Guest[T]`."""
-
-    def register(function):
-        def check(cx, node, guest):
-            if len(node.args) != count:
-                cx.error(node, f"`{node.func.attr}` takes {count} arguments")
-            return function(cx, node, guest, *node.args)
-
-        GUEST_METHODS[function.__name__.strip("_")] = check
-        return function
-
-    return register
-
-
-@guest_method(1)
-def _index(cx, node, guest, number):
-    size = typed.Const(node, u64, size_of(guest.type.target))
-    offset = typed.Binary(node, u64, "*", length(cx, number), size, "wrapping")
-    base = typed.Convert(node, u64, guest, "same")
-    return typed.Convert(node, guest.type, typed.Binary(node, u64, "+", base, offset, "wrapping"), "same")
-
-
-@guest_method(0)
-def _address(cx, node, guest):
-    return typed.Convert(node, u64, guest, "same")
-
-
-@guest_method(1)
-def _cast_guest(cx, node, guest, target):
-    return typed.Convert(node, intern(GuestType, cx.type_at(target)), guest, "same")
-
-
-GUEST_METHODS["cast"] = GUEST_METHODS.pop("cast_guest")

@@ -18,7 +18,9 @@ class Builtin:
 
 def _truncate(type_, value):
     value &= (1 << type_.bits) - 1
-    return TypedInt(value - (1 << type_.bits) if type_.signed and value > type_.high else value, type_)
+    return TypedInt(
+        value - (1 << type_.bits) if type_.signed and value > type_.high else value, type_
+    )
 
 
 NAMES = """

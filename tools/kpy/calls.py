@@ -3,13 +3,15 @@
 import ast
 
 from kpy import typed
-from kpy.builtin_calls import CHECKS, GUEST_METHODS, PYTHON_BUILTINS, length
+from kpy.builtin_calls import CHECKS, length
+from kpy.builtin_math import PYTHON_BUILTINS
 from kpy.builtins import Builtin
 from kpy.check_expr import expression, need_non_null, rule, value
 from kpy.convert import coerce, fit, settle, to_integer, truth
 from kpy.decorators import traits_of
 from kpy.format_calls import format_call
 from kpy.generics import match
+from kpy.guest_calls import GUEST_METHODS
 from kpy.program import collect_variables, is_function
 from kpy.structs import StructType
 from kpy.types import (
@@ -59,12 +61,16 @@ def _meta_call(cx, node, callee, want):
     if callee is bool:
         return truth(cx, expression(cx, _arguments(cx, node, 1)[0]))
     if callee in (int, float, str, print):
-        advice = {int: "`u64(x)`, `i32(x)` …", print: "a formatter such as `printk`"}.get(callee, "")
+        advice = {int: "`u64(x)`, `i32(x)` …", print: "a formatter such as `printk`"}.get(
+            callee, ""
+        )
         cx.error(node.func, f"kernel Python has no `{callee.__name__}`", help=advice)
     try:
         type_ = cx.bind(resolve(as_type(callee, cx.scope)))
     except TypeError:
-        return cx.error(node.func, f"`{cx.text(node.func)}` cannot be called in a compiled function")
+        return cx.error(
+            node.func, f"`{cx.text(node.func)}` cannot be called in a compiled function"
+        )
     return _construct(cx, node, type_)
 
 
@@ -93,7 +99,9 @@ def _construct(cx, node, type_):
         return typed.MakeSlice(node, type_, pointer, length(cx, second))
     (argument,) = _arguments(cx, node, 1)
     if isinstance(type_, (IntType, Newtype, EnumType)):
-        return _convert_at(node, to_integer(cx, expression(cx, argument, _literal_type(type_)), type_))
+        return _convert_at(
+            node, to_integer(cx, expression(cx, argument, _literal_type(type_)), type_)
+        )
     if type_ is BOOL:
         return truth(cx, expression(cx, argument))
     if isinstance(type_, GuestType):
@@ -113,8 +121,6 @@ def _convert_at(node, expr):
     if isinstance(expr, typed.Convert):
         expr.at = node
     return expr
-
-
 
 
 def _make_struct(cx, node, struct):
@@ -142,7 +148,9 @@ def _pointer_call(cx, node, callee):
     need_non_null(cx, callee)
     no_keywords(cx, node)
     params = callee.type.params
-    arguments = [value(cx, a, t) for a, t in zip(_arguments(cx, node, len(params)), params, strict=True)]
+    arguments = [
+        value(cx, a, t) for a, t in zip(_arguments(cx, node, len(params)), params, strict=True)
+    ]
     return typed.CallPointer(node, callee.type.result, callee, arguments)
 
 
@@ -185,7 +193,10 @@ def _infer(cx, node, function, arguments, receiver):
     """Bind the type variables of a generic function; typed arguments decide before literals do."""
     bindings, checked = {}, []
     slots = [receiver] if receiver is not None else []
-    slots += [_type_or_expression(cx, a, p) for a, p in zip(arguments, function.params[len(slots) :], strict=True)]
+    slots += [
+        _type_or_expression(cx, a, p)
+        for a, p in zip(arguments, function.params[len(slots) :], strict=True)
+    ]
     pairs = list(zip(slots, function.params, strict=True))
     for late in (False, True):
         for slot, (name, type_) in pairs:
@@ -223,10 +234,12 @@ def _bind(cx, slot, name, type_, bindings):
         return
     shown = rewrite(type_, lambda variable: bindings.get(variable, variable))
     advice = ""
-    if isinstance(slot.type, PtrType) and slot.type.nullable and match(type_, non_null(slot.type), dict(bindings)):
+    if (
+        isinstance(slot.type, PtrType)
+        and slot.type.nullable
+        and match(type_, non_null(slot.type), dict(bindings))
+    ):
         advice = f"`{cx.text(slot.at)}` may be null: check it first"
     elif isinstance(type_, PtrType) and not isinstance(slot.type, PtrType):
         advice = f"take its address, `ref({cx.text(slot.at)})`"
     cx.error(slot.at, f"expected `{shown}` (parameter `{name}`), found `{slot.type}`", help=advice)
-
-

@@ -49,7 +49,9 @@ def expression(cx, node, want=None):
     check = RULES.get(type(node))
     if check is None:
         kind = type(node).__name__
-        cx.error(node, f"kernel Python has no such expression ({kind})", help=_REFUSALS.get(kind, ""))
+        cx.error(
+            node, f"kernel Python has no such expression ({kind})", help=_REFUSALS.get(kind, "")
+        )
     return check(cx, node, want)
 
 
@@ -74,7 +76,11 @@ def value(cx, node, want=None, because=""):
     if expr.type is NONE:
         cx.error(node, f"`{cx.text(node)}` gives no value")
     if expr.type is NULL:
-        cx.error(node, "the type of `None` is not known here", help="annotate it, `p: Ptr[T] | None = None`")
+        cx.error(
+            node,
+            "the type of `None` is not known here",
+            help="annotate it, `p: Ptr[T] | None = None`",
+        )
     return expr
 
 
@@ -136,7 +142,9 @@ def need_non_null(cx, expr):
     """Report a pointer that may be null where it is about to be used."""
     if expr.type.nullable:
         text = cx.text(expr.at)
-        advice = f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
+        advice = (
+            f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
+        )
         if not isinstance(expr, typed.Local):
             advice = "copy it to a local variable and check that"
         cx.error(expr.at, f"`{text}` may be null", help=advice)
@@ -182,7 +190,9 @@ def _subscript(cx, node, want):
     if isinstance(base.type, TupleType):
         return _tuple_item(cx, node, base)
     if isinstance(base.type, PtrType) and not isinstance(base.type.target, ArrayType):
-        cx.error(node, "a pointer cannot be indexed", help="make a slice of it, `Slice[T](ptr, length)`")
+        cx.error(
+            node, "a pointer cannot be indexed", help="make a slice of it, `Slice[T](ptr, length)`"
+        )
     base, element, volatile = indexable(cx, base)
     if isinstance(node.slice, ast.Slice):
         return _slice(cx, node, base)
@@ -224,7 +234,9 @@ def _build_time_element(cx, node, base):
 
 @rule(ast.Tuple)
 def _tuple(cx, node, want):
-    wants = want.items if isinstance(want, TupleType) and len(want.items) == len(node.elts) else None
+    wants = (
+        want.items if isinstance(want, TupleType) and len(want.items) == len(node.elts) else None
+    )
     items = [value(cx, item, wants[i] if wants else None) for i, item in enumerate(node.elts)]
     return typed.MakeTuple(node, intern(TupleType, tuple(item.type for item in items)), items)
 
@@ -232,7 +244,11 @@ def _tuple(cx, node, want):
 @rule(ast.List)
 def _list(cx, node, want):
     if not isinstance(want, ArrayType):
-        cx.error(node, "a list display needs an array type from its context", help="annotate: `a: Array[u8, 4] = [...]`")
+        cx.error(
+            node,
+            "a list display needs an array type from its context",
+            help="annotate: `a: Array[u8, 4] = [...]`",
+        )
     if len(node.elts) != want.count:
         cx.error(node, f"{len(node.elts)} elements for `{want}`")
     element = want.element.element if isinstance(want.element, VolatileType) else want.element
@@ -280,7 +296,9 @@ def common_type(cx, left, right):
 
 @rule(ast.JoinedStr)
 def _f_string(cx, node, want):
-    return cx.error(node, "an f-string is the argument of a formatter such as `printk`, nothing else")
+    return cx.error(
+        node, "an f-string is the argument of a formatter such as `printk`, nothing else"
+    )
 
 
 @rule(ast.Starred)
@@ -293,5 +311,3 @@ def describe(expr):
     if isinstance(expr, typed.Local) and expr.var.line != expr.at.lineno:
         return f"`{expr.type}`, from line {expr.var.line}"
     return f"`{expr.type}`"
-
-

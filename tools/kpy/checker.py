@@ -2,12 +2,29 @@
 
 import contextlib
 
-from kpy import calls, check_stmt, operators, typed, verify
+from kpy import (
+    calls,
+    check_assign,
+    check_loops,
+    check_match,
+    check_stmt,
+    operators,
+    statements,
+    typed,
+    verify,
+)
 from kpy.context import Context
 from kpy.diagnostics import Reported
 from kpy.types import NEVER, NONE
 
-RULE_MODULES = (calls, operators)  # importing them registers their rules
+RULE_MODULES = (
+    calls,
+    operators,
+    check_assign,
+    check_loops,
+    check_match,
+    check_stmt,
+)  # importing them registers their rules
 
 
 def check(program, instance):
@@ -36,7 +53,9 @@ def _internal_error(program, instance, error):
     if os.environ.get("KPY_TRACEBACK"):
         raise error
     tree = instance.function.tree
-    message = f"the compiler itself failed on `{instance.function.name}`: {type(error).__name__}: {error}"
+    message = (
+        f"the compiler itself failed on `{instance.function.name}`: {type(error).__name__}: {error}"
+    )
     advice = "this is a bug of kpy: please report it (KPY_TRACEBACK=1 shows where)"
     with contextlib.suppress(Reported):
         program.error(instance.function.path, tree, message, help=advice)
@@ -54,18 +73,27 @@ def _check_body(program, instance):
         var = typed.Var(argument.arg, types[argument.arg], argument.lineno, is_param=True)
         cx.vars[argument.arg] = var
         params.append(var)
-    statements, ended = check_stmt.block(cx, tree.body)
+    checked, ended = statements.block(cx, tree.body)
     if not ended and instance.result not in (NONE,):
         _report_open_end(cx, tree, instance)
-    return typed.Body(statements, params, cx.locals)
+    return typed.Body(checked, params, cx.locals)
 
 
 def _report_open_end(cx, tree, instance):
     errors = len(cx.program.diagnostics)
-    if errors and any(d.path == cx.path and tree.lineno <= d.line <= tree.end_lineno for d in cx.program.diagnostics.found.values()):
+    if errors and any(
+        d.path == cx.path and tree.lineno <= d.line <= tree.end_lineno
+        for d in cx.program.diagnostics.found.values()
+    ):
         return  # an erroneous statement may have been the one that returns
-    wanted = "never return" if instance.result is NEVER else f"return a `{instance.result}` on every path"
-    cx.error(tree.returns, f"`{instance.function.name}` must {wanted}, but control can reach its end")
+    wanted = (
+        "never return"
+        if instance.result is NEVER
+        else f"return a `{instance.result}` on every path"
+    )
+    cx.error(
+        tree.returns, f"`{instance.function.name}` must {wanted}, but control can reach its end"
+    )
 
 
 def check_all(program, roots):

@@ -84,7 +84,9 @@ def function_pointer(cx, meta):
     """The address of a function."""
     function = cx.program.declare(meta.value)
     if function is None or function.variables or function.traits.kind == "formatter":
-        cx.error(meta.at, f"`{cx.text(meta.at)}` has no address: it is generic or build-time Python")
+        cx.error(
+            meta.at, f"`{cx.text(meta.at)}` has no address: it is generic or build-time Python"
+        )
     if traits_of(meta.value).kind == "asm":
         cx.error(meta.at, f"`{cx.text(meta.at)}` is inline assembly and has no address")
     instance = cx.program.instantiate(function, {})
@@ -112,14 +114,19 @@ def coerce(cx, expr, want, because=""):
     because = f" ({because})" if because else ""
     shown = "nothing" if have is NONE else f"`{have}`"
     return cx.error(
-        expr.at, f"expected `{want}`{because}, found {shown}", label=origin, help=_advice(cx, expr, want)
+        expr.at,
+        f"expected `{want}`{because}, found {shown}",
+        label=origin,
+        help=_advice(cx, expr, want),
     )
 
 
 def _advice(cx, expr, want):
     """How to get from the type at hand to the one that is wanted, if that is known."""
     have, text = expr.type, cx.text(expr.at)
-    if isinstance(have, (IntType, Newtype, EnumType)) and isinstance(want, (IntType, Newtype, EnumType)):
+    if isinstance(have, (IntType, Newtype, EnumType)) and isinstance(
+        want, (IntType, Newtype, EnumType)
+    ):
         if isinstance(have, Newtype) and isinstance(want, Newtype):
             return f"convert explicitly, `{want}({have.base}({text}))`"
         return f"convert explicitly, `{want}({text})`"
@@ -137,7 +144,11 @@ def _advice(cx, expr, want):
         return f"read the value, `load({text})`"
     if isinstance(want, SliceType) and isinstance(have, ArrayType):
         return f"make a slice, `{text}[:]`"
-    if isinstance(have, PtrType) and isinstance(want, PtrType) and isinstance(have.target, VolatileType):
+    if (
+        isinstance(have, PtrType)
+        and isinstance(want, PtrType)
+        and isinstance(have.target, VolatileType)
+    ):
         return "the memory is volatile"
     return ""
 
@@ -155,7 +166,9 @@ def truth(cx, expr):
         return typed.Compare(expr.at, BOOL, [expr, zero], ["!="])
     if expr.type is NULL:
         return typed.Const(expr.at, BOOL, False)
-    return cx.error(expr.at, f"a condition takes a bool, an integer or a pointer, not `{expr.type}`")
+    return cx.error(
+        expr.at, f"a condition takes a bool, an integer or a pointer, not `{expr.type}`"
+    )
 
 
 def to_integer(cx, expr, type_):
@@ -166,12 +179,20 @@ def to_integer(cx, expr, type_):
     have = expr.type
     if isinstance(type_, Newtype) and isinstance(have, (Newtype, EnumType)) and have is not type_:
         text = cx.text(expr.at)
-        cx.error(expr.at, f"`{have}` and `{type_}` do not mix", help=f"go through `{type_}({have.base}({text}))`")
+        cx.error(
+            expr.at,
+            f"`{have}` and `{type_}` do not mix",
+            help=f"go through `{type_}({have.base}({text}))`",
+        )
     if have is type_:
         return expr
     if have is BOOL or isinstance(have, (IntType, Newtype, EnumType)):
         return typed.Convert(expr.at, type_, expr, "checked")
     if type_.bits == 64 and (is_pointer(have) or isinstance(have, GuestType)):
         return typed.Convert(expr.at, type_, expr, "same")
-    advice = "take the address of it first, `ref(…)`" if isinstance(have, (StructType, ArrayType)) else ""
+    advice = (
+        "take the address of it first, `ref(…)`"
+        if isinstance(have, (StructType, ArrayType))
+        else ""
+    )
     return cx.error(expr.at, f"cannot convert `{have}` to `{type_}`", help=advice)

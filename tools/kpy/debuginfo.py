@@ -45,7 +45,9 @@ class Debug:
 
     def file(self, path):
         folder, name = os.path.split(os.path.abspath(path))
-        found = self._once(("file", path), lambda: f'!DIFile(filename: "{name}", directory: "{folder}")')
+        found = self._once(
+            ("file", path), lambda: f'!DIFile(filename: "{name}", directory: "{folder}")'
+        )
         self.file_of_unit = self.file_of_unit or found
         return found
 
@@ -54,7 +56,10 @@ class Debug:
         key = ("subprogram", instance)
         if key not in self.known:
             function, file = instance.function, self.file(instance.function.path)
-            types = [self.type(instance.result), *(self.type(type_) for _, type_ in instance.params)]
+            types = [
+                self.type(instance.result),
+                *(self.type(type_) for _, type_ in instance.params),
+            ]
             kind = self._node(f"!DISubroutineType(types: {self._list(types)})")
             line = function.tree.lineno
             self.known[key] = self._node(
@@ -72,7 +77,9 @@ class Debug:
         """The suffix that ties an instruction to a syntax node."""
         line, column = node.lineno, node.col_offset + 1
         key = ("location", line, column, scope)
-        found = self._once(key, lambda: f"!DILocation(line: {line}, column: {column}, scope: {scope})")
+        found = self._once(
+            key, lambda: f"!DILocation(line: {line}, column: {column}, scope: {scope})"
+        )
         return f", !dbg {found}"
 
     def variable(self, var, scope, address):
@@ -87,7 +94,8 @@ class Debug:
             f"type: {self.type(var.type)})"
         )
         where = self._once(
-            ("location", var.line, 1, scope), lambda: f"!DILocation(line: {var.line}, column: 1, scope: {scope})"
+            ("location", var.line, 1, scope),
+            lambda: f"!DILocation(line: {var.line}, column: 1, scope: {scope})",
         )
         return f"#dbg_declare(ptr {address}, {made}, !DIExpression(), {where})"
 
@@ -127,7 +135,9 @@ class Debug:
             target = self.type(type_.target) if isinstance(type_, PtrType) else "null"
             return f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {target}, size: 64)"
         if isinstance(type_, VolatileType):
-            return f"!DIDerivedType(tag: DW_TAG_volatile_type, baseType: {self.type(type_.element)})"
+            return (
+                f"!DIDerivedType(tag: DW_TAG_volatile_type, baseType: {self.type(type_.element)})"
+            )
         if isinstance(type_, ArrayType):
             bounds = self._list([self._node(f"!DISubrange(count: {type_.count})")])
             element = self.type(type_.element)
@@ -170,10 +180,16 @@ class Debug:
             fields = [("ptr", pointer, 8), ("length", self.type(u64), 8)]
         else:
             assert isinstance(type_, TupleType)
-            fields = [(f"_{i}", self.type(item), _item_size(item)) for i, item in enumerate(type_.items)]
+            fields = [
+                (f"_{i}", self.type(item), _item_size(item)) for i, item in enumerate(type_.items)
+            ]
         members, offset = [], 0
         for name, reference, size in fields:
-            offset = (offset + size - 1) // size * size if size in (1, 2, 4, 8) else (offset + 7) // 8 * 8
+            offset = (
+                (offset + size - 1) // size * size
+                if size in (1, 2, 4, 8)
+                else (offset + 7) // 8 * 8
+            )
             members.append(
                 self._node(
                     f'!DIDerivedType(tag: DW_TAG_member, name: "{name}", baseType: {reference}, size: {size * 8}, '
@@ -188,9 +204,16 @@ class Debug:
         file = self.file_of_unit or self.file(f"{self.module}.py")
         shown = self._list(self.statics)
         self.nodes[0] = self.nodes[0].replace("{file}", file).replace("{globals}", shown)
-        flags = [self._node('!{i32 2, !"Debug Info Version", i32 3}'), self._node('!{i32 7, !"Dwarf Version", i32 4}')]
+        flags = [
+            self._node('!{i32 2, !"Debug Info Version", i32 3}'),
+            self._node('!{i32 7, !"Dwarf Version", i32 4}'),
+        ]
         lines = [f"!{number} = {text}" for number, text in enumerate(self.nodes)]
-        return [*lines, f"!llvm.dbg.cu = !{{{self.producer}}}", f"!llvm.module.flags = !{{{', '.join(flags)}}}"]
+        return [
+            *lines,
+            f"!llvm.dbg.cu = !{{{self.producer}}}",
+            f"!llvm.module.flags = !{{{', '.join(flags)}}}",
+        ]
 
 
 def _item_size(type_):

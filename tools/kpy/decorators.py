@@ -74,7 +74,12 @@ def extern(symbol):
 def asm(template, constraints="", sideeffect=True):
     """Make the function inline assembly: Intel syntax, `$0` is the result."""
     return lambda function: _mark(
-        function, kind="asm", inline="always", template=template, constraints=constraints, sideeffect=sideeffect
+        function,
+        kind="asm",
+        inline="always",
+        template=template,
+        constraints=constraints,
+        sideeffect=sideeffect,
     )
 
 

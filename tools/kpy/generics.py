@@ -26,8 +26,10 @@ def match(param, argument, bindings):
     if isinstance(param, GuestType):
         return match(param.target, argument.target, bindings)
     if isinstance(param, ArrayType):
-        counts = match(param.count, argument.count, bindings) if isinstance(param.count, TypeVar) else (
-            param.count == argument.count
+        counts = (
+            match(param.count, argument.count, bindings)
+            if isinstance(param.count, TypeVar)
+            else (param.count == argument.count)
         )
         return counts and match(param.element, argument.element, bindings)
     if isinstance(param, (TupleType, FnType)):

@@ -69,7 +69,9 @@ class Loaded:
         buffer = ctypes.create_string_buffer(size_of(type_) + 4096)
         self._state.keep.append(buffer)
         align = max(16, getattr(type_, "align", 16))
-        view = View(type_, (ctypes.addressof(buffer) + align - 1) // align * align, self._state.keep)
+        view = View(
+            type_, (ctypes.addressof(buffer) + align - 1) // align * align, self._state.keep
+        )
         for name, value in fields.items():
             setattr(view, name, value)
         return view
@@ -95,13 +97,17 @@ class State:
         """Call compiled code; raise what it or a replacement wants raised."""
         if len(arguments) != len(instance.params):
             raise TypeError(f"{instance.function.name} takes {len(instance.params)} arguments")
-        cells = ctypes.create_string_buffer(8 + sum(cell_size(type_) for _, type_ in instance.params))
+        cells = ctypes.create_string_buffer(
+            8 + sum(cell_size(type_) for _, type_ in instance.params)
+        )
         out = ctypes.create_string_buffer(16 + cell_size(instance.result))
         address = ctypes.addressof(cells)
         for value, (_, type_) in zip(arguments, instance.params, strict=True):
             put_cell(type_, address, value, self.keep)
             address += cell_size(type_)
-        enter = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(self.lookup("kpy.try"))
+        enter = ctypes.CFUNCTYPE(ctypes.c_int, ctypes.c_uint64, ctypes.c_uint64, ctypes.c_uint64)(
+            self.lookup("kpy.try")
+        )
         if enter(wrapper, ctypes.addressof(cells), ctypes.addressof(out)):
             error, self.error = self.error, None
             ctypes.c_uint64.from_address(self.lookup("kpy.pending")).value = 0
@@ -166,7 +172,9 @@ def get_cell(type_, address):
     if is_aggregate(type_) or isinstance(type_, SliceType):
         return read(type_, address)
     size = size_of(type_)
-    number = int.from_bytes(ctypes.string_at(address, size), "little", signed=getattr(type_, "signed", False))
+    number = int.from_bytes(
+        ctypes.string_at(address, size), "little", signed=getattr(type_, "signed", False)
+    )
     return from_word(type_, number)
 
 
@@ -221,7 +229,10 @@ def _compile(program, module, roots, reached, replace):
     if len(program.diagnostics):
         raise CompileError(program.diagnostics.render())
     referred = [i for i in outside if i in unit.known and i.symbol != "kpy_panic"]
-    extra = [jit_calls.outbound(i, state.replacement(i, replace.get(_dotted(i)) or _absent(i))) for i in referred]
+    extra = [
+        jit_calls.outbound(i, state.replacement(i, replace.get(_dotted(i)) or _absent(i)))
+        for i in referred
+    ]
     callable_ = [i for i in unit.known if hasattr(i, "function") and i not in outside]
     extra += [jit_calls.inbound(i) for i in callable_]
     extra.append(_panic_definition(state, text))
@@ -249,10 +260,21 @@ def _panic_definition(state, text):
 def _assemble(text, defined, extra):
     """Put the program's text and the wrappers together, without declarations of what the latter define."""
     dropped = tuple(f'@"{symbol}"(' for symbol in [*defined, "kpy_panic"])
-    lines = [line for line in text.splitlines() if not (line.startswith("declare ") and any(d in line for d in dropped))]
+    lines = [
+        line
+        for line in text.splitlines()
+        if not (line.startswith("declare ") and any(d in line for d in dropped))
+    ]
     intrinsic = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"
     lines = [line for line in lines if line != intrinsic]
-    parts = [*lines[:2], jit_calls.module_assembly(), *lines[2:], intrinsic, jit_calls.SUPPORT, *extra]
+    parts = [
+        *lines[:2],
+        jit_calls.module_assembly(),
+        *lines[2:],
+        intrinsic,
+        jit_calls.SUPPORT,
+        *extra,
+    ]
     return "\n".join(parts)
 
 
@@ -260,7 +282,9 @@ def _run(text):
     """Compile the text into this process; return the function from symbols to addresses."""
     module, target = backend.optimise(text, HOST_TRIPLE, HOST_FEATURES, "large")
     engine = _engine(target)
-    library = llvm.JITLibraryBuilder().add_object_img(target.emit_object(module)).add_current_process()
+    library = (
+        llvm.JITLibraryBuilder().add_object_img(target.emit_object(module)).add_current_process()
+    )
     tracker_name = f"kpy{next(_serial)}"
     names = _symbols(module)
     for name in names:

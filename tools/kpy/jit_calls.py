@@ -75,7 +75,9 @@ def inbound(instance):
     lines, shown, offset = [], [], 0
     result, _ = signature(instance)
     if is_aggregate(instance.result):
-        shown.append(f"ptr sret({register_type(instance.result)}) align {alignment(instance.result)} %result")
+        shown.append(
+            f"ptr sret({register_type(instance.result)}) align {alignment(instance.result)} %result"
+        )
     for i, (_, type_) in enumerate(instance.params):
         lines += _fetch(i, type_, offset)
         shown.append(f"{parameter(type_)} %v{i}")
@@ -124,7 +126,10 @@ def outbound(instance, address):
     named = ", ".join(f"{type_} %arg{i}" for i, type_ in enumerate(params))
     shift = 1 if is_aggregate(instance.result) else 0
     total = max(8, sum(cell_size(type_) for _, type_ in instance.params))
-    lines = [f"  %args = alloca [{total} x i8], align 16", f"  %out = alloca [{max(8, cell_size(instance.result))} x i8], align 16"]
+    lines = [
+        f"  %args = alloca [{total} x i8], align 16",
+        f"  %out = alloca [{max(8, cell_size(instance.result))} x i8], align 16",
+    ]
     offset = 0
     for i, (_, type_) in enumerate(instance.params):
         lines += _send(i, f"%arg{i + shift}", type_, offset)
@@ -132,7 +137,13 @@ def outbound(instance, address):
     target = "%arg0" if shift else "%out"
     lines.append(f"  call void inttoptr (i64 {address} to ptr)(ptr %args, ptr {target})")
     lines += ['  %pending = load i64, ptr @"kpy.pending"', "  %bad = icmp ne i64 %pending, 0"]
-    lines += ["  br i1 %bad, label %throw, label %fine", "throw:", '  call void @"kpy.throw"()', "  unreachable", "fine:"]
+    lines += [
+        "  br i1 %bad, label %throw, label %fine",
+        "throw:",
+        '  call void @"kpy.throw"()',
+        "  unreachable",
+        "fine:",
+    ]
     lines += _answer(instance.result)
     return "\n".join([f"define {result} {quote(instance.symbol)}({named}) {{", *lines, "}"])
 
@@ -140,7 +151,10 @@ def outbound(instance, address):
 def _send(i, register, type_, offset):
     where = f"  %s{i} = getelementptr i8, ptr %args, i64 {offset}"
     if is_aggregate(type_):
-        return [where, f"  call void @llvm.memcpy.p0.p0.i64(ptr %s{i}, ptr {register}, i64 {size_of(type_)}, i1 false)"]
+        return [
+            where,
+            f"  call void @llvm.memcpy.p0.p0.i64(ptr %s{i}, ptr {register}, i64 {size_of(type_)}, i1 false)",
+        ]
     if type_ is BOOL:
         return [where, f"  %z{i} = zext i1 {register} to i64", f"  store i64 %z{i}, ptr %s{i}"]
     return [where, f"  store {register_type(type_)} {register}, ptr %s{i}"]
@@ -156,7 +170,9 @@ def _answer(type_):
         lines, offset, whole = [], 0, "poison"
         for i, item in enumerate(type_.items):
             lines += _receive(f"i{i}", item, offset)
-            lines.append(f"  %w{i} = insertvalue {register_type(type_)} {whole}, {register_type(item)} %i{i}, {i}")
+            lines.append(
+                f"  %w{i} = insertvalue {register_type(type_)} {whole}, {register_type(item)} %i{i}, {i}"
+            )
             whole, offset = f"%w{i}", offset + cell_size(item)
         return [*lines, f"  ret {register_type(type_)} {whole}"]
     return [*_receive("r", type_, 0), f"  ret {register_type(type_)} %r"]
@@ -165,7 +181,11 @@ def _answer(type_):
 def _receive(name, type_, offset):
     lines = [f"  %{name}.at = getelementptr i8, ptr %out, i64 {offset}"]
     if type_ is BOOL:
-        return [*lines, f"  %{name}.byte = load i8, ptr %{name}.at", f"  %{name} = trunc i8 %{name}.byte to i1"]
+        return [
+            *lines,
+            f"  %{name}.byte = load i8, ptr %{name}.at",
+            f"  %{name} = trunc i8 %{name}.byte to i1",
+        ]
     return [*lines, f"  %{name} = load {memory_type(type_)}, ptr %{name}.at"]
 
 
@@ -183,4 +203,3 @@ define void @"kpy_panic"({SLICE} %file, i32 %line, {SLICE} %text) {{
   unreachable
 }}
 """
-

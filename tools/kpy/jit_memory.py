@@ -28,7 +28,9 @@ def read(type_, address):
     if isinstance(type_, SliceType):
         pointer, length = read_word(address), read_word(address + 8)
         return SliceView(type_, pointer, length)
-    number = int.from_bytes(ctypes.string_at(address, size_of(type_)), "little", signed=getattr(type_, "signed", False))
+    number = int.from_bytes(
+        ctypes.string_at(address, size_of(type_)), "little", signed=getattr(type_, "signed", False)
+    )
     return from_word(type_, number)
 
 
@@ -61,7 +63,9 @@ def write(type_, address, value, keep):
         ctypes.memmove(address, pointer.to_bytes(8, "little") + length.to_bytes(8, "little"), 16)
     else:
         size = size_of(type_)
-        ctypes.memmove(address, (to_word(type_, value) & (1 << 8 * size) - 1).to_bytes(size, "little"), size)
+        ctypes.memmove(
+            address, (to_word(type_, value) & (1 << 8 * size) - 1).to_bytes(size, "little"), size
+        )
 
 
 def _write_struct(type_, address, value, keep):

@@ -33,8 +33,28 @@ def link(target, objects, exports):
 
 def _link(target, objects, exports):
     roots = [word for symbol in sorted(exports) for word in ("-u", symbol)]
-    options = ["-nostdlib", "-static", "--gc-sections", "-z", "max-page-size=4096", "-z", "noexecstack"]
-    run(["ld", *options, "--no-warn-rwx-segments", *roots, "-T", target.script, "-o", target.elf, *objects])
+    options = [
+        "-nostdlib",
+        "-static",
+        "--gc-sections",
+        "-z",
+        "max-page-size=4096",
+        "-z",
+        "noexecstack",
+    ]
+    run(
+        [
+            "ld",
+            *options,
+            "--no-warn-rwx-segments",
+            *roots,
+            "-T",
+            target.script,
+            "-o",
+            target.elf,
+            *objects,
+        ]
+    )
 
 
 def functions_of(elf):

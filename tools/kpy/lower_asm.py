@@ -12,9 +12,16 @@ def asm_function(unit, instance):
     linkage, attributes = unit.linkage(instance)
     scope = unit.debug.subprogram(instance)
     location = unit.debug.location(instance.function.tree, scope)
-    lines = [f"define {linkage}{result} {quote(instance.symbol)}({named}) {attributes} !dbg {scope} {{"]
-    arguments = [_argument(lines, i, type_, location) for i, (_, type_) in enumerate(instance.params)]
-    arguments = [_indirect(a, t, c) for a, (_, t), c in zip(arguments, instance.params, _inputs(traits), strict=True)]
+    lines = [
+        f"define {linkage}{result} {quote(instance.symbol)}({named}) {attributes} !dbg {scope} {{"
+    ]
+    arguments = [
+        _argument(lines, i, type_, location) for i, (_, type_) in enumerate(instance.params)
+    ]
+    arguments = [
+        _indirect(a, t, c)
+        for a, (_, t), c in zip(arguments, instance.params, _inputs(traits), strict=True)
+    ]
     effect = "sideeffect " if traits.sideeffect else ""
     type_ = "i8" if instance.result is BOOL else register_type(instance.result)
     template = escape(traits.template.encode())
@@ -45,7 +52,14 @@ def _indirect(argument, type_, constraint):
 
 def _return(result, call, type_, location):
     if result in (NONE, NEVER):
-        return [f"  {call}", f"  ret void{location}" if result is NONE else f"  unreachable{location}"]
+        return [
+            f"  {call}",
+            f"  ret void{location}" if result is NONE else f"  unreachable{location}",
+        ]
     if result is BOOL:
-        return [f"  %r = {call}", f"  %flag = icmp ne i8 %r, 0{location}", f"  ret i1 %flag{location}"]
+        return [
+            f"  %r = {call}",
+            f"  %flag = icmp ne i8 %r, 0{location}",
+            f"  ret i1 %flag{location}",
+        ]
     return [f"  %r = {call}", f"  ret {type_} %r{location}"]

@@ -108,7 +108,10 @@ class FunctionWriter:
         """Append the panic blocks, and return the whole definition."""
         for (line, text), (label, location) in self.panics.items():
             descriptor = self.unit.panic_descriptor(self.path, line, text)
-            self.lines += [f"{label}:", f"  call void {self.unit.panic_helper()}(ptr {descriptor}){location}"]
+            self.lines += [
+                f"{label}:",
+                f"  call void {self.unit.panic_helper()}(ptr {descriptor}){location}",
+            ]
             self.lines.append(f"  unreachable{location}")
         return "\n".join([self._header(), "entry:", *self.allocas, *self.lines, "}"])
 
@@ -123,7 +126,9 @@ class FunctionWriter:
 def load(f, type_, address, volatile=False, align=None):
     """Read a register value from memory."""
     how = "volatile " if volatile else ""
-    register = f.emit(f"load {how}{memory_type(type_)}, ptr {address}, align {align or alignment(type_)}")
+    register = f.emit(
+        f"load {how}{memory_type(type_)}, ptr {address}, align {align or alignment(type_)}"
+    )
     if memory_type(type_) != register_type(type_):
         register = f.emit(f"icmp ne i8 {register}, 0")
     return register
@@ -134,12 +139,16 @@ def store(f, type_, value, address, volatile=False, align=None):
     how = "volatile " if volatile else ""
     if memory_type(type_) != register_type(type_):
         value = f.emit(f"zext i1 {value} to i8")
-    f.line(f"store {how}{memory_type(type_)} {value}, ptr {address}, align {align or alignment(type_)}")
+    f.line(
+        f"store {how}{memory_type(type_)} {value}, ptr {address}, align {align or alignment(type_)}"
+    )
 
 
 def offset(f, address, bytes_):
     """The address some constant number of bytes on."""
-    return address if not bytes_ else f.emit(f"getelementptr inbounds i8, ptr {address}, i64 {bytes_}")
+    return (
+        address if not bytes_ else f.emit(f"getelementptr inbounds i8, ptr {address}, i64 {bytes_}")
+    )
 
 
 def resize(f, register, source, target):
@@ -168,5 +177,3 @@ def intrinsic(f, result, name, arguments):
         f.line(call)
         return ""
     return f.emit(call)
-
-

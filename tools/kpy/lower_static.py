@@ -33,7 +33,9 @@ def define_static(unit, static):
         _report(unit, static, error)
         shown = f"[{size_of(type_)} x i8] zeroinitializer"
     zero = shown.endswith("zeroinitializer")
-    area = static.section or (f"{'.bss' if zero else '.data'}.{static.symbol}" if not unit.whole else "")
+    area = static.section or (
+        f"{'.bss' if zero else '.data'}.{static.symbol}" if not unit.whole else ""
+    )
     section = f', section "{area}"' if area else ""
     debug = unit.debug.static(static, type_)
     return f"{quote(static.symbol)} = {unit.local}global {shown}{section}, align {align_of(type_)}{debug}"
@@ -42,7 +44,11 @@ def define_static(unit, static):
 def initial_value(static, type_):
     """The initial value; a plain callable computes it when all modules are imported."""
     initial = static.initial
-    if callable(initial) and not isinstance(type_, FnType) and not isinstance(initial, (Static, StructType)):
+    if (
+        callable(initial)
+        and not isinstance(type_, FnType)
+        and not isinstance(initial, (Static, StructType))
+    ):
         return initial()
     return initial
 
@@ -146,7 +152,10 @@ def _array(unit, type_, value):
 
 
 def _packed(parts):
-    types = [part.rsplit(" ", 1)[0] if part.endswith("zeroinitializer") else _type_of(part) for part in parts]
+    types = [
+        part.rsplit(" ", 1)[0] if part.endswith("zeroinitializer") else _type_of(part)
+        for part in parts
+    ]
     return f"<{{ {', '.join(types)} }}> <{{ {', '.join(parts)} }}>"
 
 

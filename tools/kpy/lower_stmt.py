@@ -3,10 +3,13 @@
 from dataclasses import dataclass
 
 from kpy import typed
-from kpy.lower_expr import (
+from kpy import lower_aggregate, lower_builtins
+from kpy.lower_expr import branch
+from kpy.lower_function import load, store
+from kpy.lower_ops import compare, compute
+from kpy.lower_place import (
     Place,
     array_parts,
-    branch,
     clear_memory,
     element_address,
     place,
@@ -14,12 +17,11 @@ from kpy.lower_expr import (
     read,
     value,
 )
-from kpy.lower_function import load, store
-from kpy.lower_ops import compare, compute
 from kpy.lower_types import is_aggregate, register_type
 from kpy.types import NONE, VolatileType, u64
 
 RULES = {}
+RULE_MODULES = (lower_aggregate, lower_builtins)  # importing them registers their rules
 
 
 def rule(kind):
@@ -122,7 +124,11 @@ def _for_range(f, node):
     f.at(node.at)
     known = node.step.value if isinstance(node.step, typed.Const) else 0
     if not known:
-        f.check(f.emit(f"icmp eq {register_type(type_)} {step}, 0"), node.at, "the step of a `range` is 0")
+        f.check(
+            f.emit(f"icmp eq {register_type(type_)} {step}, 0"),
+            node.at,
+            "the step of a `range` is 0",
+        )
     counter = f.stack(type_, "counter")
     store(f, type_, stop if node.backwards else start, counter)
     head, body, onward, end = (f.name(hint) for hint in ("head", "body", "next", "end"))
@@ -225,14 +231,22 @@ def _return(f, node):
     f.at(node.at)
     if f.ended:
         return
-    f.end("ret void" if type_ is NONE or is_aggregate(type_) else f"ret {register_type(type_)} {register}")
+    f.end(
+        "ret void"
+        if type_ is NONE or is_aggregate(type_)
+        else f"ret {register_type(type_)} {register}"
+    )
 
 
 @rule(typed.Switch)
 def _switch(f, node):
     subject, kind = value(f, node.subject), register_type(node.subject.type)
     end, labels = f.name("end"), [f.name("case") for _ in node.cases]
-    arms = [f"{kind} {v}, label %{label}" for (values, _), label in zip(node.cases, labels, strict=True) for v in values]
+    arms = [
+        f"{kind} {v}, label %{label}"
+        for (values, _), label in zip(node.cases, labels, strict=True)
+        for v in values
+    ]
     default = f.name("default")
     f.at(node.at)
     f.end(f"switch {kind} {subject}, label %{default} [ {' '.join(arms)} ]")

@@ -8,8 +8,8 @@ import os
 
 from kpy.debuginfo import Debug
 from kpy.lower_asm import asm_function
-from kpy.lower_expr import copy_memory
 from kpy.lower_function import FunctionWriter, store
+from kpy.lower_place import copy_memory
 from kpy.lower_static import define_static
 from kpy.lower_stmt import block
 from kpy.lower_types import (
@@ -123,7 +123,8 @@ class Unit:
     def panic_helper(self):
         """The function that hands a descriptor to `kpy_panic`."""
         self.declarations.setdefault(
-            "kpy_panic", f'declare {self.local}void @"kpy_panic"({SLICE}, i32, {SLICE}) nounwind noreturn cold'
+            "kpy_panic",
+            f'declare {self.local}void @"kpy_panic"({SLICE}, i32, {SLICE}) nounwind noreturn cold',
         )
         if "panic_at" not in self.known:
             self.known["panic_at"] = "@kpy.panic_at"
@@ -140,7 +141,10 @@ class Unit:
             lines = [f"define internal {SLICE} {name}({kind} %value) {BASE_ATTRIBUTES} {{"]
             lines.append(f"  switch {kind} %value, label %other [ {arms} ]")
             for member in enum:
-                lines += [f"m{int(member) & 0xFFFFFFFFFFFFFFFF}:", f"  ret {SLICE} {self._text_value(member.name)}"]
+                lines += [
+                    f"m{int(member) & 0xFFFFFFFFFFFFFFFF}:",
+                    f"  ret {SLICE} {self._text_value(member.name)}",
+                ]
             lines += ["other:", f"  ret {SLICE} {self._text_value('?')}", "}"]
             self.bodies.append("\n".join(lines))
         return self.known[enum]
@@ -155,10 +159,16 @@ class Unit:
                 self._define(self.pending.pop())
             while self.pending_statics:
                 self.globals.append(define_static(self, self.pending_statics.pop()))
-        defined = {instance.symbol for instance in self.known if hasattr(instance, "symbol") and not self._is_elsewhere(instance)}
+        defined = {
+            instance.symbol
+            for instance in self.known
+            if hasattr(instance, "symbol") and not self._is_elsewhere(instance)
+        }
         declarations = [text for key, text in self.declarations.items() if key not in defined]
         head = [f'source_filename = "{self.module}"', f'target triple = "{self.triple}"']
-        return "\n".join([*head, *self.globals, *declarations, *self.bodies, *self.debug.finish(), ""])
+        return "\n".join(
+            [*head, *self.globals, *declarations, *self.bodies, *self.debug.finish(), ""]
+        )
 
     def _define(self, instance):
         if instance.function.traits.kind == "asm":
@@ -195,5 +205,3 @@ def lower_function(unit, instance):
         plain = instance.result is NONE
         f.end("ret void" if plain else "unreachable")
     return f.finish()
-
-

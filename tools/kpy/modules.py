@@ -73,7 +73,11 @@ def _import_error(name, error):
 def _is_programmers(path):
     compiler = os.path.dirname(os.path.abspath(__file__))
     library = os.path.dirname(os.__file__)
-    return os.path.exists(path) and not path.startswith((compiler, library)) and "site-packages" not in path
+    return (
+        os.path.exists(path)
+        and not path.startswith((compiler, library))
+        and "site-packages" not in path
+    )
 
 
 def functions_of(module):

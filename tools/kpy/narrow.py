@@ -47,7 +47,10 @@ def _logic(cx, node):
     """`and` and `or`: each operand is checked knowing the outcome of those before it."""
     is_and = isinstance(node.op, ast.And)
     before, items = set(cx.narrowed), []
-    passing, short = set(), None  # known after every operand passed; known after any operand cut it short
+    passing, short = (
+        set(),
+        None,
+    )  # known after every operand passed; known after any operand cut it short
     for operand in node.values:
         test, yes, no = condition(cx, operand)
         if isinstance(test, typed.Const):
@@ -63,5 +66,7 @@ def _logic(cx, node):
     cx.narrowed = before
     if not items:
         return typed.Const(node, BOOL, is_and), set(), set()
-    test = items[0] if len(items) == 1 else typed.Logic(node, BOOL, "and" if is_and else "or", items)
+    test = (
+        items[0] if len(items) == 1 else typed.Logic(node, BOOL, "and" if is_and else "or", items)
+    )
     return (test, passing, short) if is_and else (test, short, passing)

@@ -140,7 +140,11 @@ def mismatch(cx, op, left, right):
     notes = [cx.note(right.at, describe(right))] if right.at.lineno == left.at.lineno else []
     label = describe(left) if not notes else ""
     return cx.error(
-        left.at, f"{verb} `{one}` and `{two}`", label=label, notes=notes, help=_advice(cx, op, left, right)
+        left.at,
+        f"{verb} `{one}` and `{two}`",
+        label=label,
+        notes=notes,
+        help=_advice(cx, op, left, right),
     )
 
 
@@ -183,7 +187,11 @@ def _unary(cx, node, want):
     if not isinstance(operand.type, IntType):
         cx.error(node, f"`{cx.text(node)}`: `{operand.type}` has no such operator")
     if op == "neg" and not operand.type.signed:
-        cx.error(node, f"cannot negate an unsigned `{operand.type}`", help="`wrapping_sub(0, x)`, or convert first")
+        cx.error(
+            node,
+            f"cannot negate an unsigned `{operand.type}`",
+            help="`wrapping_sub(0, x)`, or convert first",
+        )
     return typed.Unary(node, operand.type, op, operand)
 
 
@@ -255,7 +263,9 @@ def _has_equality(type_):
 
 def _incomparable(cx, op, left, right):
     if left.type is right.type:
-        advice = "compare field by field" if op in ("==", "!=") else "only `==` and `!=` compare these"
+        advice = (
+            "compare field by field" if op in ("==", "!=") else "only `==` and `!=` compare these"
+        )
         return cx.error(left.at, f"`{left.type}` has no `{op}`", help=advice)
     notes = [cx.note(right.at, describe(right))] if right.at.lineno == left.at.lineno else []
     return cx.error(

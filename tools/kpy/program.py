@@ -128,7 +128,9 @@ class Program:
         arguments = tree.args
         for odd in (arguments.vararg, arguments.kwarg, *arguments.kwonlyargs, *arguments.defaults):
             if odd is not None:
-                self.error(path, odd, "a compiled function takes positional parameters without defaults")
+                self.error(
+                    path, odd, "a compiled function takes positional parameters without defaults"
+                )
         params = []
         for index, argument in enumerate([*arguments.posonlyargs, *arguments.args]):
             if index == 0 and owner is not None and argument.annotation is None:

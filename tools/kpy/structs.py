@@ -144,11 +144,20 @@ class StructType(Type):
         except Exception as error:
             raise LayoutError(self, name, f"{type(error).__name__}: {error}") from None
         volatile = isinstance(type_, VolatileType)
-        return Field(name, type_.element if volatile else type_, self._offsets[name], volatile, self.packed)
+        return Field(
+            name, type_.element if volatile else type_, self._offsets[name], volatile, self.packed
+        )
 
 
 def _is_class_plumbing(name):
-    plumbing = ("__module__", "__qualname__", "__annotations__", "__doc__", "__dict__", "__weakref__")
+    plumbing = (
+        "__module__",
+        "__qualname__",
+        "__annotations__",
+        "__doc__",
+        "__dict__",
+        "__weakref__",
+    )
     return name in plumbing
 
 
@@ -212,7 +221,9 @@ def enum(base):
     """Make an enum type of a class whose integer attributes are the members."""
 
     def decorate(cls):
-        values = {k: v for k, v in vars(cls).items() if isinstance(v, int) and not k.startswith("__")}
+        values = {
+            k: v for k, v in vars(cls).items() if isinstance(v, int) and not k.startswith("__")
+        }
         return EnumType(cls.__name__, base, cls.__module__, values)
 
     return decorate

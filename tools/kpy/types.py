@@ -355,7 +355,9 @@ def _array(scope, element, count):
     if isinstance(count, typing.TypeVar):
         count = as_type(count, scope)
     if not isinstance(count, (int, TypeVar)):
-        raise TypeError(f"`Array[{element}, {count}]`: the count must be an integer known at build time")
+        raise TypeError(
+            f"`Array[{element}, {count}]`: the count must be an integer known at build time"
+        )
     return intern(ArrayType, as_type(element, scope), count)
 
 

@@ -157,7 +157,10 @@ def _report_cycle(program, cycle, instance, node):
     names = " -> ".join(f"`{member.function.name}`" for member in [*cycle, cycle[0]])
     try:
         program.error(
-            instance.function.path, node, f"recursion: {names}", help="the stack is small; write a loop"
+            instance.function.path,
+            node,
+            f"recursion: {names}",
+            help="the stack is small; write a loop",
         )
     except Reported:
         pass

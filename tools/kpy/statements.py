@@ -1,0 +1,43 @@
+"""The frame of checking statements. A rule appends typed statements to `out` and returns whether control ends there."""
+
+import ast
+
+from kpy.context import assigned_names
+from kpy.diagnostics import Reported
+from kpy.structs import LayoutError
+
+RULES = {}
+
+
+def rule(*kinds):
+    def register(function):
+        RULES.update(dict.fromkeys(kinds, function))
+        return function
+
+    return register
+
+
+def block(cx, statements):
+    """Check statements in order; an error in one does not hide those in the next."""
+    out, ended = [], False
+    for statement in statements:
+        try:
+            check = RULES.get(type(statement))
+            if check is None:
+                kind = type(statement).__name__
+                cx.error(statement, f"kernel Python has no such statement ({kind})")
+            ended = check(cx, statement, out) or ended
+        except LayoutError as error:
+            cx.program.layout_error(error)
+            _poison(cx, statement)
+        except Reported:
+            _poison(cx, statement)
+    return out, ended
+
+
+def _poison(cx, statement):
+    """Mark what an erroneous statement would have assigned, so that its uses are not reported too."""
+    simple = isinstance(statement, (ast.Assign, ast.AnnAssign, ast.For))
+    for name in assigned_names([statement]) if simple else ():
+        if name not in cx.vars:
+            cx.declare(name, None, statement)
