@@ -8,6 +8,7 @@ from kpy import Array, Ptr, Slice, export, ref, static, struct, u8, u64
 from libos.console import say
 from libos.hypercall import set_trap_table
 from libos.panic import backtrace, print_address, stop_crashed
+from libos.probe import resume_probe
 from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_page_fault
 
 RING_3 = 3
@@ -37,6 +38,8 @@ def init_traps() -> None:
 @export
 def handle_trap(regs: Ptr[abi.cpu_user_regs]) -> None:
     """Report an exception. Reached from start.asm."""
+    if resume_probe(regs):
+        return
     vector = u64(regs.entry_vector)
     say(f"trap {vector}: {names[vector].text}, error code {regs.error_code:#x}")
     if vector == TRAP_page_fault:

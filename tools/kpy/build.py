@@ -1,7 +1,8 @@
 """Building a target: import, check, lower every module, compile those that changed, link.
 
-The front end always looks at the whole program (it takes a second or two); an object is keyed by the LLVM text of its
-module, so only what really changed goes through the optimiser. When no input file changed at all, nothing is done.
+The front end always looks at the whole program (it takes a second or two); an object is keyed by
+the LLVM text of its module, so only what really changed goes through the optimiser. When no input
+file changed at all, nothing is done.
 """
 
 import concurrent.futures
