@@ -201,8 +201,7 @@ def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[
         d.tot_pages += count
         use_claim(d, count)
     clean_frames(d, mfn, count, stamp)
-    enter_frames(d, mfn, count)
-    return mfn, True
+    return mfn, enter_frames(d, mfn, count)
 
 
 def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
@@ -218,12 +217,20 @@ def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
         flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
 
 
-def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> None:
-    """Make frames a domain's: from now on they can be referenced."""
+def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> bool:
+    """Make frames a domain's: from now on they can be referenced.
+
+    Returns: False when the domain began to die meanwhile; `relinquish_memory` may be past the frames, so they are freed.
+    """
     with heap_lock:
         for i in range(u64(count)):
             link_frame(d, mfn + i)
             frame_at(mfn + i).info = FRAME_ALLOCATED | 1
+    if d.is_dying == DOMDYING_alive:
+        return True
+    for i in range(u64(count)):
+        drop_allocation(mfn + i)
+    return False
 
 
 def adopt_boot_frames(d: Ptr[Domain], first: Mfn, count: u64) -> None:

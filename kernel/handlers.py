@@ -9,6 +9,7 @@ import kernel.domctl  # noqa: F401
 import kernel.evtchn_op  # noqa: F401
 import kernel.grant_op  # noqa: F401
 import kernel.iret  # noqa: F401
+import kernel.memory  # noqa: F401
 import kernel.mmu_update  # noqa: F401
 import kernel.mmuext  # noqa: F401
 import kernel.multicall  # noqa: F401
@@ -21,3 +22,4 @@ import kernel.time  # noqa: F401
 import kernel.update_va  # noqa: F401
 import kernel.vcpu_op  # noqa: F401
 import kernel.version  # noqa: F401
+import kernel.vm_assist  # noqa: F401

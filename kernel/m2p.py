@@ -8,6 +8,7 @@ from kpy import Ptr, inline, store, u64
 
 from kernel.ids import Mfn
 from kernel.x86.memlayout import RDWR_MACH2PHYS_VIRT_START
+from kernel.x86.paging import core_maddr
 
 INVALID_M2P = (1 << 64) - 1
 
@@ -22,3 +23,8 @@ def m2p_entry(mfn: Mfn) -> Ptr[u64]:
 def set_m2p(mfn: Mfn, pfn: u64) -> None:
     """Enter the number by which the owner of a frame calls it."""
     store(m2p_entry(mfn), pfn)
+
+
+def m2p_extent(mfn: Mfn) -> Mfn:
+    """Return the frame that holds the table's entry of a frame; 0 when the table has a hole there."""
+    return Mfn(core_maddr(u64(m2p_entry(mfn))) >> 12)

@@ -109,16 +109,24 @@ def map_one(va: u64, maddr: u64, size: u64, flags: u64) -> u64:
     return set_entry(l1, va >> 12 & 511, maddr | flags, PAGE)
 
 
-def is_core_mapped(va: u64) -> bool:
-    """Whether the core's tables map an address by a 4 KiB page."""
+def core_maddr(va: u64) -> u64:
+    """Return the machine address behind an address that the core's tables map; 0 when they don't."""
     table = table_at(core_l4)
     shift: u64 = 39
-    while table[va >> shift & 511] & PTE_PRESENT != 0:
-        if shift == 12:
-            return True
-        table = table_at(table[va >> shift & 511] & PTE_ADDRESS)
+    while True:
+        entry = table[va >> shift & 511]
+        if entry & PTE_PRESENT == 0:
+            return 0
+        if shift == 12 or entry & PTE_LARGE != 0:
+            inside = (u64(1) << shift) - 1
+            return entry & PTE_ADDRESS & ~inside | va & inside
+        table = table_at(entry & PTE_ADDRESS)
         shift -= 9
-    return False
+
+
+def is_core_mapped(va: u64) -> bool:
+    """Whether the core's tables map an address."""
+    return core_maddr(va) != 0
 
 
 def set_entry(table: Ptr[PageTable], index: u64, entry: u64, size: u64) -> u64:
