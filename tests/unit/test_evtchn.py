@@ -1,14 +1,14 @@
-"""Event channels: each documented error, delivery to the right vCPU, and what closing leaves behind."""
+"""Event channels: documented errors, delivery to the right vCPU, what closing leaves behind."""
 
 import abi
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kpy import Array, jit, u8
 
 from kernel.domain import Domain
-from kernel.vcpu import VPF_blocked, Vcpu
+from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
-from kpy import Array, jit, u8
 
 PAGE = Array[u8, 4096]
 
@@ -27,6 +27,7 @@ class Machine:
                 "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.kicked.append(cpu),
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.preempt.preempt_pending": lambda: False,
+                "kernel.time.start_periodic_timer": lambda v: None,
                 "kernel.irq.pirq_bind": self.pirq_bind,
                 "kernel.irq.pirq_unbind": lambda d, pirq: self.pirqs.pop(pirq),
             },
@@ -99,7 +100,7 @@ def machine(compiled):
 
 
 def test_send_reaches_the_far_vcpu(machine):
-    """A signal sets the far port pending, the selector and the upcall flag of the vCPU it is bound to."""
+    """A signal sets the far port pending, and selector and upcall flag of the vCPU it is bound to."""
     ours, theirs = machine.connect()
     assert machine.call("evtchn_bind.evtchn_bind_vcpu", machine.far, theirs, 1) == 0
     machine.far.vcpus[1].pause_flags = VPF_blocked
@@ -268,7 +269,7 @@ def test_polling_vcpu_wakes_for_its_port_only(machine):
 @settings(max_examples=40, deadline=None)
 @given(steps=st.lists(st.tuples(st.integers(0, 3), st.integers(0, 12)), max_size=40))
 def test_ends_always_agree(compiled, steps):
-    """Whatever is bound and closed, both ends of a channel name each other, and the count is right."""
+    """Whatever is bound and closed, both ends name each other, and the count is right."""
     machine = compiled
     machine.start_over()
     for action, port in steps:

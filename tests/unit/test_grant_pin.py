@@ -1,21 +1,21 @@
-"""Pinning grants: what the entry must say, what the guest sees meanwhile, and that references balance."""
+"""Pinning grants: what the entry must say, what the guest sees, and that references balance."""
 
 import abi
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kpy import jit
 
 from kernel.domain import Domain
 from kernel.grant_pin import MAPPABLE
 from kernel.grant_table import (
+    ActivePage,
     GNTPIN_devr_inc,
     GNTPIN_hstr_inc,
     GNTPIN_hstw_inc,
-    ActivePage,
     SharedGrantPage,
 )
 from kernel.x86.percpu import Pcpu
-from kpy import jit
 
 OWNER, USER, STRANGER = 1, 2, 3
 FRAME = 0x1234

@@ -1,0 +1,223 @@
+"""The scheduler's arithmetic in a simulated machine: shares, affinity, and who is alerted."""
+
+import ctypes
+
+import pytest
+
+from kernel.domain import Domain
+from kernel.sched import SLICE_NS
+from kernel.vcpu import VPF_blocked, Vcpu
+from kernel.x86.percpu import Pcpu
+from kpy import jit
+
+MS = 1_000_000
+ALL = (1 << 64) - 1
+RUNSTATE_blocked = 2
+
+
+class Machine:
+    """Some CPUs on which the test makes time pass; a vCPU that runs uses all the time it gets."""
+
+    def __init__(self):
+        self.now, self.alerts = 0, []
+        self.program = jit.load(
+            "kernel.sched",
+            also=["kernel.sched_wake", "kernel.sched_queue", "kernel.runstate"],
+            replace={
+                "kernel.x86.percpu.this_cpu": lambda: self.cpu,
+                "kernel.x86.tsc.system_time_ns": lambda: self.now,
+                "kernel.x86.ipi.serve_mailbox": lambda: None,
+                "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.alerts.append(cpu),
+                "kernel.timer_heap.set_timer": self.set_timer,
+                "kernel.x86.context.switch_to": lambda previous, next: None,
+                "kernel.x86.context.save_context": lambda v: None,
+                "kernel.runstate.update_runstate_area": lambda v: None,
+                "kernel.x86.idle.idle_wait": lambda: None,
+                "kernel.domain_free.free_buried_domains": lambda: None,
+            },
+        )
+        self.cpu = self.program.new(Pcpu, id=31)
+
+    def set_timer(self, timer, expires):
+        timer.is_active = True
+
+    def start_over(self, nr_cpus):
+        p = self.program
+        self.now, self.nr_cpus, self.vcpus = 10 * MS, nr_cpus, {}
+        self.alerts.clear()
+        count = p["kernel.x86.percpu.nr_cpus"]
+        ctypes.c_uint32.from_address(int(count)).value = nr_cpus
+        self.queue = p["kernel.sched_queue.run_queue"]
+        self.queue.first = self.queue.last = None
+        self.queue.nr_queued = self.queue.virtual_time = 0
+        self.queue.idle_cpus = (1 << nr_cpus) - 1
+        for cpu in range(nr_cpus):
+            p.cpu_scheds[cpu].running = None
+            p.cpu_scheds[cpu].slice_timer.is_active = False
+
+    def new_vcpu(self, name, weight=256, affinity=ALL):
+        d = self.program.new(Domain, sched_weight=weight)
+        v = self.program.new(Vcpu, pause_flags=VPF_blocked)
+        v.domain, v.sched.affinity = d, affinity
+        v.sched.runstate.state, v.sched.runstate.state_entry_time = RUNSTATE_blocked, self.now
+        self.vcpus[name] = v
+        return v
+
+    def wake(self, v):
+        self.alerts.clear()
+        self.program["kernel.sched_wake.vcpu_unblock"](v)
+
+    def reschedule(self, cpu):
+        """Do what `schedule` does on a CPU."""
+        running = self.program.cpu_scheds[cpu].running
+        if running is not None:
+            self.program.leave(running, self.now)
+        chosen = self.program.arrive(cpu, self.now)
+        if running is not None and (chosen is None or chosen.address != running.address):
+            running.context_loaded = 0
+            change_runstate = self.program["kernel.runstate.change_runstate"]
+            change_runstate(running, self.program.rest_state(running), self.now)
+        return chosen
+
+    def block(self, cpu):
+        """Let what runs on a CPU block."""
+        self.program.cpu_scheds[cpu].running.pause_flags = VPF_blocked
+        return self.reschedule(cpu)
+
+    def run(self, slices):
+        """Let all CPUs run, one after the other at the end of its slice. Returns: time used by each, in slices."""
+        used = dict.fromkeys(self.vcpus, 0)
+        names = {v.address: name for name, v in self.vcpus.items()}
+        for _ in range(slices):
+            for cpu in range(self.nr_cpus):
+                self.now += SLICE_NS // self.nr_cpus
+                self.reschedule(cpu)
+            for cpu in range(self.nr_cpus):
+                running = self.program.cpu_scheds[cpu].running
+                if running is not None:
+                    used[names[running.address]] += 1
+        return used
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return Machine()
+
+
+@pytest.fixture
+def machine(compiled):
+    compiled.start_over(2)
+    return compiled
+
+
+def test_three_share_two_cpus(machine):
+    """Each gets two thirds of a CPU: nobody is stuck on a CPU with a rival while another runs alone."""
+    for name in "abc":
+        machine.wake(machine.new_vcpu(name))
+    used = machine.run(300)
+    assert all(190 <= share <= 210 for share in used.values()), used
+
+
+def test_weights(machine):
+    """Twice the weight, twice the time."""
+    machine.start_over(1)
+    machine.wake(machine.new_vcpu("light", weight=128))
+    machine.wake(machine.new_vcpu("heavy", weight=256))
+    used = machine.run(300)
+    assert 190 <= used["heavy"] <= 210
+
+
+def test_affinity(machine):
+    """Two pinned to one CPU halve it, the third has the other one for itself."""
+    machine.wake(machine.new_vcpu("a", affinity=1))
+    machine.wake(machine.new_vcpu("b", affinity=1))
+    machine.wake(machine.new_vcpu("c"))
+    used = machine.run(200)
+    assert 95 <= used["a"] <= 105 and 95 <= used["b"] <= 105 and used["c"] >= 195
+
+
+def test_nobody_waits_for_long_behind_pinned_ones(machine):
+    """One that ran alone for long is not made to wait until the others have caught up."""
+    machine.wake(machine.new_vcpu("a", affinity=1))
+    machine.wake(machine.new_vcpu("b", affinity=1))
+    machine.wake(machine.new_vcpu("c"))
+    machine.run(500)
+    machine.wake(machine.new_vcpu("d", affinity=2))
+    machine.vcpus["c"].sched.affinity = 2
+    used = machine.run(100)
+    assert used["c"] >= 35 and used["d"] >= 35
+
+
+def test_wake_goes_to_an_idle_cpu(machine):
+    """The last one if it is idle, else any."""
+    v = machine.new_vcpu("a")
+    v.processor = 1
+    machine.wake(v)
+    assert machine.alerts == [1]
+    other = machine.new_vcpu("b")
+    other.processor = 1
+    machine.wake(other)
+    assert machine.alerts == [0]
+
+
+def test_sleeper_takes_a_busy_cpu_at_once(machine):
+    """A vCPU that slept preempts a hog; its credit is bounded, so the hog is back within a slice."""
+    machine.start_over(1)
+    machine.wake(machine.new_vcpu("hog"))
+    machine.run(100)
+    sleeper = machine.new_vcpu("sleeper")
+    machine.wake(sleeper)
+    assert machine.alerts == [0]
+    assert machine.reschedule(0).address == sleeper.address
+    machine.now += SLICE_NS
+    assert machine.reschedule(0).address == machine.vcpus["hog"].address
+
+
+def test_one_alone_needs_no_slices(machine):
+    """Without a rival there is no timer; a rival's coming starts it."""
+    machine.start_over(1)
+    machine.wake(machine.new_vcpu("a"))
+    machine.reschedule(0)
+    assert not machine.program.cpu_scheds[0].slice_timer.is_active
+    machine.wake(machine.new_vcpu("b"))
+    assert machine.alerts == [0]
+    machine.reschedule(0)
+    assert machine.program.cpu_scheds[0].slice_timer.is_active
+
+
+def test_loaded_context_stays_with_its_cpu(machine):
+    """A vCPU woken before its CPU has saved it can be taken by that CPU only."""
+    v = machine.new_vcpu("a")
+    v.context_loaded, v.processor = 1, 1
+    machine.wake(v)
+    assert machine.program.arrive(0, machine.now) is None
+    assert machine.program.arrive(1, machine.now).address == v.address
+
+
+def test_runstates_add_up(machine):
+    """Blocked, runnable and running times cover all that passed."""
+    machine.start_over(1)
+    a, b = machine.new_vcpu("a"), machine.new_vcpu("b")
+    start = machine.now
+    machine.now += 5 * MS
+    machine.wake(a)
+    machine.wake(b)
+    machine.run(50)
+    machine.now += 3 * MS
+    machine.block(0)
+    for v in (a, b):
+        times = machine.program["kernel.runstate.current_runstate"](v).time
+        assert sum(times) == machine.now - start
+        assert times[RUNSTATE_blocked] >= 5 * MS
+
+
+def test_paused_vcpu_does_not_run(machine):
+    """Pauses count; only the last unpause wakes."""
+    v = machine.new_vcpu("a")
+    v.pause_flags = 0
+    v.pause_count = 2
+    unpause = machine.program["kernel.sched_wake.vcpu_unpause"]
+    unpause(v)
+    assert not v.sched.is_queued
+    unpause(v)
+    assert v.sched.is_queued
