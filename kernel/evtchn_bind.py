@@ -10,6 +10,7 @@ from kernel.evtchn_table import CHANNELS_PER_PAGE, EVTCHN_MAX_PORTS, Channel, Ch
 from kernel.frame import alloc_core_page
 from kernel.ids import DomId
 from kernel.irq import pirq_bind
+from kernel.time import start_periodic_timer
 from kernel.vcpu import Vcpu
 from kernel.virq import virq_is_global
 
@@ -136,6 +137,8 @@ def evtchn_bind_virq(d: Ptr[Domain], virq: u32, vcpu_id: u32) -> i64:
         port = open_on_vcpu(d, abi.EVTCHNSTAT_virq, virq, v)
         if port >= 0:
             v.virq_ports[virq] = u32(port)
+    if port >= 0 and virq == abi.VIRQ_TIMER:
+        start_periodic_timer(v)
     return port
 
 

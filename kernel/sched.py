@@ -291,12 +291,9 @@ def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
 
 
 def init_sched_unit(v: Ptr[Vcpu]) -> None:
-    """Give a new vCPU its place.
-
-    Offline, allowed on every CPU, to start on the next one in turn.
-    """
+    """Give a new vCPU its place: offline, allowed on every CPU, to start on the next one in turn."""
     v.sched.affinity = (1 << 64) - 1
     v.sched.runstate.state = abi.RUNSTATE_offline
     v.sched.runstate.state_entry_time = system_time_ns()
-    v.processor = (u32(v.domain.domain_id) + v.vcpu_id) % nr_cpus
-    assert online_cpus() & bit(u64(v.processor)), "a vCPU was given to a CPU that does not run"
+    cpu = (u32(v.domain.domain_id) + v.vcpu_id) % nr_cpus
+    v.processor = cpu if online_cpus() & bit(u64(cpu)) else 0

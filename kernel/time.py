@@ -48,7 +48,7 @@ wallclock_base_ns = static(u64)  # since 1970, at system time 0
 def init_vcpu_time(v: Ptr[Vcpu]) -> None:
     """Prepare a new vCPU's timers.
 
-    The periodic one runs from the vCPU's start until the guest stops it.
+    The periodic one starts when the guest binds VIRQ_TIMER, unless it has stopped it before.
     """
     init_timer(ref(v.singleshot_timer), singleshot_expired)
     init_timer(ref(v.periodic_timer), periodic_expired)
@@ -155,6 +155,12 @@ def set_period(v: Ptr[Vcpu], period_ns: u64) -> None:
         stop_timer(ref(v.periodic_timer))
         if period_ns != 0:
             set_timer(ref(v.periodic_timer), system_time_ns() + period_ns)
+
+
+def start_periodic_timer(v: Ptr[Vcpu]) -> None:
+    """Start the periodic timer of a vCPU that has just bound VIRQ_TIMER, unless it has stopped it."""
+    if v.periodic_period_ns != 0 and not v.periodic_timer.is_active:
+        set_period(v, v.periodic_period_ns)
 
 
 def periodic_expired(timer: Ptr[Timer]) -> None:

@@ -114,8 +114,6 @@ def vcpu_up(v: Ptr[Vcpu]) -> i64:
             return -abi.EINVAL
         was_down = atomic_and(ref(v.pause_flags), ~VPF_down & 0xFFFFFFFF) & VPF_down != 0
     if was_down:
-        if v.periodic_period_ns != 0:
-            set_period(v, v.periodic_period_ns)
         vcpu_wake(v)
     return 0
 
