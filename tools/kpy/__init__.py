@@ -1,10 +1,11 @@
 """Kernel Python: a small, typed, statically compiled subset of Python. LANGUAGE.md defines it.
 
-This package exports the names that programs use. The compiler itself is in the modules below, in this order:
-source -> program -> check_* -> verify -> lower_* -> objects -> link.
+This package exports the names that programs use. The compiler is in the modules beside this one; a
+program goes through them in this order: modules and source (import, syntax trees), program
+(functions and their instances), checker and check_* (typed tree), verify, lower_* (LLVM text),
+backend (objects), link.
 """
 
-from builtins import len, max, min, range
 from typing import Never
 
 from kpy.builtins import TABLE as _builtins
@@ -41,27 +42,87 @@ from kpy.types import (
 )
 
 usize = u64
+len, max, min, range = len, max, min, range  # they may be imported from here too
 globals().update(_builtins)
 _install()
 
-__all__ = [
-    *_builtins,
-    *("len", "max", "min", "range"),
-    *("Array", "Fn", "Guest", "Never", "Ptr", "Slice", "TypeVar", "Volatile"),
-    *(
-        "i8",
-        "i16",
-        "i32",
-        "i64",
-        "u8",
-        "u16",
-        "u32",
-        "u64",
-        "usize",
-        "newtype",
-        "enum",
-        "struct",
-        "union",
-    ),
-    *("asm", "build_time", "cold", "export", "extern", "formatter", "inline", "noinline", "static"),
+__all__ = [  # fmt: skip
+    "Array",
+    "Fn",
+    "Guest",
+    "Never",
+    "Ptr",
+    "Slice",
+    "TypeVar",
+    "Volatile",
+    "alignof",
+    "asm",
+    "atomic_add",
+    "atomic_and",
+    "atomic_and_",
+    "atomic_cas",
+    "atomic_load",
+    "atomic_or",
+    "atomic_or_",
+    "atomic_store",
+    "atomic_sub",
+    "atomic_xchg",
+    "atomic_xor",
+    "barrier",
+    "bit",
+    "bswap",
+    "build_time",
+    "cast",
+    "checked_add",
+    "checked_mul",
+    "checked_sub",
+    "clz",
+    "cold",
+    "container_of",
+    "copy",
+    "copy_slice",
+    "ctz",
+    "enum",
+    "export",
+    "extern",
+    "fence",
+    "fill",
+    "formatter",
+    "i16",
+    "i32",
+    "i64",
+    "i8",
+    "inline",
+    "len",
+    "load",
+    "max",
+    "min",
+    "newtype",
+    "noinline",
+    "offsetof",
+    "panic",
+    "popcount",
+    "range",
+    "ref",
+    "require",
+    "saturating_sub",
+    "sizeof",
+    "static",
+    "store",
+    "struct",
+    "truncate",
+    "u16",
+    "u32",
+    "u64",
+    "u8",
+    "uninitialized",
+    "union",
+    "unreachable",
+    "usize",
+    "volatile_load",
+    "volatile_store",
+    "wrapping_add",
+    "wrapping_mul",
+    "wrapping_sub",
+    "zero",
 ]

@@ -50,7 +50,7 @@ def build(target):
 
 
 def front_end(program, roots):
-    """Check the program that the roots import; return its units, exported symbols and source files."""
+    """Check what the roots import; return its units, exported symbols and source files."""
     for root in roots:
         try:
             modules.load(program, root)
@@ -69,7 +69,7 @@ def front_end(program, roots):
 
 
 def _is_member(module):
-    """Whether a module is part of the program: in the repository, outside the tools and pytest's files."""
+    """Whether a module is part of the program: no tool, and no file of pytest's."""
     path = getattr(module, "__file__", None) or ""
     inside = path.startswith(ROOT + os.sep) and path.endswith(".py")
     outside = (f"{ROOT}/tools/", f"{ROOT}/build/venv/", f"{ROOT}/tests/")

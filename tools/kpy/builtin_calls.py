@@ -26,7 +26,7 @@ CHECKS = {}
 
 
 def builtin(*names):
-    """Register the check of builtins; it gets the name, the argument nodes and the context's type."""
+    """Register the check of builtins; it gets the name, the context's type and the arguments."""
 
     def register(count):
         def outer(function):

@@ -7,7 +7,6 @@ from kpy.convert import coerce, fit, settle
 from kpy.operators import arithmetic
 from kpy.types import BOOL, UNTYPED, ArrayType, IntType, TupleType, intern, is_integer, u64
 
-
 PYTHON_BUILTINS = {}
 
 

@@ -23,12 +23,13 @@ def _truncate(type_, value):
     )
 
 
-NAMES = """
-ref load store volatile_load volatile_store atomic_load atomic_store atomic_add atomic_sub atomic_or atomic_and
-atomic_xor atomic_xchg atomic_cas barrier fence zero copy fill copy_slice container_of cast uninitialized require
-panic unreachable wrapping_add wrapping_sub wrapping_mul saturating_sub checked_add checked_sub checked_mul popcount
-clz ctz bswap
-""".split()
+MEMORY = ("ref", "load", "store", "volatile_load", "volatile_store", "zero", "copy", "fill")
+ATOMIC = ("load", "store", "add", "sub", "or", "and", "xor", "xchg", "cas")
+CONTROL = ("barrier", "fence", "require", "panic", "unreachable")
+POINTERS = ("container_of", "cast", "uninitialized", "copy_slice")
+NUMBERS = ("wrapping_add", "wrapping_sub", "wrapping_mul", "saturating_sub")
+CHECKED = ("checked_add", "checked_sub", "checked_mul", "popcount", "clz", "ctz", "bswap")
+NAMES = [*MEMORY, *(f"atomic_{name}" for name in ATOMIC), *CONTROL, *POINTERS, *NUMBERS, *CHECKED]
 
 TABLE = {name: Builtin(name) for name in NAMES}
 TABLE["atomic_or_"], TABLE["atomic_and_"] = TABLE["atomic_or"], TABLE["atomic_and"]

@@ -155,7 +155,7 @@ def _pointer_call(cx, node, callee):
 
 
 def call_function(cx, node, python, arguments, receiver=None):
-    """Check a call of a Python function with unchecked arguments and, for a method, a checked receiver."""
+    """Check a call of a Python function; a method comes with its checked receiver."""
     if traits_of(python).kind == "formatter":
         return format_call(cx, node, python)
     function = cx.program.declare(python)

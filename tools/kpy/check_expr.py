@@ -1,7 +1,8 @@
 """Checking of expressions: names, attributes, elements, literals.
 
-`expression` may give an untyped integer or a build-time value; `value` gives something that can be computed, of the
-type that the context wants. `want` is a hint for literals and is enforced by `value` only.
+`expression` may give an untyped integer or a build-time value; `value` gives something that can be
+computed, of the type that the context wants. `want` is a hint for literals and is enforced by
+`value` only.
 """
 
 import ast
@@ -23,9 +24,9 @@ from kpy.types import (
     TupleType,
     Type,
     VolatileType,
+    i64,
     intern,
     is_integer,
-    i64,
     is_pointer,
     non_null,
     u64,
@@ -151,7 +152,7 @@ def need_non_null(cx, expr):
 
 
 def _member(cx, node, base, pointer):
-    """A field or method of the struct place `base`, reached through `pointer` if that is not None."""
+    """A field or method of the struct `base`, reached through `pointer` if that is not None."""
     struct = base.type
     if node.attr in struct.fields:
         field = struct.fields[node.attr]
@@ -168,7 +169,7 @@ def _member(cx, node, base, pointer):
 
 
 def indexable(cx, expr):
-    """See through a pointer to an array, and `Volatile` elements; return (base, element type, volatile)."""
+    """See through a pointer to an array; return (base, element type, volatile)."""
     if isinstance(expr.type, PtrType) and isinstance(expr.type.target, ArrayType):
         need_non_null(cx, expr)
         expr = typed.Deref(expr.at, expr.type.target, expr)
@@ -273,7 +274,7 @@ def _choose(cx, node, want):
 
 
 def _alternative_type(cx, then, other, want):
-    """The type of a conditional expression: what the context wants decides for literals and null only."""
+    """The type of a conditional expression; the context decides for literals and null only."""
     literals = then.type is UNTYPED and other.type is UNTYPED
     if want is not None and (is_integer(want) if literals else is_pointer(want)):
         return want

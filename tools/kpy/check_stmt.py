@@ -1,4 +1,4 @@
-"""Checking of the simple statements, of `if`, `return` and `assert`, and the refusal of what the language lacks."""
+"""Checking of simple statements, `if`, `return`, `assert`; refusal of what there is not."""
 
 import ast
 

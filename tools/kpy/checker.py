@@ -110,7 +110,7 @@ def check_all(program, roots):
 
 
 def check_with_generics(program, roots):
-    """Check the roots, and those generic instances that they use; other callees count by their signature."""
+    """Check the roots and the generic instances they use; others count by their signature."""
     seen, pending = {}, list(reversed(roots))
     while pending:
         instance = pending.pop()

@@ -1,4 +1,4 @@
-"""The state of checking one function: its variables, what is known of them, and how names are looked up."""
+"""The state of checking one function: variables, what is known of them, name lookup."""
 
 import ast
 import builtins

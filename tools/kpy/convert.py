@@ -52,7 +52,7 @@ def fit(cx, const, type_):
 
 
 def fit_bits(cx, const, type_):
-    """Like `fit`, for the operand of `& | ^`: a negative mask such as `~0xfff` stands for its low bits."""
+    """Like `fit`, for the operand of `& | ^`: a mask such as `~0xfff` stands for its low bits."""
     if const.value < 0 and not type_.signed and -const.value <= 1 << type_.bits:
         return typed.Const(const.at, type_, const.value & (1 << type_.bits) - 1)
     return fit(cx, const, type_)

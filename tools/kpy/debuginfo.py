@@ -28,8 +28,9 @@ class Debug:
         self.nodes, self.known, self.statics = [], {}, []
         self.params, self.files = {}, {}  # by scope: the parameters so far, the file
         self.producer = self._node(
-            'distinct !DICompileUnit(language: DW_LANG_C11, file: {file}, producer: "kpy", isOptimized: true, '
-            "runtimeVersion: 0, emissionKind: FullDebug, globals: {globals}, nameTableKind: None)"
+            'distinct !DICompileUnit(language: DW_LANG_C11, file: {file}, producer: "kpy", '
+            "isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug, globals: {globals}, "
+            "nameTableKind: None)"
         )
         self.module = module
         self.file_of_unit = None
@@ -64,8 +65,8 @@ class Debug:
             line = function.tree.lineno
             self.known[key] = self._node(
                 f'distinct !DISubprogram(name: "{function.name}", scope: {file}, '
-                f"file: {file}, line: {line}, type: {kind}, scopeLine: {line}, spFlags: DISPFlagDefinition | "
-                f"DISPFlagOptimized, unit: {self.producer})"
+                f"file: {file}, line: {line}, type: {kind}, scopeLine: {line}, "
+                f"spFlags: DISPFlagDefinition | DISPFlagOptimized, unit: {self.producer})"
             )
             self.files[self.known[key]] = file
         return self.known[key]
@@ -90,8 +91,8 @@ class Debug:
             arg = f"arg: {self.params[scope]}, "
         file = self.files[scope]
         made = self._node(
-            f'!DILocalVariable(name: "{var.name}", {arg}scope: {scope}, file: {file}, line: {var.line}, '
-            f"type: {self.type(var.type)})"
+            f'!DILocalVariable(name: "{var.name}", {arg}scope: {scope}, file: {file}, '
+            f"line: {var.line}, type: {self.type(var.type)})"
         )
         where = self._once(
             ("location", var.line, 1, scope),
@@ -142,7 +143,10 @@ class Debug:
             bounds = self._list([self._node(f"!DISubrange(count: {type_.count})")])
             element = self.type(type_.element)
             size = size_of(type_) * 8
-            return f"!DICompositeType(tag: DW_TAG_array_type, baseType: {element}, size: {size}, elements: {bounds})"
+            return (
+                f"!DICompositeType(tag: DW_TAG_array_type, baseType: {element}, size: {size}, "
+                f"elements: {bounds})"
+            )
         if isinstance(type_, StructType):
             return self._struct(type_)
         return self._parts(type_)
@@ -150,8 +154,9 @@ class Debug:
     def _enum(self, type_):
         members = [self._node(f'!DIEnumerator(name: "{m.name}", value: {int(m)})') for m in type_]
         return (
-            f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{type_}", baseType: {self.type(type_.base)}, '
-            f"size: {type_.bits}, elements: {self._list(members)})"
+            f'!DICompositeType(tag: DW_TAG_enumeration_type, name: "{type_}", '
+            f"baseType: {self.type(type_.base)}, size: {type_.bits}, "
+            f"elements: {self._list(members)})"
         )
 
     def _struct(self, type_):
@@ -174,8 +179,9 @@ class Debug:
     def _parts(self, type_):
         """Slices and tuples, as structs."""
         if isinstance(type_, SliceType):
+            element = self.type(type_.element)
             pointer = self._node(
-                f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {self.type(type_.element)}, size: 64)"
+                f"!DIDerivedType(tag: DW_TAG_pointer_type, baseType: {element}, size: 64)"
             )
             fields = [("ptr", pointer, 8), ("length", self.type(u64), 8)]
         else:
@@ -192,8 +198,8 @@ class Debug:
             )
             members.append(
                 self._node(
-                    f'!DIDerivedType(tag: DW_TAG_member, name: "{name}", baseType: {reference}, size: {size * 8}, '
-                    f"offset: {offset * 8})"
+                    f'!DIDerivedType(tag: DW_TAG_member, name: "{name}", baseType: {reference}, '
+                    f"size: {size * 8}, offset: {offset * 8})"
                 )
             )
             offset += size

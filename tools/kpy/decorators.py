@@ -1,7 +1,7 @@
 """The decorators of functions, and `static`.
 
-A decorator only leaves a note on the Python function (`__kpy__`); the function itself stays what CPython made, so that
-tables, other decorators and initial values can hold it.
+A decorator only leaves a note on the Python function (`__kpy__`); the function itself stays what
+CPython made, so that tables, other decorators and initial values can hold it.
 """
 
 import sys

@@ -41,7 +41,7 @@ class Diagnostic:
 
 
 class Reported(Exception):
-    """Raised when an error has been recorded: the construct at hand is given up, the next one is checked."""
+    """Raised when an error has been recorded: the statement at hand is given up."""
 
 
 class Diagnostics:

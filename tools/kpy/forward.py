@@ -1,9 +1,11 @@
-"""Import cycles. `from kernel.sched import wake` works even while `kernel.sched` is still being imported.
+"""Import cycles. `from kernel.sched import wake` works even while `kernel.sched` is still being
+imported.
 
-A kernel calls in circles (the scheduler frees domains, domains wake vCPUs), and names in bodies are looked up only when all
-modules are there. So a name that a half-imported module does not have yet is imported as a `Forward`, a promise that
-`settle` replaces by the real thing. Types keep the promise too: `Ptr[Forward]` is resolved late. Only what Python itself
-needs at once, such as a decorator or a base of arithmetic, cannot come from a module in the same cycle.
+A kernel calls in circles (the scheduler frees domains, domains wake vCPUs), and names in bodies are
+looked up only when all modules are there. So a name that a half-imported module does not have yet
+is imported as a `Forward`, a promise that `settle` replaces by the real thing. Types keep the
+promise too: `Ptr[Forward]` is resolved late. Only what Python itself needs at once, such as a
+decorator or a base of arithmetic, cannot come from a module in the same cycle.
 """
 
 import importlib.machinery
@@ -85,7 +87,8 @@ def install():
 
 
 def settle():
-    """Replace every promise by what it stands for; return those that were not kept, as (module, promise).
+    """Replace every promise by what it stands for; return those that were not kept, as (module,
+    promise).
 
     A promise of a module that failed to import is left alone: that failure has been reported.
     """

@@ -13,7 +13,7 @@ from kpy.types import (
 
 
 def match(param, argument, bindings):
-    """Bind the type variables of `param` so that it becomes `argument`; return whether that worked."""
+    """Bind the type variables of `param` to make it `argument`; return whether that worked."""
     if isinstance(param, TypeVar):
         return bindings.setdefault(param, argument) == argument
     if isinstance(param, PtrType) and isinstance(argument, PtrType):

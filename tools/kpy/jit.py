@@ -4,8 +4,9 @@
     domain = program.new(Domain, id=3)
     assert program.evtchn_send(domain, 5) == 0
 
-Everything that the module's functions reach is compiled, other modules' functions too. Functions without a body on the host
-(assembly) must be replaced, else calling them raises `NotReplaced`. A failed check raises `KpyPanic`.
+Everything that the module's functions reach is compiled, other modules' functions too. Functions
+without a body on the host (assembly) must be replaced, else calling them raises `NotReplaced`. A
+failed check raises `KpyPanic`.
 """
 
 import ctypes
@@ -45,7 +46,7 @@ class CompileError(Exception):
 
 
 class Loaded:
-    """A compiled program: functions and statics are attributes, by name (of the first module) or dotted name."""
+    """A compiled program: attributes are functions and statics; `[…]` takes dotted names."""
 
     def __init__(self, module, instances, statics, lookup, state):
         self._module, self._lookup, self._state = module, lookup, state
@@ -179,9 +180,11 @@ def get_cell(type_, address):
 
 
 def load(name, replace=None, also=()):
-    """Compile a module for this process; `replace` maps dotted names of functions to Python callables.
+    """Compile a module for this process; `replace` maps dotted names of functions to Python
+    callables.
 
-    Every function of the modules in `also` can be called too, whether or not the first one reaches it.
+    Every function of the modules in `also` can be called too, whether or not the first one reaches
+    it.
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -258,7 +261,7 @@ def _panic_definition(state, text):
 
 
 def _assemble(text, defined, extra):
-    """Put the program's text and the wrappers together, without declarations of what the latter define."""
+    """Put the text and the wrappers together, without declarations of what the latter define."""
     dropped = tuple(f'@"{symbol}"(' for symbol in [*defined, "kpy_panic"])
     lines = [
         line

@@ -1,7 +1,8 @@
 """The wrappers by which Python calls compiled code and compiled code calls Python.
 
-Arguments and results travel through buffers of 8-byte cells, so that every type works. `kpy.try` calls a wrapper and can
-be left by `kpy.throw` from any depth: a panic, or an exception of a Python replacement, unwinds the stack to it.
+Arguments and results travel through buffers of 8-byte cells, so that every type works. `kpy.try`
+calls a wrapper and can be left by `kpy.throw` from any depth: a panic, or an exception of a Python
+replacement, unwinds the stack to it.
 """
 
 from kpy.jit_memory import cell_size
@@ -18,8 +19,8 @@ from kpy.lower_types import (
 from kpy.structs import size_of
 from kpy.types import BOOL, NEVER, NONE, TupleType
 
-# rdi = wrapper, rsi = arguments, rdx = result. The frame that `kpy.throw` returns to is kept in kpy.frame, the one
-# below it on the stack: calls nest through Python.
+# rdi = wrapper, rsi = arguments, rdx = result. The frame that `kpy.throw` returns to is kept in
+# kpy.frame, the one below it on the stack: calls nest through Python.
 TRY = r"""
 .intel_syntax noprefix
 .globl kpy.try
@@ -121,7 +122,7 @@ def _deliver(type_, register, offset=0, prefix="d"):
 
 
 def outbound(instance, address):
-    """The definition of a replaced function: it calls Python at `address`, which may ask to unwind."""
+    """A replaced function: it calls Python at `address`, which may ask to unwind."""
     result, params = signature(instance)
     named = ", ".join(f"{type_} %arg{i}" for i, type_ in enumerate(params))
     shift = 1 if is_aggregate(instance.result) else 0
@@ -153,7 +154,8 @@ def _send(i, register, type_, offset):
     if is_aggregate(type_):
         return [
             where,
-            f"  call void @llvm.memcpy.p0.p0.i64(ptr %s{i}, ptr {register}, i64 {size_of(type_)}, i1 false)",
+            f"  call void @llvm.memcpy.p0.p0.i64(ptr %s{i}, ptr {register}, "
+            f"i64 {size_of(type_)}, i1 false)",
         ]
     if type_ is BOOL:
         return [where, f"  %z{i} = zext i1 {register} to i64", f"  store i64 %z{i}, ptr %s{i}"]
@@ -171,7 +173,8 @@ def _answer(type_):
         for i, item in enumerate(type_.items):
             lines += _receive(f"i{i}", item, offset)
             lines.append(
-                f"  %w{i} = insertvalue {register_type(type_)} {whole}, {register_type(item)} %i{i}, {i}"
+                f"  %w{i} = insertvalue {register_type(type_)} {whole}, "
+                f"{register_type(item)} %i{i}, {i}"
             )
             whole, offset = f"%w{i}", offset + cell_size(item)
         return [*lines, f"  ret {register_type(type_)} {whole}"]

@@ -20,7 +20,7 @@ from kpy.types import (
 
 
 def read(type_, address):
-    """The Python value of a type at an address: int, bool, `View`, `bytes`-like slice, or None for null."""
+    """The Python value of a type at an address: int, bool, `View`, `SliceView`, None for null."""
     if isinstance(type_, VolatileType):
         return read(type_.element, address)
     if is_aggregate(type_):
@@ -116,7 +116,8 @@ def slice_words(type_, value, keep):
 
 
 class View:
-    """A struct, array or scalar in memory. Fields are attributes, elements are indexed; `int(view)` is the address.
+    """A struct, array or scalar in memory. Fields are attributes, elements are indexed; `int(view)`
+    is the address.
 
     What is no field: `value` is all of it, `type`, `address`, and `ref(name)`, a view of a field.
     """

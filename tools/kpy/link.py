@@ -58,7 +58,7 @@ def _link(target, objects, exports):
 
 
 def functions_of(elf):
-    """The (address, name) pairs of the code in an ELF file, sorted; the end of the code comes last."""
+    """The sorted (address, name) pairs of an ELF file's code; its end comes last."""
     functions, end = {}, 0
     for line in run(["nm", "--defined-only", "--numeric-sort", "--print-size", elf]).splitlines():
         address, *size, kind, name = line.split()
@@ -72,7 +72,8 @@ def _symbol_object(target, functions):
     data = target.symbol_table(functions)
     path = os.path.join(ROOT, "build", "obj", f"{target.name}.symbols.o")
     text = (
-        f'target triple = "{TRIPLE}"\n@"kpy.symbol_table" = constant [{len(data)} x i8] c"{escape(data)}", '
+        f'target triple = "{TRIPLE}"\n'
+        f'@"kpy.symbol_table" = constant [{len(data)} x i8] c"{escape(data)}", '
         'section ".symbol_table", align 8\n'
     )
     with open(path, "wb") as file:

@@ -25,7 +25,9 @@ def asm_function(unit, instance):
     effect = "sideeffect " if traits.sideeffect else ""
     type_ = "i8" if instance.result is BOOL else register_type(instance.result)
     template = escape(traits.template.encode())
-    call = f'call {type_} asm {effect}inteldialect "{template}", "{traits.constraints}"({", ".join(arguments)}){location}'
+    operands = ", ".join(arguments)
+    code = f'asm {effect}inteldialect "{template}", "{traits.constraints}"'
+    call = f"call {type_} {code}({operands}){location}"
     lines += _return(instance.result, call, type_, location)
     return "\n".join([*lines, "}"])
 

@@ -105,7 +105,7 @@ def _reinterpret(f, expr, register, have, want):
 
 
 def _check_fits(f, expr, register, have, want):
-    """Panic when the value does not fit: an unsigned comparison sees a negative number as a huge one."""
+    """Panic when the value does not fit; unsigned comparison sees a negative number as huge."""
     low, high = -(1 << have.bits - 1) if have.signed else 0, (1 << have.bits - have.signed) - 1
     if want.fits(low) and want.fits(high):
         return

@@ -1,6 +1,7 @@
 """Writing the LLVM code of one function: blocks, registers, stack slots, checks.
 
-The text of the IR is written directly (and parsed by llvmlite): it is the one notation in which LLVM has no gaps.
+The text of the IR is written directly (and parsed by llvmlite): it is the one notation in which
+LLVM has no gaps.
 """
 
 from kpy.lower_types import alignment, memory_type, quote, register_type, signature
@@ -120,7 +121,8 @@ class FunctionWriter:
         named = ", ".join(f"{type_} %arg{i}" for i, type_ in enumerate(params))
         linkage, attributes = self.unit.linkage(self.instance)
         debug = f" !dbg {self.scope}" if self.scope else ""
-        return f"define {linkage}{result} {quote(self.instance.symbol)}({named}) {attributes}{debug} {{"
+        name = quote(self.instance.symbol)
+        return f"define {linkage}{result} {name}({named}) {attributes}{debug} {{"
 
 
 def load(f, type_, address, volatile=False, align=None):

@@ -19,7 +19,7 @@ def _binary(f, expr):
 
 
 def compute(f, node, op, type_, left, right_expr, right, mode="checked"):
-    """`left op right`, where both are of the integer type `type_` (but for the count of a shift)."""
+    """`left op right`, both of the integer type `type_` (but for the count of a shift)."""
     kind = register_type(type_)
     if op in ("<<", ">>"):
         return _shift(f, node, op, type_, left, right_expr, right)

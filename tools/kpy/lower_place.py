@@ -1,7 +1,7 @@
 """Lowering of places, and the frame of lowering expressions.
 
-`value` computes an expression into a register; for a struct or array it returns the address of memory that holds it, and
-the caller must copy. `place` gives the memory that an expression denotes.
+`value` computes an expression into a register; for a struct or array it returns the address of
+memory that holds it, and the caller must copy. `place` gives the memory that an expression denotes.
 """
 
 from dataclasses import dataclass
@@ -123,13 +123,14 @@ def copy_memory(f, type_, destination, source, volatile=False):
     align = alignment(type_)
     f.unit.declare("llvm.memcpy", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
     f.line(
-        f"call void @llvm.memcpy.p0.p0.i64(ptr align {align} {destination}, ptr align {align} {source}, "
-        f"i64 {size_of(type_)}, i1 {str(volatile).lower()})"
+        f"call void @llvm.memcpy.p0.p0.i64(ptr align {align} {destination}, "
+        f"ptr align {align} {source}, i64 {size_of(type_)}, i1 {str(volatile).lower()})"
     )
 
 
 def clear_memory(f, type_, address):
     f.unit.declare("llvm.memset", "declare void @llvm.memset.p0.i64(ptr, i8, i64, i1)")
     f.line(
-        f"call void @llvm.memset.p0.i64(ptr align {alignment(type_)} {address}, i8 0, i64 {size_of(type_)}, i1 false)"
+        f"call void @llvm.memset.p0.i64(ptr align {alignment(type_)} {address}, i8 0, "
+        f"i64 {size_of(type_)}, i1 false)"
     )

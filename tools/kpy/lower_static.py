@@ -38,7 +38,8 @@ def define_static(unit, static):
     )
     section = f', section "{area}"' if area else ""
     debug = unit.debug.static(static, type_)
-    return f"{quote(static.symbol)} = {unit.local}global {shown}{section}, align {align_of(type_)}{debug}"
+    name, align = quote(static.symbol), align_of(type_)
+    return f"{name} = {unit.local}global {shown}{section}, align {align}{debug}"
 
 
 def initial_value(static, type_):

@@ -2,8 +2,7 @@
 
 from dataclasses import dataclass
 
-from kpy import typed
-from kpy import lower_aggregate, lower_builtins
+from kpy import lower_aggregate, lower_builtins, typed
 from kpy.lower_expr import branch
 from kpy.lower_function import load, store
 from kpy.lower_ops import compare, compute

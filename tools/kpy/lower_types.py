@@ -1,7 +1,7 @@
 """How kernel Python types look to LLVM.
 
-Structs and arrays are bytes in memory (`[N x i8]`), reached by computed offsets; everything else is a value in registers.
-A bool is `i1` in registers and a byte in memory.
+Structs and arrays are bytes in memory (`[N x i8]`), reached by computed offsets; everything else is
+a value in registers. A bool is `i1` in registers and a byte in memory.
 """
 
 from kpy.structs import StructType, align_of, size_of
@@ -92,7 +92,7 @@ def signature(instance):
 
 
 def parameter(type_):
-    """The LLVM type of a parameter, with attributes; a struct is passed by the address of the caller's."""
+    """The LLVM type of a parameter, with attributes; a struct is passed by address."""
     if is_aggregate(type_):
         return "ptr noundef"
     if isinstance(type_, PtrType) and not type_.nullable:

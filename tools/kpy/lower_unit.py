@@ -1,7 +1,8 @@
 """One LLVM module: the functions and statics of one Python module, and what they need from others.
 
-A function that other modules refer to has external linkage; inline functions and instances of generic ones are copied
-into every unit that uses them. A `whole` unit (the JIT's) holds everything that its roots reach.
+A function that other modules refer to has external linkage; inline functions and instances of
+generic ones are copied into every unit that uses them. A `whole` unit (the JIT's) holds everything
+that its roots reach.
 """
 
 import os
@@ -58,7 +59,8 @@ class Unit:
     def declare_function(self, instance):
         result, params = signature(instance)
         noreturn = " noreturn" if instance.result is NEVER else ""
-        shown = f"declare {self.local}{result} {quote(instance.symbol)}({', '.join(params)}) nounwind{noreturn}"
+        head = f"declare {self.local}{result} {quote(instance.symbol)}"
+        shown = f"{head}({', '.join(params)}) nounwind{noreturn}"
         self.declarations.setdefault(instance.symbol, shown)
 
     def declare(self, key, text):
@@ -97,7 +99,8 @@ class Unit:
         type_ = resolve(static.declared)
         self.declarations.setdefault(
             static.symbol,
-            f"{quote(static.symbol)} = external {self.local}global [{size_of(type_)} x i8], align {align_of(type_)}",
+            f"{quote(static.symbol)} = external {self.local}global [{size_of(type_)} x i8], "
+            f"align {align_of(type_)}",
         )
 
     def text(self, data):
@@ -114,9 +117,11 @@ class Unit:
         if key not in self.panics:
             name = self.panics[key] = f"@panic.{len(self.panics)}"
             file, words = os.path.relpath(path, ROOT).encode(), text.encode()
-            fields = f"ptr {self.text(file)}, i64 {len(file)}, i64 {line}, ptr {self.text(words)}, i64 {len(words)}"
+            where = f"ptr {self.text(file)}, i64 {len(file)}, i64 {line}"
+            what = f"ptr {self.text(words)}, i64 {len(words)}"
             self.globals.append(
-                f"{name} = private unnamed_addr constant {{ ptr, i64, i64, ptr, i64 }} {{ {fields} }}, align 8"
+                f"{name} = private unnamed_addr constant {{ ptr, i64, i64, ptr, i64 }} "
+                f"{{ {where}, {what} }}, align 8"
             )
         return self.panics[key]
 

@@ -1,7 +1,8 @@
 """Conditions, and what they tell about nullable pointers.
 
-A nullable local variable is *narrowed* on the paths where a test has shown that it is not null: its type there is the
-plain pointer. Only variables are narrowed, never fields: nothing else can change a variable in between.
+A nullable local variable is *narrowed* on the paths where a test has shown that it is not null: its
+type there is the plain pointer. Only variables are narrowed, never fields: nothing else can change
+a variable in between.
 """
 
 import ast
@@ -13,7 +14,7 @@ from kpy.types import BOOL, is_pointer
 
 
 def condition(cx, node):
-    """Check a condition; return it with the variables that are non-null if it holds, and if it does not."""
+    """Check a condition; return it, and the variables that are non-null if it is true or false."""
     if isinstance(node, ast.BoolOp):
         return _logic(cx, node)
     if isinstance(node, ast.UnaryOp) and isinstance(node.op, ast.Not):
@@ -29,7 +30,7 @@ def condition(cx, node):
 
 
 def _null_test(cx, node):
-    """Recognize `p`, `p is None`, `p is not None`; return the variable, and which outcome means non-null."""
+    """Recognize `p`, `p is None`, `p is not None`; return `p` and which outcome means non-null."""
     outcome = True
     if isinstance(node, ast.Compare) and len(node.ops) == 1:
         right = node.comparators[0]

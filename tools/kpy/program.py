@@ -1,7 +1,7 @@
 """The program: functions and their instances, found lazily from the bodies that use them.
 
-A `Function` is a declaration, read once from a Python function. An `Instance` is what gets compiled: a function with
-its type variables bound (most have none).
+A `Function` is a declaration, read once from a Python function. An `Instance` is what gets
+compiled: a function with its type variables bound (most have none).
 """
 
 import inspect

@@ -1,4 +1,4 @@
-"""The frame of checking statements. A rule appends typed statements to `out` and returns whether control ends there."""
+"""The frame of checking statements: a rule appends to `out`, and returns if control ends there."""
 
 import ast
 
@@ -36,7 +36,7 @@ def block(cx, statements):
 
 
 def _poison(cx, statement):
-    """Mark what an erroneous statement would have assigned, so that its uses are not reported too."""
+    """Mark what an erroneous statement would have assigned: its uses are not reported too."""
     simple = isinstance(statement, (ast.Assign, ast.AnnAssign, ast.For))
     for name in assigned_names([statement]) if simple else ():
         if name not in cx.vars:

@@ -1,7 +1,7 @@
 """`@struct`, `@union` and `@enum`: classes that become types.
 
-A struct is laid out as C would on x86-64. The layout is computed when it is first asked for, because a field may
-mention a type that is not imported yet.
+A struct is laid out as C would on x86-64. The layout is computed when it is first asked for,
+because a field may mention a type that is not imported yet.
 """
 
 import sys
@@ -82,7 +82,7 @@ class StructType(Type):
 
     @property
     def fields(self):
-        """The fields by name, their types resolved: to be asked for once all modules are imported."""
+        """The fields by name, their types resolved; for when all modules are imported."""
         if self._fields is None:
             fields = {name: self._field(name) for name in self.offsets}
             self._fields = fields

@@ -1,4 +1,4 @@
-"""What a program is made of. A `BUILD.py` names targets: module-level variables that hold a `Target`."""
+"""What a program is made of: a `BUILD.py` has variables that hold a `Target`."""
 
 import glob
 import os
@@ -13,10 +13,10 @@ from kpy.modules import ROOT
 class Target:
     """One program.
 
-    Args: roots: modules to import, everything they import comes along; assembly: files for `python -m asm`;
-    script: the linker script; flat: also write a flat binary there, below build/; symbol_table: from the sorted
-    (address, name) pairs of all functions, with the end of the code last, to the contents of section `.symbol_table`.
-    Paths are relative to the repository.
+    Args: roots: modules to import, everything they import comes along; assembly: files for `python
+    -m asm`; script: the linker script; flat: also write a flat binary there, below build/;
+    symbol_table: from the sorted (address, name) pairs of all functions, with the end of the code
+    last, to the contents of section `.symbol_table`. Paths are relative to the repository.
     """
 
     roots: list[str]

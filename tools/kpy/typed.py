@@ -1,7 +1,7 @@
 """The typed tree: what the checker makes of a function body, and all that the lowering sees.
 
-Every expression carries its type and the syntax node it came from. Conversions, null checks and bounds checks are
-decided here; a `place` is an expression that denotes memory or a local variable.
+Every expression carries its type and the syntax node it came from. Conversions, null checks and
+bounds checks are decided here; a `place` is an expression that denotes memory or a local variable.
 """
 
 import ast
@@ -46,14 +46,14 @@ class Text(Expr):
 
 @dataclass
 class Meta(Expr):
-    """Something that exists at build time only: a module, type, function or builtin, not yet used."""
+    """Something of build time only: a module, type, function or builtin, not yet used."""
 
     value: Any
 
 
 @dataclass
 class Bound(Expr):
-    """A method and its receiver, not yet called; `value` is a function, or the name of a builtin method."""
+    """A method and its receiver, not yet called; `value`: a function, or a builtin's name."""
 
     value: Any
     receiver: Expr
@@ -88,7 +88,7 @@ class FieldOf(Expr):
 
 @dataclass
 class ElementOf(Expr):
-    """`base[index]`; `base` is an array place or a slice; `checked` unless the index is known to fit."""
+    """`base[index]` of an array place or slice; `checked` unless the index is known to fit."""
 
     base: Expr
     index: Expr
@@ -144,7 +144,7 @@ class Choose(Expr):
 
 @dataclass
 class Convert(Expr):
-    """`how`: same (no change of bits), checked (panics when the value is lost), truncate, or truth."""
+    """`how`: same (bits unchanged), nonnull, checked (panics when the value is lost), truncate."""
 
     operand: Expr
     how: str
@@ -164,7 +164,7 @@ class CallPointer(Expr):
 
 @dataclass
 class Operation(Expr):
-    """A builtin that lowers to instructions of its own: `lower_builtins` has one function for each name."""
+    """A builtin that lowers to instructions of its own; see `lower_builtins`."""
 
     name: str
     arguments: list[Expr]

@@ -1,8 +1,9 @@
 """The types of kernel Python, as objects that CPython can put into annotations.
 
-Composite types are interned: two spellings of one type are the same object, so the rest of the compiler compares
-types with `is`. A type may mention another by name (`Ptr["kernel.domain.Domain"]`); such a `LazyType` is replaced by
-`resolve` once every module is imported, which is how import cycles are broken.
+Composite types are interned: two spellings of one type are the same object, so the rest of the
+compiler compares types with `is`. A type may mention another by name
+(`Ptr["kernel.domain.Domain"]`); such a `LazyType` is replaced by `resolve` once every module is
+imported, which is how import cycles are broken.
 """
 
 import importlib
@@ -269,7 +270,7 @@ def lazy(text, scope):
 
 
 def as_type(obj, scope):
-    """Turn what stands in an annotation into a type; `scope` is the namespace that strings refer to."""
+    """Turn what stands in an annotation into a type; strings refer to names of `scope`."""
     if isinstance(obj, Type):
         return obj
     if isinstance(obj, str):
@@ -301,7 +302,7 @@ def _find(text, scope):
 
 
 def outermost(type_):
-    """Look a type up that is named by a string, but none that it mentions: enough to know its size."""
+    """Look a type up that is named by a string, but none that it mentions: its size is known."""
     while isinstance(type_, LazyType):
         type_ = as_type(_find(type_.name, type_.scope), type_.scope)
     return type_
@@ -313,7 +314,7 @@ def resolve(type_):
 
 
 def rewrite(type_, leaf):
-    """Rebuild a type from its leaves; `leaf` maps type variables (and array counts that are variables)."""
+    """Rebuild a type from its leaves; `leaf` maps type variables."""
     if isinstance(type_, LazyType):
         return rewrite(as_type(_find(type_.name, type_.scope), type_.scope), leaf)
     if isinstance(type_, TypeVar):

@@ -1,5 +1,6 @@
-"""What must hold of a typed tree: every variable has a value before it is used, and nothing recurses."""
+"""What must hold of a typed tree: variables have a value when used, and nothing recurses."""
 
+import contextlib
 import dataclasses
 import functools
 
@@ -98,10 +99,8 @@ class _Assignments:
         if var in assigned or var in self.reported:
             return
         self.reported.add(var)
-        try:
+        with contextlib.suppress(Reported):
             self.program.error(self.path, expr.at, f"`{var.name}` may have no value here")
-        except Reported:
-            pass
 
 
 def _join(one, two):
@@ -155,12 +154,6 @@ def recursion(program, instances):
 
 def _report_cycle(program, cycle, instance, node):
     names = " -> ".join(f"`{member.function.name}`" for member in [*cycle, cycle[0]])
-    try:
-        program.error(
-            instance.function.path,
-            node,
-            f"recursion: {names}",
-            help="the stack is small; write a loop",
-        )
-    except Reported:
-        pass
+    with contextlib.suppress(Reported):
+        advice = "the stack is small; write a loop"
+        program.error(instance.function.path, node, f"recursion: {names}", help=advice)
