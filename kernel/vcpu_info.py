@@ -19,10 +19,12 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     """Move a vCPU's vcpu_info to a place in the guest's memory, for good.
 
     Source: Xen public ABI, vcpu.h, VCPUOP_register_vcpu_info.
-    Errors: -EINVAL, it would cross the page's end, has been moved before, the vCPU may be running
-    elsewhere, or the frame isn't ordinary memory of the guest. Locks: the domain's, held.
+    Errors: -ENXIO, it would cross the page's end; -EINVAL, it was moved before, the vCPU may be
+    running elsewhere, or the frame isn't ordinary memory of the guest. Locks: the domain's, held.
     """
-    if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info) or v.vcpu_info_mfn != NOWHERE:
+    if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info):
+        return -abi.ENXIO
+    if v.vcpu_info_mfn != NOWHERE:
         return -abi.EINVAL
     if v != caller and atomic_load(ref(v.pause_flags)) & VPF_down == 0:
         return -abi.EINVAL
