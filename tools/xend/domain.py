@@ -51,7 +51,7 @@ class Domain:
             "memory_mib": info.tot_pages >> 8 if info else 0,
             "vcpus": info.nr_online_vcpus if info else config.vcpus,
             "cpu_time_s": round(info.cpu_time / 1e9, 3) if info else 0.0,
-            "created_at": self.created_at,
+            "created_at": self.created_at if config else None,
             "config": config.to_json() if config else None,
             "exit": self.exit,
             "crash": self.crash,

@@ -58,7 +58,7 @@ class Session:
             kind = packet.type
         except OSError as error:
             kind, payload = abi.XS_ERROR, error_payload(error.errno)
-        except (ValueError, IndexError):
+        except (ValueError, IndexError, OverflowError):
             kind, payload = abi.XS_ERROR, error_payload(errno.EINVAL)
         self.send(Packet(kind, packet.req_id, packet.tx_id, payload))
         for action in self.follow_up:

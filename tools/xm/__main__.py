@@ -102,7 +102,9 @@ def main(argv=None):
 
 
 def parse(argv):
-    """Parse the command line; overrides may stand before or after options, which argparse alone refuses."""
+    """Parse the command line; overrides may stand before or after options, which argparse alone
+    refuses.
+    """
     arguments, rest = make_parser().parse_known_args(argv)
     unknown = [word for word in rest if word.startswith("-") or not hasattr(arguments, "override")]
     if unknown:

@@ -1,7 +1,8 @@
 """Domain files, in xl's syntax: `KEY = VALUE`, one a line or separated by semicolons.
 
-A value is a string in either quote, a number (decimal, 0x hexadecimal or 0 octal) or a list of values over as many lines as it
-likes; `#` starts a comment, `+=` appends to a list or string. It looks like Python but is only read, never run.
+A value is a string in either quote, a number (decimal, 0x hexadecimal or 0 octal) or a list of
+values over as many lines as it likes; `#` starts a comment, `+=` appends to a list or string. It
+looks like Python but is only read, never run.
 """
 
 import re
@@ -115,9 +116,13 @@ def _number(text):
 
 def parse(text, where):
     """Return {key: value} of a domain file. Errors: ConfigError."""
-    values = {}
-    for name, mark, value, _ in _Parser(text, where).statements():
-        values[name] = values[name] + value if mark == "+=" and name in values else value
+    parser, values = _Parser(text, where), {}
+    for name, mark, value, line in parser.statements():
+        if mark == "+=" and name in values:
+            if type(value) is not type(values[name]) or isinstance(value, int):
+                raise parser.error(line, f"{value!r} cannot be appended to {values[name]!r}")
+            value = values[name] + value
+        values[name] = value
     return values
 
 
@@ -129,9 +134,12 @@ def parse_override(text):
     key, equals, value = text.partition("=")
     if not equals or not key.isidentifier():
         raise ConfigError(f"`{text}` is neither a file nor key=value")
-    parser = _Parser(value, "command line")
     try:
+        parser = _Parser(value, "command line")
         parsed = parser.value()
-        return key, parsed if parser.peek()[1] == "" else value
+        if parser.peek()[1] == "":
+            return key, parsed
     except ConfigError:
-        return key, value
+        if value[:1] in "[\"'":
+            raise
+    return key, value

@@ -1,7 +1,7 @@
 """Speak HTTP with xend.
 
-xend is found by the variable PROXEN_URL; else, on the developer's machine, by the port that `make up` wrote; else it is on this
-machine, at its usual port.
+xend is found by the variable PROXEN_URL; else, on the developer's machine, by the port that `make
+up` wrote; else it is on this machine, at its usual port.
 """
 
 import hashlib

@@ -1,4 +1,6 @@
-"""One function per command. Each takes the client and the parsed arguments, and returns the exit code."""
+"""One function per command. Each takes the client and the parsed arguments, and returns the exit
+code.
+"""
 
 import os
 import sys

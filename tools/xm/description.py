@@ -1,7 +1,8 @@
 """Turn a domain file's keys into what xend wants, and see to it that xend has the files.
 
-On the developer's machine the kernel, the ramdisk and disk images are local files: they are uploaded, unless xend has their content
-already. A path that starts with `dom0:` is one in dom0, and so is every path when xm runs there.
+On the developer's machine the kernel, the ramdisk and disk images are local files: they are
+uploaded, unless xend has their content already. A path that starts with `dom0:` is one in dom0, and
+so is every path when xm runs there.
 """
 
 import difflib
@@ -12,9 +13,44 @@ from xm.cfg import ConfigError
 
 PLAIN = ("name", "uuid", "memory", "vcpus", "on_poweroff", "on_reboot", "on_crash")
 KNOWN = (*PLAIN, "kernel", "ramdisk", "cmdline", "root", "extra", "disk", "vif", "type", "maxvcpus")
-XL_ONLY = """acpi apic bios blkdev_start boot builder cap cpu_weight cpuid cpus device_model_version
-device_model_override driver_domain hap max_grant_frames maxmem nics nomigrate nographic numa on_watchdog p9 pae pci
-pvh sdl serial shadow_memory spice timer_mode tsc_mode usb vfb vnc vtpm xen_platform_pci""".split()
+XL_ONLY = [
+    "acpi",
+    "apic",
+    "bios",
+    "blkdev_start",
+    "boot",
+    "builder",
+    "cap",
+    "cpu_weight",
+    "cpuid",
+    "cpus",
+    "device_model_version",
+    "device_model_override",
+    "driver_domain",
+    "hap",
+    "max_grant_frames",
+    "maxmem",
+    "nics",
+    "nomigrate",
+    "nographic",
+    "numa",
+    "on_watchdog",
+    "p9",
+    "pae",
+    "pci",
+    "pvh",
+    "sdl",
+    "serial",
+    "shadow_memory",
+    "spice",
+    "timer_mode",
+    "tsc_mode",
+    "usb",
+    "vfb",
+    "vnc",
+    "vtpm",
+    "xen_platform_pci",
+]
 VDEV = re.compile(r"(xvd|sd|hd)[a-z][0-9]*")
 ACCESS = {"r": "ro", "ro": "ro", "w": "rw", "rw": "rw"}
 DISK_PREFIX = re.compile(r"(file|phy|raw|tap:aio|tap2?):(?=.)")
@@ -24,13 +60,16 @@ IN_DOM0 = "dom0:"
 def describe(values, place_file):
     """Return xend's JSON for a domain.
 
-    Args:   values: {key: value} of the domain file; place_file: makes a path known to xend and returns what xend calls it.
+    Args:   values: {key: value} of the domain file; place_file: makes a path known to xend and
+            returns what xend calls it.
     Errors: ConfigError.
     """
     for key in values:
         check_key(key)
     if values.get("type", "pv") not in ("pv", "linux"):
-        raise ConfigError(f"type is '{values['type']}', but only paravirtual domains run; say 'pv'.")
+        raise ConfigError(
+            f"type is '{values['type']}', but only paravirtual domains run; say 'pv'."
+        )
     config = {key: values[key] for key in PLAIN if key in values}
     if "maxvcpus" in values:
         config.setdefault("vcpus", values["maxvcpus"])
@@ -76,7 +115,9 @@ def _list(key, values):
 
 
 def parse_disk(text, place_file):
-    """Read one entry of `disk`: "target,format,vdev,access", or key=value pairs, or "file:target,vdev,access"."""
+    """Read one entry of `disk`: "target,format,vdev,access", or key=value pairs, or
+    "file:target,vdev,access".
+    """
     names, given = ["target", "format", "vdev", "access"], {}
     for part in (part.strip() for part in text.split(",")):
         key, equals, value = part.partition("=")

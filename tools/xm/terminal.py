@@ -1,7 +1,7 @@
 """The console of a domain on this terminal.
 
-A terminal is put into raw mode, so that every key reaches the guest; Ctrl-] leaves. Without a terminal the output is
-copied, and whatever comes on standard input is typed.
+A terminal is put into raw mode, so that every key reaches the guest; Ctrl-] leaves. Without a
+terminal the output is copied, and whatever comes on standard input is typed.
 """
 
 import contextlib

@@ -94,7 +94,9 @@ class WebSocket:
         else:
             head = struct.pack(">BBQ", 128 | opcode, 255, size)
         mask = os.urandom(4)
-        masked = int.from_bytes(payload, "big") ^ int.from_bytes((mask * (size // 4 + 1))[:size], "big")
+        masked = int.from_bytes(payload, "big") ^ int.from_bytes(
+            (mask * (size // 4 + 1))[:size], "big"
+        )
         self.socket.sendall(head + mask + masked.to_bytes(size, "big"))
 
     def close(self):
