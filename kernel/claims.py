@@ -1,4 +1,5 @@
-"""Claims: frames promised to a domain that is being built, so that a build which has begun cannot run out of memory.
+"""Claims: frames promised to a domain that is being built, so that a build which has begun cannot
+run out of memory.
 
 Only arithmetic: which frames it will be is not decided. Guarded by heap_lock.
 """
@@ -13,7 +14,9 @@ nr_claimed = static(u64)  # the sum of all domains' outstanding_pages
 
 
 def claims_allow(d: Ptr[Domain], count: u32) -> bool:
-    """Say whether `count` frames can be taken for a domain without touching what others were promised. Locks: heap_lock."""
+    """Say whether `count` frames can be taken for a domain without touching what others were
+    promised. Locks: heap_lock.
+    """
     return nr_claimed + u64(count) <= nr_free or d.outstanding_pages >= count
 
 
@@ -28,7 +31,8 @@ def use_claim(d: Ptr[Domain], count: u32) -> None:
 def set_claim(d: Ptr[Domain], nr_pages: u64) -> i64:
     """Promise a domain that it can come to own `nr_pages` in all; 0 takes the promise back.
 
-    Errors: -EINVAL, it has a claim, or owns as much already, or may not own so much; -ENOMEM, there is not enough.
+    Errors: -EINVAL, it has a claim, or owns as much already, or may not own so much; -ENOMEM, there
+    is not enough.
     """
     global nr_claimed
     with heap_lock:

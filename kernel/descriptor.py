@@ -27,9 +27,11 @@ DESCRIPTOR_BYTES = 8
 def do_set_gdt(v: Ptr[Vcpu], frame_list: u64, nr_entries: u64, c: u64, d: u64, e: u64) -> i64:
     """Make frames the GDT of the calling vCPU.
 
-    Hypercall: set_gdt(frame_list: mfn[] in the guest, one for each 512 entries begun, nr_entries: u32).
+    Hypercall: set_gdt(frame_list: mfn[] in the guest, one for each 512 entries begun, nr_entries:
+    u32).
     Source: Xen public ABI, arch-x86/xen.h, FIRST_RESERVED_GDT_ENTRY.
-    Errors: -EINVAL, too many entries, or a frame that can't be a descriptor table; -EFAULT, the list.
+    Errors: -EINVAL, too many entries, or a frame that can't be a descriptor table; -EFAULT, the
+    list.
     """
     count = truncate(u32, nr_entries)
     if count > abi.FIRST_RESERVED_GDT_ENTRY:
@@ -46,12 +48,15 @@ def do_set_gdt(v: Ptr[Vcpu], frame_list: u64, nr_entries: u64, c: u64, d: u64, e
 
 
 @hypercall(abi.__HYPERVISOR_update_descriptor)
-def do_update_descriptor(v: Ptr[Vcpu], address: u64, descriptor: u64, c: u64, d: u64, e: u64) -> i64:
+def do_update_descriptor(
+    v: Ptr[Vcpu], address: u64, descriptor: u64, c: u64, d: u64, e: u64
+) -> i64:
     """Change one descriptor in a frame of the guest's, be it in use as a descriptor table or not.
 
     Hypercall: update_descriptor(address: machine address, descriptor: u64).
     Source: Xen public ABI, xen.h; Intel SDM vol 3 3.4.5.
-    Errors: -EINVAL, not at a multiple of 8, a descriptor that no guest may have, not the guest's frame, or a page table.
+    Errors: -EINVAL, not at a multiple of 8, a descriptor that no guest may have, not the guest's
+    frame, or a page table.
     Locks: the domain's page_lock.
     """
     fixed, okay = checked_descriptor(descriptor)
@@ -67,7 +72,9 @@ def do_update_descriptor(v: Ptr[Vcpu], address: u64, descriptor: u64, c: u64, d:
 
 
 def store_descriptor(mfn: Mfn, offset: u64, descriptor: u64) -> i64:
-    """Store a checked descriptor in a frame that is a descriptor table, or can be written. Errors: -EINVAL, it can't be."""
+    """Store a checked descriptor in a frame that is a descriptor table, or can be written. Errors:
+    -EINVAL, it can't be.
+    """
     wanted: u64 = PGT_writable_page
     if atomic_load(ref(frame_at(mfn).info)) & PGT_type_mask == PGT_seg_desc_page:
         wanted = PGT_seg_desc_page

@@ -1,7 +1,8 @@
 """Which segment descriptors a guest may have in its descriptor tables.
 
-Everything in them is at privilege level 3 or unusable: a data or code segment gets DPL 3; the system segments that could change
-the processor's state (TSS, LDT, interrupt and trap gates) are refused; a call gate gets DPL 0, so that its use faults.
+Everything in them is at privilege level 3 or unusable: a data or code segment gets DPL 3; the
+system segments that could change the processor's state (TSS, LDT, interrupt and trap gates) are
+refused; a call gate gets DPL 0, so that its use faults.
 Source: Intel SDM vol 3 3.4.5, 3.5, 5.8.3.
 """
 
@@ -32,13 +33,17 @@ def checked_descriptor(descriptor: u64) -> tuple[u64, bool]:
 
 
 def checked_call_gate(descriptor: u64) -> tuple[u64, bool]:
-    """Check a system descriptor: only a call gate through the guest's own tables will do, and it is put out of use."""
+    """Check a system descriptor: only a call gate through the guest's own tables will do, and it is
+    put out of use.
+    """
     selector = descriptor >> GATE_SELECTOR_SHIFT & 0xFFFF
     is_own = selector & 4 != 0 or selector >> 3 < abi.FIRST_RESERVED_GDT_ENTRY
     if descriptor & DESC_TYPE != DESC_CALL_GATE or not is_own or descriptor & GATE_RESERVED != 0:
         return descriptor, False
     dpl = descriptor >> DESC_DPL_SHIFT & 3
-    selector = selector & 0xFFFC | dpl  # where a guest that reads its gate finds the privilege level it gave
+    selector = (
+        selector & 0xFFFC | dpl
+    )  # where a guest that reads its gate finds the privilege level it gave
     cleared = descriptor & ~(DESC_DPL | 0xFFFF << GATE_SELECTOR_SHIFT)
     return cleared | selector << GATE_SELECTOR_SHIFT, True
 

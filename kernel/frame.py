@@ -1,22 +1,46 @@
 """Who owns a frame, and how many references keep it: allocation, sharing, references, release.
 
-The low half of `Frame.info` holds a reference count and flags. A domain's frame starts with one reference, its allocation
-(FRAME_ALLOCATED), which the owner can give up; each mapping and each use by the core takes another. Only when the last one goes
-does the frame return to the heap, so nobody ever maps memory that is somebody else's by now. Whatever changes hands is
-scrubbed first, unless the next owner is the last one, and stale translations of it are flushed from every processor that has
-not flushed since the frame was freed.
+The low half of `Frame.info` holds a reference count and flags. A domain's frame starts with one
+reference, its allocation (FRAME_ALLOCATED), which the owner can give up; each mapping and each use
+by the core takes another. Only when the last one goes does the frame return to the heap, so nobody
+ever maps memory that is somebody else's by now. Whatever changes hands is scrubbed first, unless
+the next owner is the last one, and stale translations of it are flushed from every processor that
+has not flushed since the frame was freed.
 
-The core's own pages have an owner that is no domain; `share_core_page` gives one to a domain to map (shared_info, grant tables).
+The core's own pages have an owner that is no domain; `share_core_page` gives one to a domain to map
+(shared_info, grant tables).
 """
 
 import abi
-from kpy import Array, Ptr, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_sub, cast, inline, noinline, ref, u32, u64, zero
+from kpy import (
+    Array,
+    Ptr,
+    atomic_and,
+    atomic_cas,
+    atomic_load,
+    atomic_sub,
+    inline,
+    noinline,
+    ref,
+    u32,
+    u64,
+    zero,
+)
 
 from kernel.claims import claims_allow, use_claim
-from kernel.domain import DOMDYING_alive, Domain, domain_table, find_domain, get_domain, put_domain
-from kernel.frame_table import Frame, find_ram, frame_at, frame_valid, total_frames
-from kernel.heap import ALL_ZONES, NOTHING, give_block, give_range, heap_lock, nr_free, take_block, zones_below
-from kernel.ids import DomId, Maddr, Mfn, Vaddr
+from kernel.domain import Domain, DOMDYING_alive, domain_table, find_domain, get_domain, put_domain
+from kernel.frame_table import Frame, find_ram, frame_at, frame_valid
+from kernel.heap import (
+    ALL_ZONES,
+    NOTHING,
+    give_block,
+    give_range,
+    heap_lock,
+    nr_free,
+    take_block,
+    zones_below,
+)
+from kernel.ids import DomId, Mfn, Vaddr
 from kernel.m2p import INVALID_M2P, set_m2p
 from kernel.x86 import bootmem
 from kernel.x86.ipi import flush_tlb_mask
@@ -29,7 +53,8 @@ FRAME_CORE = 1 << 29  # a core page that a domain may map
 FRAME_ALLOCATED = 1 << 31  # the owner's own reference is among those counted
 CORE_OWNER = DomId(abi.DOMID_IDLE)
 NO_OWNER = DomId(abi.DOMID_INVALID)
-# As in page_type.py, which builds on this module: a core page that is shared keeps one type reference, so its type stays.
+# As in page_type.py, which builds on this module: a core page that is shared keeps one type
+# reference, so its type stays.
 SHARED_TYPE = 1 << 59 | 1 << 32
 WRITABLE_TYPE = 7 << 61
 
@@ -37,7 +62,9 @@ Page = Array[u64, 512]
 
 
 def init_frames() -> None:
-    """Fill the heap with the memory that boot left over. The frame table and the M2P are mapped. Context: boot, once."""
+    """Fill the heap with the memory that boot left over. The frame table and the M2P are mapped.
+    Context: boot, once.
+    """
     find_ram()
     for i in range(bootmem.nr_free_ranges):
         give_range(bootmem.free_ranges[i].start >> 12, bootmem.free_ranges[i].end >> 12)
@@ -51,7 +78,9 @@ def free_frames() -> u64:
 
 @inline
 def page_at(mfn: Mfn) -> Ptr[Page]:
-    """Return a frame's memory in the direct map. The caller holds a reference to the frame, or it is the core's."""
+    """Return a frame's memory in the direct map. The caller holds a reference to the frame, or it
+    is the core's.
+    """
     return Ptr[Page](u64(mfn_to_vaddr(mfn)))
 
 
@@ -60,7 +89,9 @@ def page_at(mfn: Mfn) -> Ptr[Page]:
 
 @inline
 def take_reference(frame: Ptr[Frame]) -> bool:
-    """Add a reference to a frame that is in use. Returns: False when it is free or the core's, or has too many."""
+    """Add a reference to a frame that is in use. Returns: False when it is free or the core's, or
+    has too many.
+    """
     info = atomic_load(ref(frame.info))
     while True:
         count = info & REFERENCE_MASK
@@ -101,14 +132,18 @@ def put_frame(mfn: Mfn) -> None:
 
 
 def frame_owner(mfn: Mfn) -> DomId:
-    """Return who owns a frame; DOMID_INVALID when it is free, or no RAM. It may change at once unless a reference is held."""
+    """Return who owns a frame; DOMID_INVALID when it is free, or no RAM. It may change at once
+    unless a reference is held.
+    """
     if not frame_valid(mfn) or atomic_load(ref(frame_at(mfn).info)) & REFERENCE_MASK == 0:
         return NO_OWNER
     return frame_at(mfn).owner
 
 
 def owner_of(frame: Ptr[Frame]) -> Ptr[Domain] | None:
-    """Return the domain that owns a frame. It cannot go away: frames hold a reference to their owner."""
+    """Return the domain that owns a frame. It cannot go away: frames hold a reference to their
+    owner.
+    """
     with domain_table.lock:
         return find_domain(frame.owner)
 
@@ -162,7 +197,9 @@ def link_frame(d: Ptr[Domain], mfn: Mfn) -> None:
 
 @inline
 def unlink_frame(d: Ptr[Domain], mfn: Mfn) -> None:
-    """Take a frame out of its owner's list, or out of the list of those that `relinquish_memory` has dealt with."""
+    """Take a frame out of its owner's list, or out of the list of those that `relinquish_memory`
+    has dealt with.
+    """
     frame = frame_at(mfn)
     if frame.next != NOTHING:
         frame_at(Mfn(u64(frame.next))).previous = frame.previous
@@ -183,9 +220,11 @@ def alloc_domain_frame(d: Ptr[Domain]) -> tuple[Mfn, bool]:
 
 
 def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
-    """Allocate 2^order adjacent frames for a domain, with machine addresses of at most `address_bits` (0: any).
+    """Allocate 2^order adjacent frames for a domain, with machine addresses of at most
+    `address_bits` (0: any).
 
-    Returns: the first frame, and whether there were any: not when the domain is dying or would own more than `max_pages`.
+    Returns: the first frame, and whether there were any: not when the domain is dying or would own
+    more than `max_pages`.
     """
     count = u32(1) << order
     with heap_lock:
@@ -205,7 +244,9 @@ def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[
 
 
 def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
-    """Make frames that were just taken from the heap fit for a domain: no old contents, no old translations."""
+    """Make frames that were just taken from the heap fit for a domain: no old contents, no old
+    translations.
+    """
     is_foreign = False
     for i in range(u64(count)):
         frame = frame_at(mfn + i)
@@ -220,7 +261,8 @@ def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
 def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> bool:
     """Make frames a domain's: from now on they can be referenced.
 
-    Returns: False when the domain began to die meanwhile; `relinquish_memory` may be past the frames, so they are freed.
+    Returns: False when the domain began to die meanwhile; `relinquish_memory` may be past the
+    frames, so they are freed.
     """
     with heap_lock:
         for i in range(u64(count)):
@@ -253,12 +295,16 @@ def free_boot_frames(first: Mfn, count: u64) -> None:
 
 
 def alloc_core_page() -> Vaddr:
-    """Allocate a zeroed page for the core. Returns: its address in the direct map, 0 when memory is out."""
+    """Allocate a zeroed page for the core. Returns: its address in the direct map, 0 when memory is
+    out.
+    """
     return alloc_core_pages(0)
 
 
 def alloc_core_pages(order: u32) -> Vaddr:
-    """Allocate 2^order adjacent zeroed pages for the core. Returns: their address in the direct map, 0 when memory is out."""
+    """Allocate 2^order adjacent zeroed pages for the core. Returns: their address in the direct
+    map, 0 when memory is out.
+    """
     with heap_lock:
         mfn, stamp = take_block(order, ALL_ZONES)
     if u64(mfn) == NOTHING:
@@ -277,7 +323,9 @@ def core_page_mfn(page: Vaddr) -> Mfn:
 
 
 def share_core_page(page: Vaddr, d: Ptr[Domain], writable: bool) -> None:
-    """Let a domain map a page of the core as if it owned it; it counts as the domain's until the last mapping is gone."""
+    """Let a domain map a page of the core as if it owned it; it counts as the domain's until the
+    last mapping is gone.
+    """
     mfn = core_page_mfn(page)
     frame = frame_at(mfn)
     assert frame.owner == CORE_OWNER, "the core page is shared already"

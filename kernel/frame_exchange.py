@@ -1,4 +1,5 @@
-"""Frames between two owners: taken from a domain or the heap, and not yet given to the other. They can't be referenced.
+"""Frames between two owners: taken from a domain or the heap, and not yet given to the other. They
+can't be referenced.
 
 The domain's count of frames does not change meanwhile: what XENMEM_exchange takes it gives back.
 """
@@ -6,7 +7,14 @@ The domain's count of frames does not change meanwhile: what XENMEM_exchange tak
 from kpy import Ptr, atomic_cas, atomic_load, ref, u32, u64
 
 from kernel.domain import Domain
-from kernel.frame import FRAME_ALLOCATED, FRAME_CORE, REFERENCE_MASK, clean_frames, enter_frames, unlink_frame
+from kernel.frame import (
+    FRAME_ALLOCATED,
+    FRAME_CORE,
+    REFERENCE_MASK,
+    clean_frames,
+    enter_frames,
+    unlink_frame,
+)
 from kernel.frame_table import frame_at, frame_valid
 from kernel.heap import give_block, heap_lock, take_block, zones_below
 from kernel.ids import Mfn
@@ -16,13 +24,18 @@ from kernel.x86.tlb import tlb_clock_now
 
 
 def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
-    """Take a frame that nobody uses from its owner. Returns: False when it is not the domain's, or mapped, or in use as something."""
+    """Take a frame that nobody uses from its owner. Returns: False when it is not the domain's, or
+    mapped, or in use as something.
+    """
     if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
         return False
     frame = frame_at(mfn)
     with heap_lock:
         info = atomic_load(ref(frame.info))
-        if info & (REFERENCE_MASK | FRAME_ALLOCATED | FRAME_CORE | TYPE_COUNT_MASK) != FRAME_ALLOCATED | 1:
+        if (
+            info & (REFERENCE_MASK | FRAME_ALLOCATED | FRAME_CORE | TYPE_COUNT_MASK)
+            != FRAME_ALLOCATED | 1
+        ):
             return False
         _, done = atomic_cas(ref(frame.info), info, 0)
         if done:
@@ -43,7 +56,9 @@ def free_stolen_frame(mfn: Mfn) -> None:
 
 
 def take_unowned(order: u32, address_bits: u32) -> Mfn:
-    """Take a block from the heap for a domain that is still to be named. Returns: its first frame, or 0."""
+    """Take a block from the heap for a domain that is still to be named. Returns: its first frame,
+    or 0.
+    """
     with heap_lock:
         mfn, stamp = take_block(order, zones_below(address_bits))
     if u64(mfn) != 0:

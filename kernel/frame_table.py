@@ -1,11 +1,27 @@
-"""The frame table: one `Frame` for each 4 KiB of RAM above 1 MiB. What they mean is in frame.py and page_type.py.
+"""The frame table: one `Frame` for each 4 KiB of RAM above 1 MiB. What they mean is in frame.py and
+page_type.py.
 
-Machine frames outside of the table (device registers, firmware tables, the first MiB) are *I/O frames*: they have no owner and
-no counts, and only the rights of kernel/iomem.py say who may map them. A frame of the table that is all zero belongs to the
-core since boot: its reference count of 0 keeps everybody from ever getting a reference to it.
+Machine frames outside of the table (device registers, firmware tables, the first MiB) are *I/O
+frames*: they have no owner and no counts, and only the rights of kernel/iomem.py say who may map
+them. A frame of the table that is all zero belongs to the core since boot: its reference count of 0
+keeps everybody from ever getting a reference to it.
 """
 
-from kpy import Array, Ptr, inline, ref, sizeof, static, struct, u8, u32, u64, wrapping_add, wrapping_mul, wrapping_sub
+from kpy import (
+    Array,
+    Ptr,
+    inline,
+    ref,
+    sizeof,
+    static,
+    struct,
+    u8,
+    u32,
+    u64,
+    wrapping_add,
+    wrapping_mul,
+    wrapping_sub,
+)
 
 from kernel.ids import DomId, Mfn
 from kernel.x86 import bootmem
@@ -18,15 +34,19 @@ MAX_RAM_RANGES = 16
 
 @struct
 class Frame:
-    """What the core knows of a frame. `info` changes by atomic instructions only, so no lock is needed to count references."""
+    """What the core knows of a frame. `info` changes by atomic instructions only, so no lock is
+    needed to count references.
+    """
 
-    info: u64  # low half: reference count and state (frame.py); high half: type, its flags and its count (page_type.py)
+    info: u64  # low half: reference count, state (frame.py); high half: type (page_type.py)
     owner: DomId  # who owns it, or owned it last
     order: u8  # of the free block that it heads
     flags: u8  # FRAME_*
     next: u32  # links of a free list or of the owner's frames; 0: none
     previous: u32
-    stamp: u32  # TLB clock when it was last unmapped; in a partial page table: how far its walk came
+    stamp: (
+        u32  # TLB clock when it was last unmapped; in a partial page table: how far its walk came
+    )
 
 
 assert sizeof(Frame) == FRAME_BYTES
@@ -45,7 +65,9 @@ max_page = static(u64)  # one past the last frame of RAM
 
 @inline
 def frame_at(mfn: Mfn) -> Ptr[Frame]:
-    """Return the entry of a frame. The caller knows that `frame_valid(mfn)`, so the table is mapped there."""
+    """Return the entry of a frame. The caller knows that `frame_valid(mfn)`, so the table is mapped
+    there.
+    """
     return Ptr[Frame](wrapping_add(FRAMETABLE_VIRT_START, wrapping_mul(u64(mfn), FRAME_BYTES)))
 
 

@@ -1,7 +1,9 @@
-"""Mapping granted frames of other domains: the page-table side of GNTTABOP_map_grant_ref and its kin.
+"""Mapping granted frames of other domains: the page-table side of GNTTABOP_map_grant_ref and its
+kin.
 
-The L1 entry owns the references to the frame that kernel/grant_map.py took before. An entry that the guest overwrites by other means gives
-them back like any other, and the grant then can't be unmapped any more: the guest has only itself to blame, as on Xen.
+The L1 entry owns the references to the frame that kernel/grant_map.py took before. An entry that
+the guest overwrites by other means gives them back like any other, and the grant then can't be
+unmapped any more: the guest has only itself to blame, as on Xen.
 """
 
 import abi
@@ -11,7 +13,17 @@ from kernel.frame import page_at
 from kernel.frame_table import frame_at, frame_valid
 from kernel.guest_walk import find_l1e
 from kernel.ids import Mfn
-from kernel.page_entry import PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE, STORE_PLAIN, entry_mfn, read_entry, store_entry
+from kernel.page_entry import (
+    PTE_ACCESSED,
+    PTE_DIRTY,
+    PTE_PRESENT,
+    PTE_USER,
+    PTE_WRITE,
+    STORE_PLAIN,
+    entry_mfn,
+    read_entry,
+    store_entry,
+)
 from kernel.page_table import put_l1e
 from kernel.page_type import is_table, table_level
 from kernel.vcpu import Vcpu
@@ -29,7 +41,9 @@ def grant_l1e(mfn: Mfn, flags: u32) -> u64:
 
 
 def locate_l1e(v: Ptr[Vcpu], address: u64, flags: u32) -> Ptr[u64] | None:
-    """Return the caller's L1 entry at a machine address (GNTMAP_contains_pte), or for a virtual one. Locks: its page_lock."""
+    """Return the caller's L1 entry at a machine address (GNTMAP_contains_pte), or for a virtual
+    one. Locks: its page_lock.
+    """
     if flags & abi.GNTMAP_contains_pte == 0:
         return find_l1e(v, address)
     mfn = Mfn(address >> 12)
@@ -41,9 +55,11 @@ def locate_l1e(v: Ptr[Vcpu], address: u64, flags: u32) -> Ptr[u64] | None:
 
 
 def create_grant_mapping(v: Ptr[Vcpu], address: u64, mfn: Mfn, flags: u32) -> i64:
-    """Map a granted frame; the caller has taken a reference, and a writable type reference unless GNTMAP_readonly, for the entry.
+    """Map a granted frame; the caller has taken a reference, and a writable type reference unless
+    GNTMAP_readonly, for the entry.
 
-    Returns: GNTST_okay, or GNTST_general_error when the guest has no L1 table there; the references are then still the caller's.
+    Returns: GNTST_okay, or GNTST_general_error when the guest has no L1 table there; the references
+    are then still the caller's.
     Locks: takes the domain's page_lock.
     """
     with v.domain.page_lock:
@@ -56,10 +72,14 @@ def create_grant_mapping(v: Ptr[Vcpu], address: u64, mfn: Mfn, flags: u32) -> i6
     return abi.GNTST_okay
 
 
-def replace_grant_mapping(v: Ptr[Vcpu], address: u64, mfn: Mfn, new_address: u64, flags: u32) -> i64:
-    """Take a granted frame's mapping away; what `new_address` (0: nothing) maps moves there instead. The caller flushes.
+def replace_grant_mapping(
+    v: Ptr[Vcpu], address: u64, mfn: Mfn, new_address: u64, flags: u32
+) -> i64:
+    """Take a granted frame's mapping away; what `new_address` (0: nothing) maps moves there
+    instead. The caller flushes.
 
-    Returns: GNTST_okay, and the references are the caller's; GNTST_general_error when that isn't how the frame is mapped.
+    Returns: GNTST_okay, and the references are the caller's; GNTST_general_error when that isn't
+    how the frame is mapped.
     Locks: takes the domain's page_lock.
     """
     if new_address != 0 and flags & abi.GNTMAP_contains_pte != 0:

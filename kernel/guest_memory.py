@@ -1,8 +1,10 @@
-"""Copying from and to the memory of the running guest: the only way in which the core touches an address that a guest gave.
+"""Copying from and to the memory of the running guest: the only way in which the core touches an
+address that a guest gave.
 
-A guest address is good for the core when the guest itself could use it: outside of the core's hole. Whether anything is mapped
-there, and writable, the processor finds out: the copy routine's instructions are in the exception table, and a fault in them ends
-the copy. The address space is the caller's, as loaded.
+A guest address is good for the core when the guest itself could use it: outside of the core's hole.
+Whether anything is mapped there, and writable, the processor finds out: the copy routine's
+instructions are in the exception table, and a fault in them ends the copy. The address space is the
+caller's, as loaded.
 """
 
 from typing import TypeVar
@@ -20,8 +22,9 @@ assert HYPERVISOR_VIRT_START == (1 << 64) - LOWER_HALF_END
 
 @extern
 def guest_copy(to: u64, from_: u64, size: u64) -> u64:
-    """Copy bytes where one side is the guest's. Returns: the bytes left over after a fault. In fault_safe.asm."""
-    ...
+    """Copy bytes where one side is the guest's. Returns: the bytes left over after a fault. In
+    fault_safe.asm.
+    """
 
 
 @inline
@@ -41,7 +44,9 @@ def guest_range_ok(address: u64, size: u64) -> bool:
 
 @inline
 def copy_bytes_from_guest(to: u64, from_: u64, size: u64) -> u64:
-    """Copy `size` bytes at guest address `from_` to the core's memory at `to`. Returns: bytes not copied."""
+    """Copy `size` bytes at guest address `from_` to the core's memory at `to`. Returns: bytes not
+    copied.
+    """
     if not guest_range_ok(from_, size):
         return size
     return guest_copy(to, from_, size)
@@ -57,7 +62,9 @@ def copy_bytes_to_guest(to: u64, from_: u64, size: u64) -> u64:
 
 @inline
 def copy_from_guest(to: Ptr[T], from_: Guest[T]) -> bool:
-    """Read a guest's structure. Returns: False when it can't be read; `to` may then be half written."""
+    """Read a guest's structure. Returns: False when it can't be read; `to` may then be half
+    written.
+    """
     return copy_bytes_from_guest(u64(to), from_.address(), sizeof(T)) == 0
 
 
@@ -69,7 +76,9 @@ def copy_to_guest(to: Guest[T], from_: Ptr[T]) -> bool:
 
 @inline
 def guest_array_okay(array: Guest[T], count: u64) -> bool:
-    """Say whether the elements 0 to count - 1 lie outside of the core's hole; of mapped memory it says nothing."""
+    """Say whether the elements 0 to count - 1 lie outside of the core's hole; of mapped memory it
+    says nothing.
+    """
     if count > LOWER_HALF_END // sizeof(T):
         return False
     return guest_range_ok(array.address(), count * sizeof(T))

@@ -1,7 +1,8 @@
 """Finding the L1 entry that maps an address in a guest's own kernel page tables, by the direct map.
 
-Invariant: the tables below a guest's L4 are validated, so a present entry of level 2 to 4 leads to a table of the level below, and
-never maps a large page. Locks: the domain's page_lock, so that the tables stay what they are.
+Invariant: the tables below a guest's L4 are validated, so a present entry of level 2 to 4 leads to
+a table of the level below, and never maps a large page. Locks: the domain's page_lock, so that the
+tables stay what they are.
 """
 
 from kpy import Ptr, inline, ref, u64
@@ -16,7 +17,9 @@ INDEX_MASK = 511
 
 @inline
 def find_l1e(v: Ptr[Vcpu], address: u64) -> Ptr[u64] | None:
-    """Return the L1 entry for an address of the guest; None when there is no L1 table, or the address is the core's."""
+    """Return the L1 entry for an address of the guest; None when there is no L1 table, or the
+    address is the core's.
+    """
     if not guest_address_okay(address) or u64(v.guest_table) == 0:
         return None
     l4e = page_at(v.guest_table)[address >> 39 & INDEX_MASK]

@@ -1,14 +1,15 @@
 """The heap: free frames in blocks of 2^order, kept by a buddy allocator.
 
-Blocks are also sorted by *zone*, the number of bits in their frame numbers, so that memory for a device that can't address all
-of it is found without a search, and low memory is used last. A freed block joins the end of its list and the next one comes
-from the front: the longer a frame rests, the surer every processor has flushed its translations meanwhile.
+Blocks are also sorted by *zone*, the number of bits in their frame numbers, so that memory for a
+device that can't address all of it is found without a search, and low memory is used last. A freed
+block joins the end of its list and the next one comes from the front: the longer a frame rests, the
+surer every processor has flushed its translations meanwhile.
 
-Invariant: a free block's head has FRAME_FREE set in `info`, its other frames have an `info` of 0. `flags` and `owner` of every
-free frame stay as they were: what is in it, and whose it was.
+Invariant: a free block's head has FRAME_FREE set in `info`, its other frames have an `info` of 0.
+`flags` and `owner` of every free frame stay as they were: what is in it, and whose it was.
 """
 
-from kpy import Array, Ptr, clz, inline, ref, static, truncate, u8, u32, u64, wrapping_sub
+from kpy import Array, Ptr, clz, inline, static, truncate, u8, u32, u64, wrapping_sub
 
 from kernel.frame_table import Frame, frame_at, frame_valid
 from kernel.ids import Mfn
@@ -38,7 +39,9 @@ def zone_of(mfn: u64) -> u64:
 
 
 def zones_below(address_bits: u32) -> u32:
-    """Return the zones all of whose memory has machine addresses of at most so many bits; 0 stands for no limit."""
+    """Return the zones all of whose memory has machine addresses of at most so many bits; 0 stands
+    for no limit.
+    """
     lowest: u32 = ZONE_SHIFT + 12
     if address_bits == 0 or address_bits >= lowest + NR_ZONES:
         return ALL_ZONES
@@ -89,9 +92,11 @@ def remove_block(mfn: u32, order: u32) -> None:
 
 
 def take_block(order: u32, zones: u32) -> tuple[Mfn, u32]:
-    """Take a free block of 2^order frames from the highest of `zones` that has one, splitting the smallest that fits.
+    """Take a free block of 2^order frames from the highest of `zones` that has one, splitting the
+    smallest that fits.
 
-    Returns: its first frame, or 0, and the TLB clock when a frame of it was last mapped. Locks: heap_lock.
+    Returns: its first frame, or 0, and the TLB clock when a frame of it was last mapped. Locks:
+    heap_lock.
     """
     for size in range(order, u32(NR_ORDERS)):
         usable = zones_with[size] & zones

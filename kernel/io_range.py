@@ -1,4 +1,6 @@
-"""A stretch of device memory that a domain may map; apart from the operations so that `kernel.domain` can embed it."""
+"""A stretch of device memory that a domain may map; apart from the operations so that
+`kernel.domain` can embed it.
+"""
 
 from kpy import struct, u64
 

@@ -1,7 +1,9 @@
-"""Who may map I/O frames: device registers, firmware tables, everything that is no RAM of the frame table.
+"""Who may map I/O frames: device registers, firmware tables, everything that is no RAM of the frame
+table.
 
-Domain 0 owns the hardware, so it may map all but what the core itself drives: frames denied to it (the local APICs, whose page could
-start interrupts) and frames that it may only read (I/O APICs). Another domain may map the ranges that the toolstack gave it.
+Domain 0 owns the hardware, so it may map all but what the core itself drives: frames denied to it
+(the local APICs, whose page could start interrupts) and frames that it may only read (I/O APICs).
+Another domain may map the ranges that the toolstack gave it.
 """
 
 import abi
@@ -32,7 +34,9 @@ nr_core_frames = static(u64)
 
 
 def restrict_io_frame(mfn: Mfn, rights: u32) -> None:
-    """Restrict domain 0 to IO_none or IO_read of a frame. Context: boot, or the discovery of a device."""
+    """Restrict domain 0 to IO_none or IO_read of a frame. Context: boot, or the discovery of a
+    device.
+    """
     global nr_core_frames
     for i in range(nr_core_frames):
         if core_frames[i].mfn == u64(mfn):
@@ -86,7 +90,8 @@ def has_io_memory(d: Ptr[Domain]) -> bool:
 def permit_io_frames(d: Ptr[Domain], first: u64, count: u64, allow: bool) -> i64:
     """Give I/O frames to a domain, or take them away again: existing mappings stay.
 
-    Errors: -EINVAL, the frames are more than exist; -ENOMEM, the domain has too many ranges; -ENOENT, it doesn't have these.
+    Errors: -EINVAL, the frames are more than exist; -ENOMEM, the domain has too many ranges;
+    -ENOENT, it doesn't have these.
     """
     if count == 0 or first + count > bit(u64(max_physical_bits) - 12):
         return -abi.EINVAL

@@ -1,7 +1,9 @@
-"""The core's slots in a guest's L4: the same in every address space, but for the machine-to-physical table in slot 256.
+"""The core's slots in a guest's L4: the same in every address space, but for the
+machine-to-physical table in slot 256.
 
-User mode must not see that table unless its kernel wants so: without VMASST_TYPE_m2p_strict an L4 begins without it and gets it
-when it becomes a kernel's; with it, an L4 begins with the table and loses it when it becomes a user's.
+User mode must not see that table unless its kernel wants so: without VMASST_TYPE_m2p_strict an L4
+begins without it and gets it when it becomes a kernel's; with it, an L4 begins with the table and
+loses it when it becomes a user's.
 """
 
 import abi
@@ -32,6 +34,8 @@ def show_m2p(l4: Mfn) -> None:
 
 
 def hide_m2p(l4: Mfn, d: Ptr[Domain]) -> None:
-    """Hide the machine-to-physical table in an L4 that becomes a guest user mode's, if the guest wants that."""
+    """Hide the machine-to-physical table in an L4 that becomes a guest user mode's, if the guest
+    wants that.
+    """
     if is_m2p_strict(d):
         page_at(l4)[L4_SLOT_FIRST] = 0

@@ -1,7 +1,7 @@
 """The machine-to-physical table: for each frame of RAM, the number by which its owner calls it.
 
-Guests read it, at MACH2PHYS_VIRT_START, to translate what they find in page tables. The core stores it but never believes it:
-a guest may enter any number for a frame that it owns.
+Guests read it, at MACH2PHYS_VIRT_START, to translate what they find in page tables. The core stores
+it but never believes it: a guest may enter any number for a frame that it owns.
 """
 
 from kpy import Ptr, inline, store, u64
@@ -15,7 +15,9 @@ INVALID_M2P = (1 << 64) - 1
 
 @inline
 def m2p_entry(mfn: Mfn) -> Ptr[u64]:
-    """Return the entry of a frame, writable. The caller knows that `frame_valid(mfn)`, so the table is mapped there."""
+    """Return the entry of a frame, writable. The caller knows that `frame_valid(mfn)`, so the table
+    is mapped there.
+    """
     return Ptr[u64](RDWR_MACH2PHYS_VIRT_START + (u64(mfn) << 3))
 
 

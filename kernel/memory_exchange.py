@@ -1,8 +1,10 @@
-"""XENMEM_exchange: give frames, get as many others, of another extent size or below an address limit.
+"""XENMEM_exchange: give frames, get as many others, of another extent size or below an address
+limit.
 
-Extents are exchanged in *chunks*, the smallest pieces that are whole extents on both sides. The frames of a chunk are first taken from the
-domain, possible only while nothing maps them; when the new ones are there, the chunk can't fail any more, and otherwise the domain
-gets the old ones back. Frames between two owners are linked by `next` and can't be referenced.
+Extents are exchanged in *chunks*, the smallest pieces that are whole extents on both sides. The
+frames of a chunk are first taken from the domain, possible only while nothing maps them; when the
+new ones are there, the chunk can't fail any more, and otherwise the domain gets the old ones back.
+Frames between two owners are linked by `next` and can't be referenced.
 Source: Xen public ABI, memory.h, xen_memory_exchange.
 """
 
@@ -11,7 +13,14 @@ from kpy import Guest, Ptr, i64, offsetof, ref, struct, u32, u64, wrapping_add
 
 from kernel.continuation import hypercall_continue
 from kernel.domain import Domain, get_domain_or_self, put_domain
-from kernel.frame_exchange import assign_block, free_block, free_stolen_frame, return_stolen_frame, steal_frame, take_unowned
+from kernel.frame_exchange import (
+    assign_block,
+    free_block,
+    free_stolen_frame,
+    return_stolen_frame,
+    steal_frame,
+    take_unowned,
+)
 from kernel.frame_table import frame_at
 from kernel.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.heap import NOTHING
@@ -39,8 +48,9 @@ class Exchange:
 def memory_exchange(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """Exchange extents of a domain's memory.
 
-    Errors: -EFAULT, the structure or a list; -EPERM, extents too large, or another domain's; -EINVAL, sizes that don't match, or a frame
-    that is not the domain's or in use; -ESRCH; -ENOMEM. `nr_exchanged` tells how many input extents were exchanged.
+    Errors: -EFAULT, the structure or a list; -EPERM, extents too large, or another domain's;
+    -EINVAL, sizes that don't match, or a frame that is not the domain's or in use; -ESRCH; -ENOMEM.
+    `nr_exchanged` tells how many input extents were exchanged.
     """
     x = Exchange()
     if not copy_from_guest(ref(x.request), Guest[abi.xen_memory_exchange](arg)):
@@ -62,7 +72,9 @@ def memory_exchange(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
-    """Check that both sides of a request fit, and find the chunk size. Errors: -EPERM, -EINVAL, -EFAULT, as `memory_exchange`."""
+    """Check that both sides of a request fit, and find the chunk size. Errors: -EPERM, -EINVAL,
+    -EFAULT, as `memory_exchange`.
+    """
     given = ref(x.request.in_)
     wanted = ref(x.request.out)
     limit = max_order(v.domain)
@@ -74,7 +86,8 @@ def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
         or given.domid != wanted.domid
         or most >> u64(given.extent_order) < given.nr_extents
         or most >> u64(wanted.extent_order) < wanted.nr_extents
-        or given.nr_extents << u64(given.extent_order) != wanted.nr_extents << u64(wanted.extent_order)
+        or given.nr_extents << u64(given.extent_order)
+        != wanted.nr_extents << u64(wanted.extent_order)
     ):
         return -abi.EINVAL
     if not guest_array_okay(given.extent_start, given.nr_extents):
@@ -88,7 +101,10 @@ def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
 
 
 def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
-    """Exchange chunk after chunk. Errors: as `memory_exchange`; -ERESTART, more urgent work waits."""
+    """Exchange chunk after chunk.
+
+    Errors: as `memory_exchange`; -ERESTART, more urgent work waits.
+    """
     first = x.request.nr_exchanged // x.in_per_chunk
     count = x.request.in_.nr_extents // x.in_per_chunk
     for chunk in range(first, count):
@@ -102,7 +118,9 @@ def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
 
 
 def exchange_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
-    """Exchange one chunk, or nothing of it. An output list that can't be written is reported after the fact, as on Xen."""
+    """Exchange one chunk, or nothing of it. An output list that can't be written is reported after
+    the fact, as on Xen.
+    """
     x.stolen = NOTHING
     x.taken = NOTHING
     result = steal_chunk(d, x, chunk)
@@ -119,7 +137,9 @@ def exchange_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
 
 
 def steal_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
-    """Take the input frames of a chunk from the domain. Errors: -EFAULT, the list; -EINVAL, a frame is not its, or in use."""
+    """Take the input frames of a chunk from the domain. Errors: -EFAULT, the list; -EINVAL, a frame
+    is not its, or in use.
+    """
     given = ref(x.request.in_)
     for i in range(x.in_per_chunk):
         first: u64 = 0
@@ -159,7 +179,9 @@ def undo_chunk(d: Ptr[Domain], x: Ptr[Exchange]) -> None:
 
 
 def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
-    """Make the new frames the domain's, as pages of the numbers in the output list. Errors: -EFAULT, the list; all else is done."""
+    """Make the new frames the domain's, as pages of the numbers in the output list. Errors:
+    -EFAULT, the list; all else is done.
+    """
     wanted = ref(x.request.out)
     result: i64 = 0
     for i in range(x.out_per_chunk):

@@ -1,4 +1,6 @@
-"""Memory operations about memory maps: the machine's e820, a domain's, and where the machine-to-physical table is."""
+"""Memory operations about memory maps: the machine's e820, a domain's, and where the
+machine-to-physical table is.
+"""
 
 import abi
 from kpy import Array, Guest, Ptr, i64, ref, sizeof, store, truncate, u8, u32, u64, uninitialized
@@ -6,7 +8,12 @@ from kpy import Array, Guest, Ptr, i64, ref, sizeof, store, truncate, u8, u32, u
 from kernel.domain import Domain, get_domain_or_self, put_domain
 from kernel.frame import alloc_core_page
 from kernel.frame_table import max_page
-from kernel.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest, copy_from_guest, copy_to_guest
+from kernel.guest_memory import (
+    copy_bytes_from_guest,
+    copy_bytes_to_guest,
+    copy_from_guest,
+    copy_to_guest,
+)
 from kernel.ids import Mfn
 from kernel.m2p import m2p_extent
 from kernel.memory_registry import memory_op
@@ -53,7 +60,9 @@ def copy_machine_map(to: Guest[abi.e820entry]) -> bool:
 
 @memory_op(abi.XENMEM_memory_map)
 def memory_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Copy the caller's own memory map, as its builder set it. Errors: -ENOSYS, it was not set; -EFAULT."""
+    """Copy the caller's own memory map, as its builder set it. Errors: -ENOSYS, it was not set;
+    -EFAULT.
+    """
     d = v.domain
     if d.nr_memory_map == 0:
         return -abi.ENOSYS
@@ -71,7 +80,8 @@ def memory_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 def memory_set_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """Set the memory map of a domain that is being built.
 
-    Errors: -EFAULT; -EINVAL, more entries than any map has; -ESRCH; -EPERM; -ENOMEM, no memory for so many.
+    Errors: -EFAULT; -EINVAL, more entries than any map has; -ESRCH; -EPERM; -ENOMEM, no memory for
+    so many.
     """
     request = uninitialized(abi.xen_foreign_memory_map)
     if not copy_from_guest(ref(request), Guest[abi.xen_foreign_memory_map](arg)):
@@ -89,7 +99,9 @@ def memory_set_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> i64:
-    """Take over a domain's memory map from the caller. Errors: -ENOMEM; -EFAULT, with the old map unchanged."""
+    """Take over a domain's memory map from the caller. Errors: -ENOMEM; -EFAULT, with the old map
+    unchanged.
+    """
     if map_.nr_entries > MAX_E820:
         return -abi.ENOMEM
     page = uninitialized(Array[u8, 4096])
@@ -117,7 +129,9 @@ def memory_machphys_mapping(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @memory_op(abi.XENMEM_machphys_mfn_list)
 def memory_machphys_mfn_list(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """List the first frames of the machine-to-physical table's pieces of 2 MiB; 0 where it has a hole. Errors: -EFAULT."""
+    """List the first frames of the machine-to-physical table's pieces of 2 MiB; 0 where it has a
+    hole. Errors: -EFAULT.
+    """
     list_ = uninitialized(abi.xen_machphys_mfn_list)
     if not copy_from_guest(ref(list_), Guest[abi.xen_machphys_mfn_list](arg)):
         return -abi.EFAULT

@@ -20,7 +20,10 @@ GPFN = 2
 
 @memory_op(abi.XENMEM_maximum_ram_page)
 def memory_maximum_ram_page(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Tell how many frames the machine's RAM extends to. Errors: -EINVAL, an extent in the command."""
+    """Tell how many frames the machine's RAM extends to.
+
+    Errors: -EINVAL, an extent in the command.
+    """
     return i64(max_page) if start == 0 else -abi.EINVAL
 
 
@@ -38,7 +41,9 @@ def memory_maximum_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @memory_op(abi.XENMEM_maximum_gpfn)
 def memory_maximum_gpfn(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Tell the highest page number that a domain says it uses, in its shared_info. Errors: as `answer`."""
+    """Tell the highest page number that a domain says it uses, in its shared_info. Errors: as
+    `answer`.
+    """
     return answer(v, start, arg, GPFN)
 
 
@@ -46,7 +51,8 @@ def memory_maximum_gpfn(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 def answer(v: Ptr[Vcpu], start: u64, arg: u64, what: u64) -> i64:
     """Answer a question about a domain named by a structure of its id alone.
 
-    Errors: -EINVAL, an extent in the command; -EFAULT; -ESRCH, no such domain; -EPERM, not the caller's to ask.
+    Errors: -EINVAL, an extent in the command; -EFAULT; -ESRCH, no such domain; -EPERM, not the
+    caller's to ask.
     """
     domid: u16 = 0
     if start != 0:
@@ -84,7 +90,8 @@ def memory_get_sharing_shared_pages(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 def memory_claim_pages(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """Promise memory to a domain.
 
-    Errors: -EINVAL, fields that must be 0, no such domain, or as `set_claim`; -EFAULT; -EPERM, the caller isn't privileged; -ENOMEM.
+    Errors: -EINVAL, fields that must be 0, no such domain, or as `set_claim`; -EFAULT; -EPERM, the
+    caller isn't privileged; -ENOMEM.
     """
     request = uninitialized(abi.xen_memory_reservation)
     if start != 0:
@@ -155,7 +162,9 @@ def memory_remove_from_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def refuse(v: Ptr[Vcpu], domid: u16, refusal: i64) -> i64:
-    """Return `refusal` for a domain that exists and is the caller's to act on. Errors: -ESRCH, -EPERM otherwise."""
+    """Return `refusal` for a domain that exists and is the caller's to act on. Errors: -ESRCH,
+    -EPERM otherwise.
+    """
     d = get_domain_or_self(v.domain, domid)
     if d is None:
         return -abi.ESRCH
@@ -177,7 +186,9 @@ def memory_get_pod_target(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def refuse_pod(v: Ptr[Vcpu], arg: u64) -> i64:
-    """Say that PV domains have no memory that is populated on demand. Errors: -EFAULT; -EPERM; -ESRCH; else -EINVAL."""
+    """Say that PV domains have no memory that is populated on demand. Errors: -EFAULT; -EPERM;
+    -ESRCH; else -EINVAL.
+    """
     request = uninitialized(abi.xen_pod_target)
     if not copy_from_guest(ref(request), Guest[abi.xen_pod_target](arg)):
         return -abi.EFAULT

@@ -1,6 +1,7 @@
 """Build-time registry of memory operations, as kernel/registry.py is of hypercalls.
 
-An operation is `op(v, start, arg) -> i64`: the calling vCPU, the extent to begin at, and the address of its structure in the guest.
+An operation is `op(v, start, arg) -> i64`: the calling vCPU, the extent to begin at, and the
+address of its structure in the guest.
 """
 
 from kpy import build_time

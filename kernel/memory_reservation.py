@@ -28,7 +28,9 @@ STOPPED = 1 << 63  # in a count of extents: more are to be done
 
 @memory_op(abi.XENMEM_populate_physmap)
 def memory_populate_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Allocate extents for a domain and make them its pages of the listed numbers; the list receives the frames."""
+    """Allocate extents for a domain and make them its pages of the listed numbers; the list
+    receives the frames.
+    """
     return change_reservation(v, start, arg, abi.XENMEM_populate_physmap)
 
 
@@ -46,7 +48,9 @@ def memory_decrease_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @noinline
 def change_reservation(v: Ptr[Vcpu], start: u64, arg: u64, operation: u64) -> i64:
-    """Decode a reservation and serve its extents from `start` on. Returns: extents done, or -ERESTART."""
+    """Decode a reservation and serve its extents from `start` on. Returns: extents done, or
+    -ERESTART.
+    """
     request = uninitialized(abi.xen_memory_reservation)
     nothing = i64(start)
     if not copy_from_guest(ref(request), Guest[abi.xen_memory_reservation](arg)):
@@ -66,7 +70,9 @@ def change_reservation(v: Ptr[Vcpu], start: u64, arg: u64, operation: u64) -> i6
     return i64(done)
 
 
-def is_reservation_okay(caller: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], operation: u64) -> bool:
+def is_reservation_okay(
+    caller: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], operation: u64
+) -> bool:
     """Check what a reservation asks for: the size of extents, the address limit, the list."""
     if request.extent_order > max_order(caller):
         return False
@@ -90,8 +96,12 @@ def address_limit(mem_flags: u32) -> u32:
     return bits if bits < machine_bits else 0
 
 
-def serve_extents(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], start: u64, operation: u64) -> u64:
-    """Serve extents until one can't be. Returns: how many are done, with STOPPED if only because there is more urgent work."""
+def serve_extents(
+    d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], start: u64, operation: u64
+) -> u64:
+    """Serve extents until one can't be. Returns: how many are done, with STOPPED if only because
+    there is more urgent work.
+    """
     for i in range(start, request.nr_extents):
         if i != start and is_time_to_look(i, request.extent_order) and preempt_pending():
             return i | STOPPED
@@ -110,8 +120,12 @@ def is_time_to_look(i: u64, order: u32) -> bool:
     return order >= 4 or i % EXTENTS_PER_LOOK == 0
 
 
-def add_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64, has_pfn: bool) -> bool:
-    """Allocate extent `i` and tell its frame; with `has_pfn` the list says which page it becomes. Returns: whether all went well."""
+def add_extent(
+    d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64, has_pfn: bool
+) -> bool:
+    """Allocate extent `i` and tell its frame; with `has_pfn` the list says which page it becomes.
+    Returns: whether all went well.
+    """
     entry = request.extent_start.index(i)
     wants_frame = request.extent_start.address() != 0
     pfn: u64 = 0
@@ -128,7 +142,9 @@ def add_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64,
 
 
 def remove_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64) -> bool:
-    """Give up the frames of extent `i`. Those that are still mapped go when they aren't any more. Returns: whether all went well."""
+    """Give up the frames of extent `i`. Those that are still mapped go when they aren't any more.
+    Returns: whether all went well.
+    """
     first: u64 = 0
     if not copy_from_guest(ref(first), request.extent_start.index(i)):
         return False

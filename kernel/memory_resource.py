@@ -1,4 +1,6 @@
-"""XENMEM_acquire_resource: the frames of another domain's grant table, for the toolstack that builds it."""
+"""XENMEM_acquire_resource: the frames of another domain's grant table, for the toolstack that
+builds it.
+"""
 
 import abi
 from kpy import Guest, Ptr, i64, ref, u32, u64, uninitialized
@@ -15,10 +17,12 @@ MAX_FRAMES = (1 << 32 - 6) - 1
 
 @memory_op(abi.XENMEM_acquire_resource)
 def memory_acquire_resource(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """List frames of a resource of another domain, growing it as far as needed; a null list asks for its greatest size.
+    """List frames of a resource of another domain, growing it as far as needed; a null list asks
+    for its greatest size.
 
-    Errors: -EFAULT; -EINVAL, a field that must be 0, an unknown resource, or frames past its end; -EPERM, the caller's own domain or not
-    privileged; -ESRCH; -E2BIG, more frames than any resource has.
+    Errors: -EFAULT; -EINVAL, a field that must be 0, an unknown resource, or frames past its end;
+    -EPERM, the caller's own domain or not privileged; -ESRCH; -E2BIG, more frames than any resource
+    has.
     """
     request = uninitialized(abi.xen_mem_acquire_resource)
     if not copy_from_guest(ref(request), Guest[abi.xen_mem_acquire_resource](arg)):
@@ -34,13 +38,19 @@ def memory_acquire_resource(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     if v.domain.is_privileged:
         result = list_resource(d, ref(request), start)
         if result == 0 and request.frame_list.address() == 0:
-            result = 0 if copy_to_guest(Guest[abi.xen_mem_acquire_resource](arg), ref(request)) else -abi.EFAULT
+            result = (
+                0
+                if copy_to_guest(Guest[abi.xen_mem_acquire_resource](arg), ref(request))
+                else -abi.EFAULT
+            )
     put_domain(d)
     return result
 
 
 def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], start: u64) -> i64:
-    """Copy the frame numbers that are asked for to the caller's list, or note the size. Errors: as above."""
+    """Copy the frame numbers that are asked for to the caller's list, or note the size. Errors: as
+    above.
+    """
     is_known = (
         request.type == abi.XENMEM_resource_grant_table
         and request.id == abi.XENMEM_resource_grant_table_id_shared
@@ -54,7 +64,10 @@ def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], st
         return 0
     if request.nr_frames > MAX_FRAMES:
         return -abi.E2BIG
-    if request.frame > u64(d.grant.max_frames) or u64(request.nr_frames) > u64(d.grant.max_frames) - request.frame:
+    if (
+        request.frame > u64(d.grant.max_frames)
+        or u64(request.nr_frames) > u64(d.grant.max_frames) - request.frame
+    ):
         return -abi.EINVAL
     for i in range(u64(request.nr_frames)):
         mfn, found = grant_frame(d, u32(request.frame + i))

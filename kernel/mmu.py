@@ -1,6 +1,7 @@
 """The page tables that a vCPU runs on: its base pointers, and faults that the core repairs.
 
-A vCPU has two L4s, the guest kernel's and the guest's user mode's, each with a reference and a type reference.
+A vCPU has two L4s, the guest kernel's and the guest's user mode's, each with a reference and a type
+reference.
 """
 
 import abi
@@ -27,7 +28,8 @@ L4 = 4
 
 
 def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
-    """Change the kernel L4 of the running vCPU, which is in kernel mode, and load it. The same one again changes nothing.
+    """Change the kernel L4 of the running vCPU, which is in kernel mode, and load it. The same one
+    again changes nothing.
 
     Errors: -EINVAL, the frame can't be an L4 of the guest's; -ERESTART, validation takes longer.
     Locks: takes the domain's page_lock.
@@ -50,7 +52,8 @@ def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
 
 
 def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
-    """Change the L4 that is in force in user mode; 0 for none. The running vCPU is in kernel mode, so nothing is loaded.
+    """Change the L4 that is in force in user mode; 0 for none. The running vCPU is in kernel mode,
+    so nothing is loaded.
 
     Errors, Locks: as `new_guest_cr3`.
     """
@@ -73,7 +76,8 @@ def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
 def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
     """Give a vCPU that has never run its L4s; `user_l4` 0 for none. Nothing is loaded.
 
-    Errors: -EINVAL, a frame can't be an L4 of the domain's; -ERESTART, validation takes longer: call again.
+    Errors: -EINVAL, a frame can't be an L4 of the domain's; -ERESTART, validation takes longer:
+    call again.
     Locks: takes the domain's page_lock.
     """
     d = v.domain
@@ -95,9 +99,11 @@ def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
 
 
 def pin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
-    """Validate a page table of domain `d` and keep it one until it is unpinned, on behalf of vCPU `v`.
+    """Validate a page table of domain `d` and keep it one until it is unpinned, on behalf of vCPU
+    `v`.
 
-    Errors: -EINVAL and others, the frame can't be such a table, or is pinned; -ERESTART, validation takes longer.
+    Errors: -EINVAL and others, the frame can't be such a table, or is pinned; -ERESTART, validation
+    takes longer.
     Locks: takes the domain's page_lock.
     """
     with d.page_lock:
@@ -113,7 +119,9 @@ def pin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
 
 
 def unpin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn) -> i64:
-    """Undo `pin_table`. Errors: -EINVAL, the frame is not the domain's, or not pinned. Locks: takes the domain's page_lock."""
+    """Undo `pin_table`. Errors: -EINVAL, the frame is not the domain's, or not pinned. Locks: takes
+    the domain's page_lock.
+    """
     with d.page_lock:
         if frame_owner(mfn) != d.domain_id or not clear_pinned(frame_at(mfn)):
             return -abi.EINVAL
@@ -130,7 +138,9 @@ def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
     Returns: whether it is dealt with; if not, the guest's kernel gets it as it is.
     """
     if not guest_address_okay(address):
-        return error_code & (PFEC_USER | PFEC_RESERVED) == 0 and fix_ldt_fault(v, address, error_code)
+        return error_code & (PFEC_USER | PFEC_RESERVED) == 0 and fix_ldt_fault(
+            v, address, error_code
+        )
     if not v.kernel_mode or error_code & (PFEC_WRITE | PFEC_PRESENT) != PFEC_WRITE | PFEC_PRESENT:
         return False
     if error_code & (PFEC_RESERVED | PFEC_FETCH) != 0:
@@ -140,7 +150,9 @@ def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
 
 @noinline
 def fix_ldt_fault(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
-    """Map the page of the LDT that the processor wanted to look into; the guest gets a fault of its own LDT's address if it can't be."""
+    """Map the page of the LDT that the processor wanted to look into; the guest gets a fault of its
+    own LDT's address if it can't be.
+    """
     window = ldt_window(v)
     if address < window or address >= window + LDT_WINDOW_BYTES:
         return False

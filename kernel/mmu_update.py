@@ -1,7 +1,22 @@
 """mmu_update: a list of requests to change page-table entries or machine-to-physical entries."""
 
 import abi
-from kpy import Guest, Ptr, i32, i64, inline, noinline, ref, struct, truncate, u16, u32, u64, uninitialized, volatile_store
+from kpy import (
+    Guest,
+    Ptr,
+    i32,
+    i64,
+    inline,
+    noinline,
+    ref,
+    struct,
+    truncate,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+    volatile_store,
+)
 
 from kernel.continuation import hypercall_continue
 from kernel.domain import Domain, get_domain_by_id, put_domain
@@ -35,15 +50,19 @@ class Batch:
 
 
 @hypercall(abi.__HYPERVISOR_mmu_update)
-def do_mmu_update(v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreign: u64, e: u64) -> i64:
+def do_mmu_update(
+    v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreign: u64, e: u64
+) -> i64:
     """Change page-table entries, in order, until one request fails.
 
-    Hypercall: mmu_update(requests: mmu_update[count] in the guest, count: u32, done: u32 in the guest or 0, foreign: domid of the frames
-    that are mapped | (domid of the tables' owner + 1) << 16).
+    Hypercall: mmu_update(requests: mmu_update[count] in the guest, count: u32, done: u32 in the
+    guest or 0, foreign: domid of the frames that are mapped | (domid of the tables' owner + 1) <<
+    16).
     Source: Xen public ABI, xen.h.
-    Errors: -EFAULT, the requests; -ESRCH, a domain that doesn't exist; -EPERM, not allowed for that domain, or an entry of the core;
-    -EINVAL, not a page table, or an entry that breaks the rules; -EBUSY, the frame belongs to another, or is a page table and would become
-    writable; -ENOSYS, no such command. `done` tells how many requests were served.
+    Errors: -EFAULT, the requests; -ESRCH, a domain that doesn't exist; -EPERM, not allowed for that
+    domain, or an entry of the core; -EINVAL, not a page table, or an entry that breaks the rules;
+    -EBUSY, the frame belongs to another, or is a page table and would become writable; -ENOSYS, no
+    such command. `done` tells how many requests were served.
     """
     wanted = truncate(u32, count)
     if put_old_guest_table(v) != 0:
@@ -97,7 +116,12 @@ def report_progress(done_out: u64, nr_done: u32) -> None:
 
 @inline
 def serve_batch(
-    v: Ptr[Vcpu], list_: Guest[abi.mmu_update], count: u32, done_out: u64, foreign: u64, batch: Ptr[Batch]
+    v: Ptr[Vcpu],
+    list_: Guest[abi.mmu_update],
+    count: u32,
+    done_out: u64,
+    foreign: u64,
+    batch: Ptr[Batch],
 ) -> i64:
     """Serve the requests, and arrange for the rest to be served later if that takes too long."""
     result = find_page_owner(v, foreign, ref(batch.owner))
@@ -111,19 +135,25 @@ def serve_batch(
     report_progress(done_out, batch.nr_done)
     if result == -abi.ERESTART:
         rest = list_.index(u64(done)).address()
-        return hypercall_continue(v, rest, u64(count - done | MMU_UPDATE_PREEMPTED), done_out, foreign)
+        return hypercall_continue(
+            v, rest, u64(count - done | MMU_UPDATE_PREEMPTED), done_out, foreign
+        )
     if u64(v.old_guest_table) != 0:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result
 
 
 @inline
-def serve_requests(v: Ptr[Vcpu], list_: Guest[abi.mmu_update], count: u32, batch: Ptr[Batch]) -> i64:
+def serve_requests(
+    v: Ptr[Vcpu], list_: Guest[abi.mmu_update], count: u32, batch: Ptr[Batch]
+) -> i64:
     """Serve requests in order. Errors: the first that one meets; -ERESTART, the rest must wait."""
     request = uninitialized(abi.mmu_update)
     is_allowed = may_change(v.domain, batch)
     for i in range(count):
-        if i != 0 and (u64(v.old_guest_table) != 0 or i % REQUESTS_PER_LOOK == 0 and preempt_pending()):
+        if i != 0 and (
+            u64(v.old_guest_table) != 0 or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
+        ):
             return -abi.ERESTART
         if not copy_from_guest(ref(request), list_.index(u64(i))):
             return -abi.EFAULT
@@ -145,7 +175,9 @@ def serve_requests(v: Ptr[Vcpu], list_: Guest[abi.mmu_update], count: u32, batch
 
 @inline
 def may_change(caller: Ptr[Domain], batch: Ptr[Batch]) -> bool:
-    """Say whether the caller may change these tables, and map frames of that owner. I/O frames are checked one by one."""
+    """Say whether the caller may change these tables, and map frames of that owner. I/O frames are
+    checked one by one.
+    """
     if caller.is_privileged:
         return True
     owner = batch.owner.domain_id
@@ -154,7 +186,9 @@ def may_change(caller: Ptr[Domain], batch: Ptr[Batch]) -> bool:
 
 @inline
 def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Batch]) -> i64:
-    """Serve a request to change the entry at a machine address. While the table is in force, the page_lock keeps it so."""
+    """Serve a request to change the entry at a machine address. While the table is in force, the
+    page_lock keeps it so.
+    """
     d = batch.tables
     mfn = Mfn(address >> 12)
     if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
@@ -183,7 +217,9 @@ def write_plain_frame(d: Ptr[Domain], address: u64, value: u64) -> i64:
 
 
 def update_m2p(v: Ptr[Vcpu], address: u64, value: u64, batch: Ptr[Batch]) -> i64:
-    """Enter the number by which the owner of a frame calls it. Errors: -EPERM, tables of another were named; -EINVAL, not its frame."""
+    """Enter the number by which the owner of a frame calls it. Errors: -EPERM, tables of another
+    were named; -EINVAL, not its frame.
+    """
     mfn = Mfn(address >> 12)
     if batch.tables != v.domain:
         return -abi.EPERM

@@ -1,4 +1,6 @@
-"""mmuext_op: a list of operations on page tables as a whole, base pointers, TLBs, caches and the LDT."""
+"""mmuext_op: a list of operations on page tables as a whole, base pointers, TLBs, caches and the
+LDT.
+"""
 
 import abi
 from kpy import Guest, Ptr, i32, i64, inline, ref, truncate, u32, u64, uninitialized
@@ -26,13 +28,17 @@ UNUSED_COMMAND = 14
 
 
 @hypercall(abi.__HYPERVISOR_mmuext_op)
-def do_mmuext_op(v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, foreign: u64, e: u64) -> i64:
+def do_mmuext_op(
+    v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, foreign: u64, e: u64
+) -> i64:
     """Serve operations in order, until one fails.
 
-    Hypercall: mmuext_op(operations: mmuext_op[count] in the guest, count: u32, done: u32 in the guest or 0, foreign: domid).
+    Hypercall: mmuext_op(operations: mmuext_op[count] in the guest, count: u32, done: u32 in the
+    guest or 0, foreign: domid).
     Source: Xen public ABI, xen.h.
-    Errors: -EFAULT, the operations; -ESRCH, no such domain; -EPERM, not allowed for that domain; -EINVAL, -EBUSY, as the page table
-    deserves; -ENOSYS, no such operation. `done` tells how many were served.
+    Errors: -EFAULT, the operations; -ESRCH, no such domain; -EPERM, not allowed for that domain;
+    -EINVAL, -EBUSY, as the page table deserves; -ENOSYS, no such operation. `done` tells how many
+    were served.
     """
     wanted = truncate(u32, count)
     if put_old_guest_table(v) != 0:
@@ -61,14 +67,20 @@ def do_mmuext_op(v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, forei
     put_page_owner(ref(owner))
     if result == -abi.ERESTART:
         rest = list_.index(u64(done)).address()
-        return hypercall_continue(v, rest, u64(wanted - done | MMU_UPDATE_PREEMPTED), done_out, foreign)
+        return hypercall_continue(
+            v, rest, u64(wanted - done | MMU_UPDATE_PREEMPTED), done_out, foreign
+        )
     if u64(v.old_guest_table) != 0:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result
 
 
-def serve_operations(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32, d: Ptr[Domain]) -> tuple[i64, u32]:
-    """Serve operations on domain `d` in order. Returns: 0 or the first error, -ERESTART when the rest must wait; and the number served."""
+def serve_operations(
+    v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32, d: Ptr[Domain]
+) -> tuple[i64, u32]:
+    """Serve operations on domain `d` in order. Returns: 0 or the first error, -ERESTART when the
+    rest must wait; and the number served.
+    """
     op = uninitialized(abi.mmuext_op)
     for i in range(count):
         if i != 0 and (u64(v.old_guest_table) != 0 or preempt_pending()):
@@ -83,10 +95,17 @@ def serve_operations(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32, d: P
 
 @inline
 def serve_operation(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
-    """Serve one operation on domain `d`: those on pages and tables work on any, the rest is about the caller."""
+    """Serve one operation on domain `d`: those on pages and tables work on any, the rest is about
+    the caller.
+    """
     mfn = Mfn(op.arg1.mfn)
     match op.cmd:
-        case abi.MMUEXT_PIN_L1_TABLE | abi.MMUEXT_PIN_L2_TABLE | abi.MMUEXT_PIN_L3_TABLE | abi.MMUEXT_PIN_L4_TABLE:
+        case (
+            abi.MMUEXT_PIN_L1_TABLE
+            | abi.MMUEXT_PIN_L2_TABLE
+            | abi.MMUEXT_PIN_L3_TABLE
+            | abi.MMUEXT_PIN_L4_TABLE
+        ):
             return pin_table(v, d, mfn, op.cmd - abi.MMUEXT_PIN_L1_TABLE + 1)
         case abi.MMUEXT_UNPIN_TABLE:
             return unpin_table(v, d, mfn)
@@ -102,7 +121,9 @@ def serve_operation(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64
 
 @inline
 def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
-    """Serve an operation that is about the caller. Errors: -EPERM, another domain was named; -ENOSYS, no such operation."""
+    """Serve an operation that is about the caller. Errors: -EPERM, another domain was named;
+    -ENOSYS, no such operation.
+    """
     if op.cmd > abi.MMUEXT_UNMARK_SUPER or op.cmd == UNUSED_COMMAND:
         return -abi.ENOSYS
     if d != v.domain:
@@ -122,7 +143,9 @@ def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
 
 @inline
 def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
-    """Serve a TLB flush. An address of the core's is no error, and flushes nothing. Errors: -EINVAL, the bitmap can't be read."""
+    """Serve a TLB flush. An address of the core's is no error, and flushes nothing. Errors:
+    -EINVAL, the bitmap can't be read.
+    """
     is_single = op.cmd in (abi.MMUEXT_INVLPG_LOCAL, abi.MMUEXT_INVLPG_MULTI, abi.MMUEXT_INVLPG_ALL)
     va = op.arg1.linear_addr
     cpus = v.domain.dirty_cpumask
@@ -142,7 +165,8 @@ def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
 
 
 def flush_cache(d: Ptr[Domain], cmd: u32) -> i64:
-    """Write the processor's caches back, for a domain with devices: on this processor only, the caches being coherent.
+    """Write the processor's caches back, for a domain with devices: on this processor only, the
+    caches being coherent.
 
     Errors: -EACCES (FLUSH_CACHE), -EINVAL (FLUSH_CACHE_GLOBAL), a domain without device memory.
     """
@@ -153,7 +177,9 @@ def flush_cache(d: Ptr[Domain], cmd: u32) -> i64:
 
 
 def change_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> i64:
-    """Set the LDT of the running vCPU. Errors: -EINVAL, not at a page's beginning, the core's address, or too many entries."""
+    """Set the LDT of the running vCPU. Errors: -EINVAL, not at a page's beginning, the core's
+    address, or too many entries.
+    """
     address = base if nr_entries != 0 else u64(0)
     if address % 4096 != 0 or not guest_address_okay(address) or nr_entries > MAX_LDT_ENTRIES:
         return -abi.EINVAL

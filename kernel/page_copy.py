@@ -1,4 +1,6 @@
-"""Clearing and copying a guest's frames at its request, by machine address: no mapping of them is needed."""
+"""Clearing and copying a guest's frames at its request, by machine address: no mapping of them is
+needed.
+"""
 
 import abi
 from kpy import Ptr, copy, i64, zero
@@ -10,7 +12,10 @@ from kernel.page_type import get_writable_frame, put_frame_and_type
 
 
 def clear_guest_page(d: Ptr[Domain], mfn: Mfn) -> i64:
-    """Zero a frame of domain `d`. Errors: -EINVAL, not the domain's, or a page table or the like."""
+    """Zero a frame of domain `d`.
+
+    Errors: -EINVAL, not the domain's, or a page table or the like.
+    """
     if not get_writable_frame(mfn, d):
         return -abi.EINVAL
     zero(page_at(mfn))

@@ -1,8 +1,10 @@
-"""Page-table entries of guests: which bits a guest may set, what the core adds, and how entries are stored.
+"""Page-table entries of guests: which bits a guest may set, what the core adds, and how entries are
+stored.
 
-A 64-bit PV guest's kernel runs in ring 3, so every entry in force has _PAGE_USER. _PAGE_GLOBAL is taken away: so each load of CR3
-forgets all of a guest's translations, which the flush clock (kernel/x86/tlb.py) relies on. Large pages are refused; CPUID does
-not offer them. The caching bits are for domains that have device memory to map. Source: Intel SDM vol 3 4.5.4.
+A 64-bit PV guest's kernel runs in ring 3, so every entry in force has _PAGE_USER. _PAGE_GLOBAL is
+taken away: so each load of CR3 forgets all of a guest's translations, which the flush clock
+(kernel/x86/tlb.py) relies on. Large pages are refused; CPUID does not offer them. The caching bits
+are for domains that have device memory to map. Source: Intel SDM vol 3 4.5.4.
 """
 
 from kpy import Ptr, atomic_cas, inline, u32, u64, volatile_load, volatile_store
@@ -18,7 +20,6 @@ from kernel.x86.bits import (
     PTE_NX,
     PTE_PRESENT,
     PTE_USER,
-    PTE_WRITE,
     PTE_WRITE_THROUGH,
 )
 from kernel.x86.memlayout import L4_SLOT_END, L4_SLOT_FIRST
@@ -64,9 +65,11 @@ def is_core_slot(level: u32, index: u64) -> bool:
 
 @inline
 def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
-    """Replace an entry that was `old`. The processor may set accessed and dirty bits in it at any time.
+    """Replace an entry that was `old`. The processor may set accessed and dirty bits in it at any
+    time.
 
-    Returns: False when it has changed, with STORE_IF_SAME, or in more than these bits, with STORE_KEEP_AD.
+    Returns: False when it has changed, with STORE_IF_SAME, or in more than these bits, with
+    STORE_KEEP_AD.
     """
     if how == STORE_PLAIN:
         volatile_store(entry, new)

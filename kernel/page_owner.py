@@ -11,7 +11,8 @@ from kernel.vcpu import Vcpu
 
 @inline
 def find_page_owner(v: Ptr[Vcpu], named: u64, owner: Ptr[PageOwner]) -> i64:
-    """Look up whom a guest names by the low 16 bits of an argument. Every success is followed by `put_page_owner`.
+    """Look up whom a guest names by the low 16 bits of an argument. Every success is followed by
+    `put_page_owner`.
 
     Errors: -ESRCH, there is no such domain, or it is the caller's own by number.
     """
@@ -24,7 +25,9 @@ def find_page_owner(v: Ptr[Vcpu], named: u64, owner: Ptr[PageOwner]) -> i64:
 
 @noinline
 def find_foreign_owner(v: Ptr[Vcpu], named: u16, owner: Ptr[PageOwner]) -> i64:
-    """Do what `find_page_owner` promises for another domain, or one of the ids that stand for no domain."""
+    """Do what `find_page_owner` promises for another domain, or one of the ids that stand for no
+    domain.
+    """
     owner.domain_id = DomId(named)
     if named == abi.DOMID_IO:
         owner.domain = v.domain

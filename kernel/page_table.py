@@ -1,8 +1,9 @@
 """What entries of page tables hold: references to the frames that they lead to.
 
-A present L1 entry holds a reference to its frame, and a writable type reference if it is writable; to an I/O frame it holds nothing.
-A present entry of level 2 to 4 holds a reference to the table below and a type reference of that level. Whoever changes an entry
-takes the new one's references before, and gives the old one's back after.
+A present L1 entry holds a reference to its frame, and a writable type reference if it is writable;
+to an I/O frame it holds nothing. A present entry of level 2 to 4 holds a reference to the table
+below and a type reference of that level. Whoever changes an entry takes the new one's references
+before, and gives the old one's back after.
 
 Locks: the page_lock of the domain whose table it is.
 """
@@ -17,9 +18,9 @@ from kernel.ids import DomId
 from kernel.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
 from kernel.page_entry import L1_DISALLOWED, PTE_ADDRESS, PTE_PRESENT, PTE_WRITE, entry_mfn
 from kernel.page_type import (
+    TYPE_COUNT_MASK,
     PGT_seg_desc_page,
     PGT_type_mask,
-    TYPE_COUNT_MASK,
     put_frame_and_type,
     take_writable,
 )
@@ -28,7 +29,9 @@ from kernel.segments import forget_ldt_mappings
 
 @struct
 class PageOwner:
-    """Whose frames an update may map, and whose rights count for I/O frames: mmu_update's foreign domain."""
+    """Whose frames an update may map, and whose rights count for I/O frames: mmu_update's foreign
+    domain.
+    """
 
     domain_id: DomId  # DOMID_IO, DOMID_XEN: no domain
     domain: Ptr[Domain] | None  # rights to I/O frames; with a reference if `is_foreign`
@@ -46,7 +49,8 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     """Take the references of a present L1 entry that is to go into a table of domain `d`.
 
     Returns: 0; or PTE_WRITE when the frame may only be mapped read-only, and nothing was taken.
-    Errors: -EINVAL, bits that are not allowed; -EBUSY, the frame isn't `owner`'s, or can't be writable now; -EPERM, I/O memory.
+    Errors: -EINVAL, bits that are not allowed; -EBUSY, the frame isn't `owner`'s, or can't be
+    writable now; -EPERM, I/O memory.
     """
     if bad_l1_flags(l1e, d):
         return -abi.EINVAL
@@ -66,7 +70,9 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
 
 @noinline
 def may_map_anyway(real: DomId, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
-    """Say whether a frame of another domain than `owner` may be mapped: a privileged domain hands its right on to `d`."""
+    """Say whether a frame of another domain than `owner` may be mapped: a privileged domain hands
+    its right on to `d`.
+    """
     named = owner.domain
     if named is None or owner.domain_id == d.domain_id:
         return False

@@ -1,22 +1,47 @@
-"""What a frame is used as: a type with a count of its users, the rule that keeps page tables out of guests' hands.
+"""What a frame is used as: a type with a count of its users, the rule that keeps page tables out of
+guests' hands.
 
-The high half of `Frame.info` holds a type (PGT_*) and how many references want the frame to be of that type. While the count is not
-zero the type cannot change: so a frame that is a page table, or holds segment descriptors, is never also mapped writable. A type
-other than writable must be *validated* before it counts: every entry of a page table, every descriptor, is checked once, and from
-then on changes only through the core. When the count falls to zero the type stays, as a hint, until another is wanted; then
-translations of the old use are flushed from every processor that may still hold them.
+The high half of `Frame.info` holds a type (PGT_*) and how many references want the frame to be of
+that type. While the count is not zero the type cannot change: so a frame that is a page table, or
+holds segment descriptors, is never also mapped writable. A type other than writable must be
+*validated* before it counts: every entry of a page table, every descriptor, is checked once, and
+from then on changes only through the core. When the count falls to zero the type stays, as a hint,
+until another is wanted; then translations of the old use are flushed from every processor that may
+still hold them.
 
-Checking a tree of page tables can be long, so it can stop half way: such a table is PGT_partial, with one type reference and one
-reference of its own, and `stamp` says how far it is (kernel/page_walk.py).
+Checking a tree of page tables can be long, so it can stop half way: such a table is PGT_partial,
+with one type reference and one reference of its own, and `stamp` says how far it is
+(kernel/page_walk.py).
 
-Locks: table and descriptor types of a domain's frames change under its page_lock. The writable type takes no lock.
+Locks: table and descriptor types of a domain's frames change under its page_lock. The writable type
+takes no lock.
 """
 
-from kpy import Ptr, atomic_and, atomic_cas, atomic_load, atomic_or, atomic_sub, inline, noinline, ref, u32, u64
+from kpy import (
+    Ptr,
+    atomic_and,
+    atomic_cas,
+    atomic_load,
+    atomic_or,
+    atomic_sub,
+    inline,
+    noinline,
+    ref,
+    u32,
+    u64,
+)
 
 from kernel.descriptor_check import descriptors_okay
 from kernel.domain import Domain
-from kernel.frame import REFERENCE_MASK, get_frame, owner_of, page_at, put_frame, release_frame, take_reference
+from kernel.frame import (
+    REFERENCE_MASK,
+    get_frame,
+    owner_of,
+    page_at,
+    put_frame,
+    release_frame,
+    take_reference,
+)
 from kernel.frame_table import Frame, frame_at, frame_valid
 from kernel.ids import Mfn
 from kernel.x86.ipi import flush_tlb_mask
@@ -93,7 +118,8 @@ def begin_type(frame: Ptr[Frame], wanted: u64) -> u32:
 
 
 def flush_old_use(frame: Ptr[Frame], old: u64, wanted: u64) -> None:
-    """Flush translations that a frame's new type could not bear: writable ones of a table to be, and cached entries of a former table.
+    """Flush translations that a frame's new type could not bear: writable ones of a table to be,
+    and cached entries of a former table.
 
     Context: the new type is counted already, so no new translation of the old kind can come.
     """
@@ -118,7 +144,9 @@ def fail_type(frame: Ptr[Frame]) -> None:
 
 @inline
 def take_writable(frame: Ptr[Frame]) -> bool:
-    """Take a reference and a writable type reference. Returns: False when the frame is free, or in use as something else."""
+    """Take a reference and a writable type reference. Returns: False when the frame is free, or in
+    use as something else.
+    """
     info = atomic_load(ref(frame.info))
     while True:
         count = info & REFERENCE_MASK
@@ -155,7 +183,9 @@ def mfn_of(frame: Ptr[Frame]) -> Mfn:
 
 @inline
 def drop_type(frame: Ptr[Frame], references: u64) -> u64:
-    """Take one type reference of a frame that is no page table away, and 0 or 1 references with it. Returns: `info` before."""
+    """Take one type reference of a frame that is no page table away, and 0 or 1 references with it.
+    Returns: `info` before.
+    """
     info = atomic_load(ref(frame.info))
     while True:
         assert info & TYPE_COUNT_MASK != 0, "a frame has fewer type references than users"
@@ -183,7 +213,8 @@ def put_frame_and_type(mfn: Mfn) -> None:
 def get_frame_type(mfn: Mfn, wanted: u64) -> bool:
     """Take a type reference, writable or seg_desc, to a frame that the caller has a reference to.
 
-    Returns: False when it is in use as something else, or holds a descriptor that no guest may have.
+    Returns: False when it is in use as something else, or holds a descriptor that no guest may
+    have.
     Locks: for PGT_seg_desc_page the owner's page_lock.
     """
     frame = frame_at(mfn)
@@ -198,7 +229,9 @@ def get_frame_type(mfn: Mfn, wanted: u64) -> bool:
 
 
 def get_frame_and_type(mfn: Mfn, d: Ptr[Domain], wanted: u64) -> bool:
-    """Take a reference and a type reference, writable or seg_desc, to a frame of domain `d`. Returns: whether that was possible."""
+    """Take a reference and a type reference, writable or seg_desc, to a frame of domain `d`.
+    Returns: whether that was possible.
+    """
     if wanted == PGT_writable_page:
         return get_writable_frame(mfn, d)
     if not get_frame(mfn, d):

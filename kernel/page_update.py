@@ -1,7 +1,8 @@
 """Changing one entry of a guest's page table in force.
 
-Each change takes the references of the new entry, stores it, then gives the old one's back. Most changes are small: permissions or
-accessed bits on the same frame. Those touch no count, or only the writable type's.
+Each change takes the references of the new entry, stores it, then gives the old one's back. Most
+changes are small: permissions or accessed bits on the same frame. Those touch no count, or only the
+writable type's.
 
 Locks: the page_lock of the domain whose table it is.
 """
@@ -24,7 +25,14 @@ from kernel.page_entry import (
     store_entry,
 )
 from kernel.page_table import PageOwner, bad_l1_flags, get_l1e_frame, put_l1e
-from kernel.page_type import PGT_seg_desc_page, PGT_type_mask, PGT_writable_page, TYPE_READY, begin_type, drop_type
+from kernel.page_type import (
+    TYPE_READY,
+    PGT_seg_desc_page,
+    PGT_type_mask,
+    PGT_writable_page,
+    begin_type,
+    drop_type,
+)
 from kernel.table_use import acquire_table, release_table
 from kernel.vcpu import Vcpu
 
@@ -72,7 +80,9 @@ def toggle_writable(entry: Ptr[u64], old: u64, new: u64, how: u32) -> i64:
 
 
 @inline
-def replace_l1e(entry: Ptr[u64], old: u64, new: u64, d: Ptr[Domain], owner: Ptr[PageOwner], how: u32) -> i64:
+def replace_l1e(
+    entry: Ptr[u64], old: u64, new: u64, d: Ptr[Domain], owner: Ptr[PageOwner], how: u32
+) -> i64:
     """Make an L1 entry lead somewhere else, or nowhere."""
     allowed = new
     if new & PTE_PRESENT:
@@ -94,8 +104,9 @@ def update_upper_entry(
 ) -> i64:
     """Replace an entry of a table of level 2 to 4 of domain `d`, on behalf of vCPU `v`.
 
-    Errors: -EPERM, the entry is the core's; -EINVAL, bits that are not allowed, or the frame can't be a table of the level below;
-    -EBUSY, the entry changed meanwhile; -ERESTART, validating the new table takes longer: the same request again goes on with it.
+    Errors: -EPERM, the entry is the core's; -EINVAL, bits that are not allowed, or the frame can't
+    be a table of the level below; -EBUSY, the entry changed meanwhile; -ERESTART, validating the
+    new table takes longer: the same request again goes on with it.
     """
     if is_core_slot(level, (u64(entry) & 4095) >> 3):
         return -abi.EPERM

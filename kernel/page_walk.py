@@ -1,16 +1,32 @@
 """Validating a tree of page tables, and taking it apart again, in steps that can stop anywhere.
 
-Both walk the tree without recursion, with one cursor per level in a `Walk`. The entries of a table before its cursor hold their
-references; so validation moves cursors up and release moves them down, and a walk that stops (more urgent work, or a bad entry)
-leaves every table that it was in as PGT_partial with the cursor in `stamp`: enough for either walk to go on from there. An L1
-table is short enough to be done in one go.
+Both walk the tree without recursion, with one cursor per level in a `Walk`. The entries of a table
+before its cursor hold their references; so validation moves cursors up and release moves them down,
+and a walk that stops (more urgent work, or a bad entry) leaves every table that it was in as
+PGT_partial with the cursor in `stamp`: enough for either walk to go on from there. An L1 table is
+short enough to be done in one go.
 
-The partial state owns the reference and type reference of the entry, or pin, or base pointer, that the table was wanted for.
+The partial state owns the reference and type reference of the entry, or pin, or base pointer, that
+the table was wanted for.
 Locks: the page_lock of the domain that owns the tables.
 """
 
 import abi
-from kpy import Array, Ptr, atomic_cas, atomic_load, atomic_or, atomic_sub, i64, inline, ref, struct, truncate, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    atomic_cas,
+    atomic_load,
+    atomic_or,
+    atomic_sub,
+    i64,
+    inline,
+    ref,
+    struct,
+    truncate,
+    u32,
+    u64,
+)
 
 from kernel.domain import Domain
 from kernel.frame import get_frame, page_at, put_frame
@@ -28,14 +44,14 @@ from kernel.page_entry import (
 )
 from kernel.page_table import PageOwner, get_l1e_frame, put_l1e
 from kernel.page_type import (
-    PGT_partial,
-    PGT_type_mask,
-    PGT_validated,
     TYPE_BUSY,
     TYPE_COUNT_MASK,
     TYPE_ONE,
     TYPE_PARTIAL,
     TYPE_READY,
+    PGT_partial,
+    PGT_type_mask,
+    PGT_validated,
     begin_type,
     end_type,
     fail_type,
@@ -45,7 +61,9 @@ from kernel.preempt import preempt_pending
 from kernel.x86.tlb import tlb_clock_now
 
 ENTRIES = 512
-CHILD_IS_PARTIAL = 1 << 31  # in `stamp`: the entry at the cursor leads to a table that is partial itself
+CHILD_IS_PARTIAL = (
+    1 << 31
+)  # in `stamp`: the entry at the cursor leads to a table that is partial itself
 CURSOR_MASK = 0xFFFF
 CHILDREN_PER_LOOK = 16  # children done between two looks for more urgent work
 
@@ -92,10 +110,12 @@ def suspend(walk: Ptr[Walk]) -> None:
 
 
 def promote(d: Ptr[Domain], table: Mfn, level: u32, stamp: u32) -> i64:
-    """Validate a table that `begin_type` has counted as fresh (`stamp` 0) or partial (`stamp` from the frame).
+    """Validate a table that `begin_type` has counted as fresh (`stamp` 0) or partial (`stamp` from
+    the frame).
 
     Returns: 0, and the table is valid.
-    Errors: -ERESTART, and -EINVAL and others for a bad entry, with the table partial; a table of level 1 is then as before.
+    Errors: -ERESTART, and -EINVAL and others for a bad entry, with the table partial; a table of
+    level 1 is then as before.
     """
     if level == 1:
         return promote_l1(d, table)
@@ -111,7 +131,9 @@ def promote(d: Ptr[Domain], table: Mfn, level: u32, stamp: u32) -> i64:
 
 
 def promote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
-    """Validate entries of the table in work until one leads down to a table that must be validated first, or all are done."""
+    """Validate entries of the table in work until one leads down to a table that must be validated
+    first, or all are done.
+    """
     level = walk.level
     table = page_at(walk.tables[level])
     while walk.cursors[level] < ENTRIES:
@@ -148,9 +170,11 @@ def leave_child(walk: Ptr[Walk]) -> None:
 
 
 def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: u64) -> i64:
-    """Take the references of an entry; the table that it leads to becomes the one in work if it must be validated.
+    """Take the references of an entry; the table that it leads to becomes the one in work if it
+    must be validated.
 
-    Errors: -EINVAL, bits that are not allowed, a frame that is not the domain's or in use as something else, or bad itself.
+    Errors: -EINVAL, bits that are not allowed, a frame that is not the domain's or in use as
+    something else, or bad itself.
     """
     if entry & UPPER_DISALLOWED:
         return -abi.EINVAL
@@ -224,7 +248,9 @@ def demote(d: Ptr[Domain], table: Mfn, level: u32) -> i64:
 
 
 def demote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
-    """Give up entries of the table in work until one leads down to a table that must be taken apart first, or none is left."""
+    """Give up entries of the table in work until one leads down to a table that must be taken apart
+    first, or none is left.
+    """
     level = walk.level
     table = page_at(walk.tables[level])
     if walk.has_partial_child[level]:
@@ -271,8 +297,8 @@ def finish_demotion(table: Mfn) -> None:
 def drop_table(d: Ptr[Domain], table: Mfn, level: u32) -> bool:
     """Give a reference and a table type reference of `level` back.
 
-    Returns: True when that was the last of the type and there is more to do: the table is partial now, with all its entries, and
-    `demote` must follow.
+    Returns: True when that was the last of the type and there is more to do: the table is partial
+    now, with all its entries, and `demote` must follow.
     """
     frame = frame_at(table)
     info = atomic_load(ref(frame.info))

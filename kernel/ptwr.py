@@ -1,7 +1,9 @@
-"""Writable page tables: a guest kernel writes to an L1 table as if it were memory, and the core makes an update of it.
+"""Writable page tables: a guest kernel writes to an L1 table as if it were memory, and the core
+makes an update of it.
 
-Page tables are mapped read-only, so the write faults. If it was to a table in force of the guest's own, the instruction is emulated:
-the new entry is checked like a requested one (kernel/page_update.py), and the guest goes on behind the instruction.
+Page tables are mapped read-only, so the write faults. If it was to a table in force of the guest's
+own, the instruction is emulated: the new entry is checked like a requested one
+(kernel/page_update.py), and the guest goes on behind the instruction.
 Source: Xen public ABI, xen.h, VMASST_TYPE_writable_pagetables.
 """
 
@@ -46,7 +48,8 @@ class Effect:
 def emulate_table_write(v: Ptr[Vcpu], address: u64) -> bool:
     """Emulate the instruction of a guest kernel that could not write to `address`.
 
-    Returns: False when it didn't write to a page table of its own, or not in a way that is emulated; the guest then gets its fault.
+    Returns: False when it didn't write to a page table of its own, or not in a way that is
+    emulated; the guest then gets its fault.
     Locks: takes the domain's page_lock.
     """
     with v.domain.page_lock:
@@ -68,10 +71,17 @@ def emulate_table_write(v: Ptr[Vcpu], address: u64) -> bool:
 
 
 def is_own_l1_table(v: Ptr[Vcpu], mfn: Mfn) -> bool:
-    """Say whether a frame is an L1 table in force of the guest's, and the guest wants writes to it emulated."""
+    """Say whether a frame is an L1 table in force of the guest's, and the guest wants writes to it
+    emulated.
+    """
     wants = v.domain.vm_assist & bit(abi.VMASST_TYPE_writable_pagetables) != 0
     frame = frame_at(mfn)
-    return wants and frame.owner == v.domain.domain_id and is_table(frame.info) and table_level(frame.info) == 1
+    return (
+        wants
+        and frame.owner == v.domain.domain_id
+        and is_table(frame.info)
+        and table_level(frame.info) == 1
+    )
 
 
 def discard_write(v: Ptr[Vcpu]) -> bool:
@@ -84,7 +94,9 @@ def discard_write(v: Ptr[Vcpu]) -> bool:
 
 
 def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
-    """Carry a write out. Returns: False when the new entry is refused; True also when the entry changed meanwhile, to try again."""
+    """Carry a write out. Returns: False when the new entry is refused; True also when the entry
+    changed meanwhile, to try again.
+    """
     place = offset & 7
     if place + u64(write.size) > 8:
         return False

@@ -1,8 +1,9 @@
 """Taking a dying domain's memory away.
 
-First its vCPUs leave their page tables and descriptor tables, then each frame loses its pin and its owner's reference. Page tables form
-no cycles, so this alone brings every type count to zero, and every frame to the heap that nobody else uses. What others have mapped
-waits in `relinquished_frame` until they let go; the last such frame gives up the reference that keeps the `Domain`.
+First its vCPUs leave their page tables and descriptor tables, then each frame loses its pin and its
+owner's reference. Page tables form no cycles, so this alone brings every type count to zero, and
+every frame to the heap that nobody else uses. What others have mapped waits in `relinquished_frame`
+until they let go; the last such frame gives up the reference that keeps the `Domain`.
 """
 
 import abi
@@ -26,9 +27,11 @@ L4 = 4
 
 
 def relinquish_memory(d: Ptr[Domain]) -> i64:
-    """Give up all memory of a dying domain whose vCPUs will never run again, and that no processor has loaded.
+    """Give up all memory of a dying domain whose vCPUs will never run again, and that no processor
+    has loaded.
 
-    Returns: 0. Errors: -ERESTART, to be called again. Locks: takes the domain's page_lock, in pieces.
+    Returns: 0. Errors: -ERESTART, to be called again. Locks: takes the domain's page_lock, in
+    pieces.
     """
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
@@ -51,7 +54,9 @@ def relinquish_memory(d: Ptr[Domain]) -> i64:
 
 
 def leave_tables(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
-    """Give up the page tables and descriptor tables of a vCPU. Errors: -ERESTART, to be called again."""
+    """Give up the page tables and descriptor tables of a vCPU. Errors: -ERESTART, to be called
+    again.
+    """
     while put_old_guest_table(v) == 0:
         with d.page_lock:
             destroy_gdt(v)
@@ -75,7 +80,9 @@ def first_frame(d: Ptr[Domain]) -> Mfn:
 
 
 def relinquish_frame(d: Ptr[Domain], mfn: Mfn) -> i64:
-    """Take pin, partial state and the owner's reference from a frame. Errors: -ERESTART, to be called again."""
+    """Take pin, partial state and the owner's reference from a frame. Errors: -ERESTART, to be
+    called again.
+    """
     if not get_frame(mfn, d):
         return 0  # another processor is just freeing it
     with d.page_lock:

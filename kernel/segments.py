@@ -1,7 +1,8 @@
 """The GDT and LDT of a vCPU: frames of the guest that its processor uses as descriptor tables.
 
-Each frame in use has a reference and a seg_desc type reference, so the guest can't write it but by update_descriptor. GDT frames are
-mapped into the vCPU's window when they are set; LDT frames one by one, when the processor first looks into them.
+Each frame in use has a reference and a seg_desc type reference, so the guest can't write it but by
+update_descriptor. GDT frames are mapped into the vCPU's window when they are set; LDT frames one by
+one, when the processor first looks into them.
 Locks: the domain's page_lock, for everything here.
 """
 
@@ -28,8 +29,8 @@ NR_LDT_FRAMES = 16
 def set_gdt(v: Ptr[Vcpu], frames: Ptr[Array[u64, 16]], nr_entries: u32) -> i64:
     """Make frames the GDT of a vCPU that is the running one, or stopped.
 
-    Errors: -EINVAL, more entries than there is room, or a frame that is not the guest's, is mapped writable, or holds a
-    descriptor that no guest may have; the old GDT then stays.
+    Errors: -EINVAL, more entries than there is room, or a frame that is not the guest's, is mapped
+    writable, or holds a descriptor that no guest may have; the old GDT then stays.
     """
     if nr_entries > abi.FIRST_RESERVED_GDT_ENTRY:
         return -abi.EINVAL
@@ -59,7 +60,9 @@ def destroy_gdt(v: Ptr[Vcpu]) -> None:
 
 
 def set_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> None:
-    """Use `nr_entries` descriptors at guest address `base` as the LDT of the running vCPU, or of one that is stopped."""
+    """Use `nr_entries` descriptors at guest address `base` as the LDT of the running vCPU, or of
+    one that is stopped.
+    """
     destroy_ldt(v)
     v.ldt_base = base
     v.ldt_ents = nr_entries
@@ -68,7 +71,9 @@ def set_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> None:
 
 
 def destroy_ldt(v: Ptr[Vcpu]) -> bool:
-    """Unmap all LDT frames of a vCPU; they come back as they are used. Returns: whether there were any."""
+    """Unmap all LDT frames of a vCPU; they come back as they are used. Returns: whether there were
+    any.
+    """
     found = False
     for i in range(NR_LDT_FRAMES):
         mfn = v.ldt_frames[i]
@@ -81,7 +86,9 @@ def destroy_ldt(v: Ptr[Vcpu]) -> bool:
 
 
 def forget_ldt_mappings(d: Ptr[Domain]) -> None:
-    """Unmap all LDT frames of a domain: it removes a mapping of one, and will expect it to be untyped soon."""
+    """Unmap all LDT frames of a domain: it removes a mapping of one, and will expect it to be
+    untyped soon.
+    """
     found = False
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
@@ -92,7 +99,9 @@ def forget_ldt_mappings(d: Ptr[Domain]) -> None:
 
 
 def map_ldt_page(v: Ptr[Vcpu], offset: u64) -> bool:
-    """Map the page of the running vCPU's LDT that `offset` lies in. Returns: False when the guest has none there."""
+    """Map the page of the running vCPU's LDT that `offset` lies in. Returns: False when the guest
+    has none there.
+    """
     page = offset // 4096
     if offset // 8 >= u64(v.ldt_ents) or u64(v.ldt_frames[page]) != 0:
         return False
@@ -100,7 +109,9 @@ def map_ldt_page(v: Ptr[Vcpu], offset: u64) -> bool:
     if entry is None:
         return False
     l1e = read_entry(entry)
-    if l1e & PTE_PRESENT == 0 or not get_frame_and_type(entry_mfn(l1e), v.domain, PGT_seg_desc_page):
+    if l1e & PTE_PRESENT == 0 or not get_frame_and_type(
+        entry_mfn(l1e), v.domain, PGT_seg_desc_page
+    ):
         return False
     v.ldt_frames[page] = entry_mfn(l1e)
     set_ldt_frame(v, page, entry_mfn(l1e))

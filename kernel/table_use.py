@@ -1,10 +1,13 @@
-"""Taking a page table, and all below it, into use and out of it: for an entry, a pin, or a base pointer.
+"""Taking a page table, and all below it, into use and out of it: for an entry, a pin, or a base
+pointer.
 
-Work that can't be finished at once stays behind in a partial table. While a table is being taken into use the guest makes its
-hypercall again, which goes on. What is to be *released* would be lost if the guest didn't, so it is noted in the calling vCPU's
-`old_guest_table`, and every hypercall on page tables begins with finishing that.
+Work that can't be finished at once stays behind in a partial table. While a table is being taken
+into use the guest makes its hypercall again, which goes on. What is to be *released* would be lost
+if the guest didn't, so it is noted in the calling vCPU's `old_guest_table`, and every hypercall on
+page tables begins with finishing that.
 
-Locks: the page_lock of the domain that owns the tables, but for `put_old_guest_table`, which takes it.
+Locks: the page_lock of the domain that owns the tables, but for `put_old_guest_table`, which takes
+it.
 """
 
 import abi
@@ -15,10 +18,10 @@ from kernel.frame import get_frame, owner_of, put_frame
 from kernel.frame_table import frame_at
 from kernel.ids import Mfn
 from kernel.page_type import (
-    PGT_partial,
     TYPE_BUSY,
     TYPE_PARTIAL,
     TYPE_READY,
+    PGT_partial,
     begin_type,
     table_level,
     table_type,
@@ -34,7 +37,8 @@ def is_partial(mfn: Mfn) -> bool:
 
 
 def acquire_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
-    """Take a reference and a type reference of `level` to a frame of domain `d`, validating it if that must be.
+    """Take a reference and a type reference of `level` to a frame of domain `d`, validating it if
+    that must be.
 
     Errors: -EINVAL and others, the frame can't be such a table; -ERESTART, validation takes longer.
     """
@@ -68,7 +72,9 @@ def finish_acquiring(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32, stamp: 
 
 
 def release_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> None:
-    """Give a reference and a type reference of `level` back, taking the table apart if they were the last of the type."""
+    """Give a reference and a type reference of `level` back, taking the table apart if they were
+    the last of the type.
+    """
     if drop_table(d, mfn, level) and demote(d, mfn, level) != 0:
         assert u64(v.old_guest_table) == 0, "two page tables wait for their release"
         v.old_guest_table = mfn
@@ -76,7 +82,8 @@ def release_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> None:
 
 @inline
 def put_old_guest_table(v: Ptr[Vcpu]) -> i64:
-    """Go on with the release of a page table that an earlier hypercall of this vCPU could not finish.
+    """Go on with the release of a page table that an earlier hypercall of this vCPU could not
+    finish.
 
     Errors: -ERESTART, it takes longer still.
     """

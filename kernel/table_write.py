@@ -1,11 +1,26 @@
 """Decoding the instructions with which a guest kernel writes to a page table as if it were memory.
 
-The address is known from the fault, so of the memory operand only its length matters. These are what compilers make of stores to and
-atomic changes of page-table entries; anything else is left to the guest as the page fault that it is.
+The address is known from the fault, so of the memory operand only its length matters. These are
+what compilers make of stores to and atomic changes of page-table entries; anything else is left to
+the guest as the page fault that it is.
 Source: Intel SDM vol 2 2.1 (formats), 2.2.1 (REX).
 """
 
-from kpy import Array, Ptr, build_time, enum, load, noinline, ref, static, store, struct, u8, u64, uninitialized
+from kpy import (
+    Array,
+    Ptr,
+    build_time,
+    enum,
+    load,
+    noinline,
+    ref,
+    static,
+    store,
+    struct,
+    u8,
+    u64,
+    uninitialized,
+)
 
 from kernel.emulate.instruction import (
     PREFIX_ADDRESS_SIZE,
@@ -38,7 +53,15 @@ class TableWrite:
 
 
 # By opcode; opcodes come in pairs, for bytes and for words.
-ONE_BYTE = {0x88: "mov", 0xC6: "mov", 0x08: "or_", 0x20: "and_", 0x30: "xor", 0x86: "xchg", 0x80: "group1"}
+ONE_BYTE = {
+    0x88: "mov",
+    0xC6: "mov",
+    0x08: "or_",
+    0x20: "and_",
+    0x30: "xor",
+    0x86: "xchg",
+    0x80: "group1",
+}
 TWO_BYTE = {0xB0: "cmpxchg"}
 WORD_ONLY = {0xAB: "bts", 0xB3: "btr", 0xBB: "btc", 0xBA: "group8"}
 GROUP1 = {1: "or_", 4: "and_", 6: "xor"}
@@ -81,7 +104,9 @@ class Write:
 
 @noinline
 def decode_write(v: Ptr[Vcpu], write: Ptr[Write]) -> bool:
-    """Decode the instruction at rip of a guest kernel. Returns: False when it is none that the core emulates, or can't be read."""
+    """Decode the instruction at rip of a guest kernel. Returns: False when it is none that the core
+    emulates, or can't be read.
+    """
     instruction = uninitialized(Instruction)
     fetch(v, ref(instruction))
     instruction.length = 0
@@ -99,7 +124,11 @@ def decode_write(v: Ptr[Vcpu], write: Ptr[Write]) -> bool:
         opcode, ok = next_byte(ref(instruction))
     write.operation = two_byte[opcode] if is_two_byte else one_byte[opcode]
     instruction.opcode = opcode
-    if not ok or write.operation == TableWrite.none or instruction.prefixes & PREFIX_ADDRESS_SIZE != 0:
+    if (
+        not ok
+        or write.operation == TableWrite.none
+        or instruction.prefixes & PREFIX_ADDRESS_SIZE != 0
+    ):
         return False
     if not skip_operand(ref(instruction)) or not choose_operation(ref(instruction), write):
         return False
@@ -117,7 +146,9 @@ def operand_bytes(instruction: Ptr[Instruction], is_word: bool) -> u8:
 
 
 def skip_operand(instruction: Ptr[Instruction]) -> bool:
-    """Read ModRM and step over what follows it. Returns: whether it is a memory operand, and all there."""
+    """Read ModRM and step over what follows it. Returns: whether it is a memory operand, and all
+    there.
+    """
     instruction.modrm, ok = next_byte(instruction)
     mode = instruction.modrm >> 6
     base = instruction.modrm & 7
@@ -136,7 +167,9 @@ def skip_operand(instruction: Ptr[Instruction]) -> bool:
 
 
 def choose_operation(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
-    """Find the operation where ModRM tells it, and whether the source is an immediate. Returns: False when it is none of ours."""
+    """Find the operation where ModRM tells it, and whether the source is an immediate. Returns:
+    False when it is none of ours.
+    """
     extension = instruction.modrm >> 3 & 7
     if write.operation == TableWrite.group1:
         write.operation = group1[extension]
@@ -151,7 +184,9 @@ def choose_operation(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
 
 
 def finish_decoding(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
-    """Read the immediate, or note the register. The old high-byte registers (AH and so on) are refused."""
+    """Read the immediate, or note the register. The old high-byte registers (AH and so on) are
+    refused.
+    """
     write.register = decoded_reg(instruction)
     if write.has_immediate:
         is_byte = write.size == 1 or instruction.opcode in (GROUP1_WORD_BYTE, 0xBA)
@@ -185,7 +220,9 @@ def source_operand(v: Ptr[Vcpu], write: Ptr[Write]) -> u64:
 
 
 def set_register(v: Ptr[Vcpu], number: u8, size: u8, value: u64) -> None:
-    """Store a result of an operand size in a register, as the processor does: 4 bytes clear the upper half, 1 and 2 keep the rest."""
+    """Store a result of an operand size in a register, as the processor does: 4 bytes clear the
+    upper half, 1 and 2 keep the rest.
+    """
     register = gpr(v, number)
     if size >= 4:
         store(register, value)

@@ -1,4 +1,6 @@
-"""update_va_mapping: change the L1 entry that maps an address of the caller, and flush what that makes stale."""
+"""update_va_mapping: change the L1 entry that maps an address of the caller, and flush what that
+makes stale.
+"""
 
 import abi
 from kpy import Guest, Ptr, bit, i64, inline, ref, u64
@@ -21,17 +23,21 @@ from kernel.x86.tlb import flush_tlb_local, flush_tlb_one_local
 def do_update_va_mapping(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, d: u64, e: u64) -> i64:
     """Change the L1 entry of address `va` to `value`; the frame must be the caller's.
 
-    Hypercall: update_va_mapping(va: u64, value: l1e, flags: UVMF_*, with the address of a bitmap of vCPUs in the bits above).
+    Hypercall: update_va_mapping(va: u64, value: l1e, flags: UVMF_*, with the address of a bitmap of
+    vCPUs in the bits above).
     Source: Xen public ABI, xen.h.
-    Errors: -EINVAL, no L1 table for that address, or bits that are not allowed; -EBUSY, the frame belongs to another, or is a page table and
-    would become writable; -EPERM, I/O memory. -EFAULT, the bitmap: then the change is made, but nothing flushed.
+    Errors: -EINVAL, no L1 table for that address, or bits that are not allowed; -EBUSY, the frame
+    belongs to another, or is a page table and would become writable; -EPERM, I/O memory. -EFAULT,
+    the bitmap: then the change is made, but nothing flushed.
     """
     owner = PageOwner(domain_id=v.domain.domain_id, domain=v.domain)
     return update_and_flush(v, va, value, flags, ref(owner))
 
 
 @hypercall(abi.__HYPERVISOR_update_va_mapping_otherdomain)
-def do_update_va_mapping_otherdomain(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, domid: u64, e: u64) -> i64:
+def do_update_va_mapping_otherdomain(
+    v: Ptr[Vcpu], va: u64, value: u64, flags: u64, domid: u64, e: u64
+) -> i64:
     """Do the same for a frame of another domain.
 
     Errors: as before; -ESRCH, no such domain; -EPERM, it is not the caller's to map.
@@ -62,7 +68,9 @@ def update_and_flush(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, owner: Ptr[P
 
 
 def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
-    """Flush one address, or all, from the processors that UVMF_* flags name. Errors: -EINVAL, the flags; -EFAULT, the bitmap."""
+    """Flush one address, or all, from the processors that UVMF_* flags name. Errors: -EINVAL, the
+    flags; -EFAULT, the bitmap.
+    """
     where = flags & ~abi.UVMF_FLUSHTYPE_MASK
     is_single = flags & abi.UVMF_FLUSHTYPE_MASK == abi.UVMF_INVLPG
     cpus = bit(u64(this_cpu().id))
@@ -77,7 +85,9 @@ def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
 
 
 def flush_va(cpus: u64, va: u64, is_single: bool) -> None:
-    """Flush one address, or all of a guest's, from processors. Others than this one flush everything: that is one request less to keep."""
+    """Flush one address, or all of a guest's, from processors. Others than this one flush
+    everything: that is one request less to keep.
+    """
     if cpus != bit(u64(this_cpu().id)):
         flush_tlb_mask(cpus)
     elif is_single:
@@ -87,7 +97,9 @@ def flush_va(cpus: u64, va: u64, is_single: bool) -> None:
 
 
 def cpus_of_vcpus(d: Ptr[Domain], bitmap: u64) -> tuple[u64, bool]:
-    """Return the processors on which the vCPUs of a guest's bitmap have translations, and whether the bitmap could be read."""
+    """Return the processors on which the vCPUs of a guest's bitmap have translations, and whether
+    the bitmap could be read.
+    """
     wanted: u64 = 0
     cpus: u64 = 0
     if not copy_from_guest(ref(wanted), Guest[u64](bitmap)):

@@ -1,13 +1,13 @@
 """vm_assist: what a guest wants the core to do for it beyond the plain ABI.
 
-| assist               | effect here                                                                           |
-|----------------------|---------------------------------------------------------------------------------------|
-| 4gb_segments(_notify)| none: for 32-bit guests                                                               |
-| writable_pagetables  | direct writes to L1 tables are emulated (kernel/ptwr.py)                              |
-| pae_extended_cr3     | none: for 32-bit guests                                                               |
-| architectural_iopl   | the virtual IOPL shows in bounce frames and is set by iret (kernel/bounce.py, iret.py) |
-| runstate_update_flag | XEN_RUNSTATE_UPDATE marks a runstate area in change (kernel/runstate.py)              |
-| m2p_strict           | user L4s don't show the machine-to-physical table (kernel/l4_slots.py)                |
+| assist                | effect here                                                         |
+|-----------------------|---------------------------------------------------------------------|
+| 4gb_segments(_notify) | none: for 32-bit guests                                             |
+| writable_pagetables   | direct writes to L1 tables are emulated (kernel/ptwr.py)            |
+| pae_extended_cr3      | none: for 32-bit guests                                             |
+| architectural_iopl    | bounce frames show the virtual IOPL, iret sets it (kernel/iret.py)  |
+| runstate_update_flag  | XEN_RUNSTATE_UPDATE marks an area in change (kernel/runstate.py)    |
+| m2p_strict            | user L4s don't show the machine-to-physical table (kernel/l4_slots) |
 """
 
 import abi
