@@ -29,3 +29,4 @@ readfile = program("readfile", "libos.examples.readfile")
 bench_guest = program(
     "bench_guest", "libos.bench.main", group="bench", assembly=["libos/bench/traps.asm"]
 )
+hostile = program("hostile", "libos.hostile.main", group="tests")

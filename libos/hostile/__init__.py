@@ -1,0 +1,3 @@
+"""A hostile kernel: it does to the hypervisor whatever a guest should not, and tells the
+answers.
+"""
