@@ -13,20 +13,11 @@ from kernel.frame import page_at
 from kernel.frame_table import frame_at, frame_valid
 from kernel.guest_walk import find_l1e
 from kernel.ids import Mfn
-from kernel.page_entry import (
-    PTE_ACCESSED,
-    PTE_DIRTY,
-    PTE_PRESENT,
-    PTE_USER,
-    PTE_WRITE,
-    STORE_PLAIN,
-    entry_mfn,
-    read_entry,
-    store_entry,
-)
+from kernel.page_entry import STORE_PLAIN, entry_mfn, read_entry, store_entry
 from kernel.page_table import put_l1e
 from kernel.page_type import is_table, table_level
 from kernel.vcpu import Vcpu
+from kernel.x86.bits import PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE
 
 AVAILABLE_SHIFT = 9  # of the available bits in an entry
 AVAILABLE_MASK = 7

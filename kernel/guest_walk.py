@@ -9,8 +9,9 @@ from kpy import Ptr, inline, ref, u64
 
 from kernel.frame import page_at
 from kernel.guest_memory import guest_address_okay
-from kernel.page_entry import PTE_PRESENT, entry_mfn
+from kernel.page_entry import entry_mfn
 from kernel.vcpu import Vcpu
+from kernel.x86.bits import PTE_PRESENT
 
 INDEX_MASK = 511
 

@@ -121,7 +121,7 @@ def nr_free_changes_by_taking(count: u64) -> None:
 
 
 def give_block(mfn: Mfn, order: u32, stamp: u32) -> None:
-    """Make 2^order frames free, joined with free neighbours to the largest block. Locks: heap_lock."""
+    """Make 2^order frames free, joined with free neighbours. Locks: heap_lock."""
     global nr_free
     nr_free += 1 << u64(order)
     zone = zone_of(u64(mfn))

@@ -28,5 +28,5 @@ def set_m2p(mfn: Mfn, pfn: u64) -> None:
 
 
 def m2p_extent(mfn: Mfn) -> Mfn:
-    """Return the frame that holds the table's entry of a frame; 0 when the table has a hole there."""
+    """Return the frame that holds a frame's entry; 0 when the table has a hole there."""
     return Mfn(core_maddr(u64(m2p_entry(mfn))) >> 12)

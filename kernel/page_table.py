@@ -16,7 +16,7 @@ from kernel.frame import put_frame, take_reference
 from kernel.frame_table import frame_at, frame_valid
 from kernel.ids import DomId
 from kernel.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
-from kernel.page_entry import L1_DISALLOWED, PTE_ADDRESS, PTE_PRESENT, PTE_WRITE, entry_mfn
+from kernel.page_entry import L1_DISALLOWED, entry_mfn
 from kernel.page_type import (
     TYPE_COUNT_MASK,
     PGT_seg_desc_page,
@@ -25,6 +25,7 @@ from kernel.page_type import (
     take_writable,
 )
 from kernel.segments import forget_ldt_mappings
+from kernel.x86.bits import PTE_ADDRESS, PTE_PRESENT, PTE_WRITE
 
 
 @struct

@@ -14,8 +14,6 @@ from kernel.domain import Domain
 from kernel.frame_table import frame_at, frame_valid
 from kernel.page_entry import (
     FREE_TO_CHANGE,
-    PTE_PRESENT,
-    PTE_WRITE,
     UPPER_DISALLOWED,
     adjusted_l1e,
     adjusted_upper,
@@ -35,6 +33,7 @@ from kernel.page_type import (
 )
 from kernel.table_use import acquire_table, release_table
 from kernel.vcpu import Vcpu
+from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
 
 
 @inline
@@ -57,7 +56,7 @@ def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner],
 
 @inline
 def is_plain_frame(l1e: u64, owner: Ptr[PageOwner]) -> bool:
-    """Say whether an entry leads to a frame of RAM that `owner` has and that holds no descriptors."""
+    """Say whether an entry leads to RAM of `owner` that holds no descriptors."""
     if not frame_valid(entry_mfn(l1e)):
         return False
     frame = frame_at(entry_mfn(l1e))

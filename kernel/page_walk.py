@@ -34,8 +34,6 @@ from kernel.frame_table import frame_at, frame_valid
 from kernel.ids import Mfn
 from kernel.l4_slots import fill_guest_l4
 from kernel.page_entry import (
-    PTE_PRESENT,
-    PTE_WRITE,
     UPPER_DISALLOWED,
     adjusted_l1e,
     adjusted_upper,
@@ -58,6 +56,7 @@ from kernel.page_type import (
     table_type,
 )
 from kernel.preempt import preempt_pending
+from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
 from kernel.x86.tlb import tlb_clock_now
 
 ENTRIES = 512
@@ -91,7 +90,7 @@ def enter_table(walk: Ptr[Walk], level: u32, table: Mfn, stamp: u32) -> None:
 
 
 def is_time_to_stop(walk: Ptr[Walk]) -> bool:
-    """Say whether something more urgent waits; asked after each child, it looks only now and then."""
+    """Say whether something more urgent waits. Asked after each child, it looks now and then."""
     walk.nr_children += 1
     return walk.nr_children % CHILDREN_PER_LOOK == 0 and preempt_pending()
 

@@ -16,13 +16,13 @@ from kernel.frame_table import frame_at, frame_valid
 from kernel.guest_walk import find_l1e
 from kernel.ids import Mfn
 from kernel.iomem import IO_read, io_frame_rights
-from kernel.page_entry import PTE_PRESENT, PTE_WRITE, STORE_IF_SAME, entry_mfn, read_entry
+from kernel.page_entry import STORE_IF_SAME, entry_mfn, read_entry
 from kernel.page_table import PageOwner
 from kernel.page_type import is_table, table_level
 from kernel.page_update import update_l1e
 from kernel.table_write import TableWrite, Write, decode_write, set_register, source_operand
 from kernel.vcpu import Vcpu
-from kernel.x86.bits import EFLAGS_CF
+from kernel.x86.bits import EFLAGS_CF, PTE_PRESENT, PTE_WRITE
 
 EFLAGS_PF = 1 << 2
 EFLAGS_ZF = 1 << 6

@@ -12,9 +12,10 @@ from kpy import Array, Ptr, i64, u32, u64
 from kernel.domain import Domain
 from kernel.guest_walk import find_l1e
 from kernel.ids import Mfn
-from kernel.page_entry import PTE_PRESENT, entry_mfn, read_entry
+from kernel.page_entry import entry_mfn, read_entry
 from kernel.page_type import PGT_seg_desc_page, get_frame_and_type, put_frame_and_type
 from kernel.vcpu import Vcpu
+from kernel.x86.bits import PTE_PRESENT
 from kernel.x86.context import load_guest_descriptor_tables
 from kernel.x86.ipi import flush_tlb_mask
 from kernel.x86.percpu import this_cpu

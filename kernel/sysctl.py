@@ -22,7 +22,8 @@ from kpy import (
 from kernel.console import console_read_ring, console_ring_clear
 from kernel.domain import first_domain_from, put_domain
 from kernel.domain_info import domain_info
-from kernel.frame import free_frames, total_frames
+from kernel.frame import free_frames
+from kernel.frame_table import max_page, total_frames
 from kernel.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_to_guest
 from kernel.ids import DomId
 from kernel.registry import as_table, hypercall, sysctl, sysctls
@@ -101,7 +102,7 @@ def sysctl_physinfo(op: Ptr[abi.xen_sysctl]) -> i64:
         capabilities=abi.XEN_SYSCTL_PHYSCAP_pv,
         total_pages=total_frames(),
         free_pages=free_frames(),
-        max_mfn=total_frames(),
+        max_mfn=max_page - 1,
     )
     return 0
 
