@@ -6,7 +6,20 @@ run, and continues with the rest afterwards.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, noinline, ref, truncate, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    i64,
+    inline,
+    noinline,
+    offsetof,
+    ref,
+    truncate,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_add,
+)
 
 import kernel.hypercall  # in a cycle with us: it dispatches to us
 from kernel.continuation import hypercall_continue
@@ -14,6 +27,8 @@ from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.preempt import preempt_pending
 from kernel.registry import hypercall
 from kernel.vcpu import Vcpu
+
+PREEMPT_INTERVAL = 16  # entries between two looks for waiting interrupts
 
 
 @hypercall(abi.__HYPERVISOR_multicall)
@@ -28,7 +43,7 @@ def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: 
     nr = truncate(u32, nr_calls)
     entry = uninitialized(abi.multicall_entry)
     for i in range(nr):
-        if i != 0 and preempt_pending():
+        if i % PREEMPT_INTERVAL == PREEMPT_INTERVAL - 1 and preempt_pending():
             return hypercall_continue(vcpu, entries.index(u64(i)).address(), u64(nr - i), 0, 0)
         here = entries.index(u64(i))
         if not copy_from_guest(ref(entry), here):
@@ -36,10 +51,17 @@ def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: 
         result = call_entry(vcpu, ref(entry))
         if result == -abi.ERESTART:
             return continue_within(vcpu, ref(entry), here, nr - i)
-        entry.result = truncate(u64, result)
-        if not copy_to_guest(here, ref(entry)):
+        if not write_result(here, result):
             return -abi.EFAULT
     return 0
+
+
+@inline
+def write_result(here: Guest[abi.multicall_entry], result: i64) -> bool:
+    """Store the result of an entry. Returns: False when the guest's list can't be written."""
+    value = result
+    field = wrapping_add(here.address(), offsetof(abi.multicall_entry, "result"))
+    return copy_to_guest(Guest[i64](field), ref(value))
 
 
 @noinline
