@@ -5,10 +5,10 @@ the watch's callback by token. Paths and values are text.
 """
 
 import asyncio
+import contextlib
 import errno
 import itertools
 import os
-from contextlib import asynccontextmanager
 
 import xen_codecs as abi
 
@@ -95,10 +95,8 @@ class Xenstore:
 
     async def rm(self, path, tx_id=0):
         """Remove a node and all below it; nothing happens if it is not there."""
-        try:
+        with contextlib.suppress(FileNotFoundError):
             await self.request(abi.XS_RM, join_strings(path.encode()), tx_id)
-        except FileNotFoundError:
-            pass
 
     async def directory(self, path, tx_id=0):
         """Return the names of a node's children; an absent node has none."""
@@ -114,7 +112,7 @@ class Xenstore:
         await self.request(abi.XS_SET_PERMS, join_strings(*strings), tx_id)
 
     async def watch(self, path, handler):
-        """Call `handler(path)` now and whenever the node or one below it changes; returns a token."""
+        """Call `handler(path)` now and whenever a node there or below changes; returns a token."""
         token = f"w{next(self.ids)}"
         self.watchers[token] = handler
         await self.request(abi.XS_WATCH, join_strings(path.encode(), token.encode()))
@@ -134,24 +132,22 @@ class Xenstore:
         """Tell the store that a domain is gone."""
         await self.request(abi.XS_RELEASE, join_strings(str(domid).encode()))
 
-    @asynccontextmanager
-    async def _transaction(self):
+    async def _try(self, change):
         reply = await self.request(abi.XS_TRANSACTION_START, b"\0")
         tx_id = int(reply.rstrip(b"\0"))
         verdict = b"F\0"
         try:
-            yield tx_id
+            result = await change(tx_id)
             verdict = b"T\0"
         finally:
             await self.request(abi.XS_TRANSACTION_END, verdict, tx_id)
+        return result
 
     async def atomically(self, change):
         """Run `await change(tx_id)` in a transaction, again while others interfere."""
         for _ in range(TRANSACTION_ATTEMPTS):
             try:
-                async with self._transaction() as tx_id:
-                    result = await change(tx_id)
-                return result
+                return await self._try(change)
             except BlockingIOError:
                 continue
         raise store_error(errno.EAGAIN, "transaction")

@@ -23,7 +23,7 @@ class Console:
         self.pending_input = bytearray()
         self.ring = self.notify = None
         self.ended = False
-        self.log = open(log_path, "ab", buffering=0)
+        self.log = open(log_path, "ab", buffering=0)  # noqa: SIM115, closed by end()
 
     def restore(self):
         """Refill the backlog from the log file, after xend was started again."""
@@ -87,7 +87,7 @@ class Console:
         if self.log.tell() > LOG_BYTES:
             self.log.close()
             os.replace(self.log_path, self.log_path + ".1")
-            self.log = open(self.log_path, "ab", buffering=0)
+            self.log = open(self.log_path, "ab", buffering=0)  # noqa: SIM115
         self.log.write(data)
 
     def subscribe(self):

@@ -25,7 +25,7 @@ log = logging.getLogger("xend")
 
 
 def bind(interface, port):
-    """Return a listening socket on one interface only: a guest on the bridge must not reach xend."""
+    """Return a listening socket on one interface: a guest on the bridge must not reach xend."""
     listener = socket.socket(socket.AF_INET, socket.SOCK_STREAM)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_REUSEADDR, 1)
     listener.setsockopt(socket.SOL_SOCKET, socket.SO_BINDTODEVICE, interface.encode())

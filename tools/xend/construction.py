@@ -21,7 +21,7 @@ from xend.errors import Refusal, bad_request, conflict
 from xend.layout import TooLittleMemory
 from xend.network import bridge_exists
 
-# Frames that the hypervisor itself takes for a domain: its structures, its grant table and each vCPU.
+# Frames that the hypervisor takes for itself: for a domain and its grants, and for each vCPU.
 OVERHEAD_PAGES, VCPU_PAGES = 256, 16
 
 log = logging.getLogger("xend")
@@ -66,8 +66,8 @@ class Constructor:
             layout = plan(images, config.memory)
         except TooLittleMemory as error:
             message = (
-                f"{config.memory} MiB are too little memory for '{config.name}': its kernel and ramdisk need "
-                f"{error.needed_mib} MiB; raise 'memory'."
+                f"{config.memory} MiB are too little memory for '{config.name}': its kernel and "
+                f"ramdisk need {error.needed_mib} MiB; raise 'memory'."
             )
             raise bad_request("too_little_memory", message) from None
         needed = layout.nr_pages + OVERHEAD_PAGES + VCPU_PAGES * config.vcpus
@@ -87,8 +87,8 @@ class Constructor:
         """Return the refusal of a domain that the machine has no room for."""
         free_mib = sysctl.physinfo(self.xc).free_pages >> 8
         message = (
-            f"'{config.name}' asks for {config.memory} MiB, but only {free_mib} MiB of the machine are free; "
-            "lower 'memory' or destroy another domain."
+            f"'{config.name}' asks for {config.memory} MiB, but only {free_mib} MiB of the machine "
+            "are free; lower 'memory' or destroy another domain."
         )
         return conflict("no_free_memory", message)
 
@@ -166,5 +166,8 @@ def failed(config, error):
     """Return the refusal for a failure that no check foresaw."""
     log.error("creating %s failed: %s", config.name, error)
     where = f" ({os.path.basename(error.filename)})" if getattr(error, "filename", None) else ""
-    message = f"Creating '{config.name}' failed and was undone: {error}{where}. See xend's log and 'xm dmesg'."
+    message = (
+        f"Creating '{config.name}' failed and was undone: {error}{where}. "
+        "See xend's log and 'xm dmesg'."
+    )
     return Refusal(500, "create_failed", message)

@@ -40,14 +40,14 @@ class OpenDisk:
 
 
 class Disks:
-    """Opens and closes disks, and knows which are in use: {real path: [(domain name, writable)]}."""
+    """Opens and closes disks; `users` is {real path: [(domain name, writable)]}."""
 
     def __init__(self, files):
         self.files = files
         self.users = {}
 
     def path_of(self, domain_name, disk):
-        """Return the file or device behind a disk; a domain's copy of an upload need not exist yet."""
+        """Return the file or device behind a disk; the copy of an upload may not exist yet."""
         if REFERENCE.fullmatch(disk.target):
             self.files.path(disk.target, "disk")
             return os.path.join(self.files.disks, f"{domain_name}-{disk.vdev}.img")
@@ -67,12 +67,15 @@ class Disks:
         for user, writable in self.users.get(path, ()):
             if writable or disk.access == "rw":
                 message = (
-                    f"The disk '{disk.target}' is busy: domain '{user}' uses it, and a writer must be alone. "
-                    f"Destroy '{user}' first, or give both read-only access."
+                    f"The disk '{disk.target}' is busy: domain '{user}' uses it, and a writer must "
+                    f"be alone. Destroy '{user}' first, or give both read-only access."
                 )
                 raise conflict("disk_busy", message)
         if stat.S_ISBLK(mode) and disk.access == "rw" and mounted(path):
-            message = f"The disk '{disk.target}' is busy: dom0 has it mounted. Unmount it, or use it read-only."
+            message = (
+                f"The disk '{disk.target}' is busy: dom0 has it mounted. "
+                "Unmount it, or use it read-only."
+            )
             raise conflict("disk_busy", message)
 
     def open(self, domain_name, disk, fresh):

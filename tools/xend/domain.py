@@ -64,7 +64,7 @@ class Domain:
         return "Domain-0" if self.domid == 0 else "(unknown)"
 
     def state(self):
-        """Return one word: building, running, blocked, paused, shutdown, crashed, dying or ended."""
+        """Return building, running, blocked, paused, shutdown, crashed, dying or ended."""
         if self.domid is None:
             return "ended"
         if self.info is None:

@@ -24,7 +24,7 @@ SYM = struct.Struct("<IBBHQQ")
 
 
 class NotAKernel(ValueError):
-    """The file cannot be booted; the message completes "… is not a kernel that can be booted: …"."""
+    """The file cannot be booted; the message says why, after "… is not a kernel: "."""
 
 
 @dataclass
@@ -38,7 +38,7 @@ class Segment:
 
 @dataclass
 class Kernel:
-    """A kernel as the domain builder sees it; addresses are virtual, None means that no note says."""
+    """A kernel as the builder sees it; addresses are virtual, None means that no note says."""
 
     segments: list
     entry: int

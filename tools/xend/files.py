@@ -59,7 +59,10 @@ class Files:
             )
             raise not_found("no_such_file", message)
         if not match and not reference.startswith("/"):
-            message = f"The {what} '{reference}' is neither an upload (sha256:…) nor an absolute path in dom0."
+            message = (
+                f"The {what} '{reference}' is neither an upload (sha256:…) nor an absolute path "
+                "in dom0; correct it."
+            )
             raise bad_request("no_such_file", message)
         if not os.path.exists(path):
             message = (

@@ -6,6 +6,7 @@ report can still be read. Whatever ends a domain is noticed through xenstore's @
 """
 
 import asyncio
+import contextlib
 import logging
 
 import xen_codecs as abi
@@ -94,7 +95,10 @@ class Manager:
         Errors: Refusal; nothing has changed.
         """
         if config.name in self.names:
-            message = f"A domain called '{config.name}' exists already; destroy it or choose another name."
+            message = (
+                f"A domain called '{config.name}' exists already; "
+                "destroy it or choose another name."
+            )
             raise conflict("name_in_use", message)
         self.names.add(config.name)
         try:
@@ -192,10 +196,8 @@ class Manager:
         await asyncio.gather(*(device.gone(self.store) for device in domain.devices))
         for opened in domain.disks:
             self.disks.close(domain.config.name, opened)
-        try:
+        with contextlib.suppress(FileNotFoundError):
             await self.store.release(domid)
-        except FileNotFoundError:
-            pass
         await records.remove_domain(self.store, domid, domain.config)
         await self.wait_until_gone(domid)
         self.bury(domain)

@@ -44,7 +44,7 @@ class PageTables:
         self.windows = []
 
     def map(self, start, first_pfn, pages, frames):
-        """Map consecutive frames from an address, with new tables in `frames`, an iterator of pfns."""
+        """Map consecutive frames from an address; `frames` iterates over pfns for new tables."""
         above = None
         for level in (3, 2, 1):
             above = self._level(start, pages, level, above, frames)

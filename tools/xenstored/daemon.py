@@ -37,7 +37,7 @@ class Domain:
 
 
 class Daemon:
-    """Everything that lives as long as the process. `xc` and `events` are the hypervisor's devices."""
+    """All that lives as long as the process. `xc` and `events` are the hypervisor's devices."""
 
     def __init__(self, xc, events, loop):
         self.xc, self.events, self.loop = xc, events, loop

@@ -137,7 +137,7 @@ class View:
             self.create(domid, path, b"")
 
     def create(self, domid, path, value):
-        """Make a node and its missing parents; they inherit permissions, and belong to their maker."""
+        """Make a node and its missing parents; they inherit permissions, their maker owns them."""
         names = split(path)
         depth, parent = deepest(self.root, names)
         missing = len(names) - depth

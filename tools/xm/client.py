@@ -60,7 +60,8 @@ class Client:
     def unreachable(self, error):
         """Return the XendError for a xend that does not answer."""
         return XendError(
-            f"xend does not answer at {self.url} ({error}); start a machine with 'make up', or set PROXEN_URL."
+            f"xend does not answer at {self.url} ({error}); "
+            "start a machine with 'make up', or set PROXEN_URL."
         )
 
     def get(self, path):

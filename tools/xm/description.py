@@ -164,7 +164,8 @@ class Placer:
             return os.path.abspath(local)
         if not os.path.exists(local):
             raise ConfigError(
-                f"there is no file '{local}' on this machine; correct the path, or write 'dom0:{path}' for a file in dom0."
+                f"there is no file '{local}' on this machine; "
+                f"correct the path, or write 'dom0:{path}' for a file in dom0."
             )
         if not os.path.isfile(local):
             raise ConfigError(f"'{local}' is not a file, so it cannot be uploaded.")

@@ -4,6 +4,7 @@ Source: RFC 6455. Client frames are masked as it demands; the server's may come 
 """
 
 import base64
+import contextlib
 import os
 import socket
 import struct
@@ -24,7 +25,8 @@ class WebSocket:
         self.kind, self.message = None, bytearray()
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
-            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+            f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
+            "Upgrade: websocket\r\nConnection: Upgrade\r\n"
             f"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: {key}\r\n\r\n"
         )
         self.socket.sendall(request.encode())
@@ -101,8 +103,6 @@ class WebSocket:
 
     def close(self):
         """Say goodbye and end the connection."""
-        try:
+        with contextlib.suppress(OSError):
             self.send(b"", CLOSE)
-        except OSError:
-            pass
         self.socket.close()
