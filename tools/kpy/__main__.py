@@ -21,7 +21,7 @@ def check(arguments):
             instances += modules.declared_instances(program, module)
         except Reported:
             continue
-    seen = checker.check_with_generics(program, instances)
+    seen = checker.check_all(program, instances, checker.generic_callees)
     verify.recursion(program, seen)
     return report(program, f"{len(seen)} functions")
 

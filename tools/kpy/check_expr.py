@@ -11,6 +11,7 @@ from kpy import typed
 from kpy.convert import coerce, is_place, settle
 from kpy.diagnostics import Reported
 from kpy.structs import StructType
+from kpy.table import Table
 from kpy.types import (
     META,
     NONE,
@@ -32,17 +33,8 @@ from kpy.types import (
     u64,
 )
 
-RULES = {}
-
-
-def rule(*kinds):
-    """Register the check of a kind of syntax node."""
-
-    def register(function):
-        RULES.update(dict.fromkeys(kinds, function))
-        return function
-
-    return register
+RULES = Table()
+rule = RULES.of
 
 
 def expression(cx, node, want=None):

@@ -96,27 +96,18 @@ def _report_open_end(cx, tree, instance):
     )
 
 
-def check_all(program, roots):
-    """Check the roots and everything they call."""
+def check_all(program, roots, follow=lambda instance: instance.callees):
+    """Check the roots and everything they call; `follow` says which callees of an instance count."""
     seen, pending = {}, list(reversed(roots))
     while pending:
         instance = pending.pop()
-        if instance in seen:
-            continue
-        seen[instance] = True
-        check(program, instance)
-        pending.extend(instance.callees)
+        if instance not in seen:
+            seen[instance] = True
+            check(program, instance)
+            pending.extend(follow(instance))
     return list(seen)
 
 
-def check_with_generics(program, roots):
-    """Check the roots and the generic instances they use; others count by their signature."""
-    seen, pending = {}, list(reversed(roots))
-    while pending:
-        instance = pending.pop()
-        if instance in seen:
-            continue
-        seen[instance] = True
-        check(program, instance)
-        pending.extend(callee for callee in instance.callees if callee.bindings)
-    return list(seen)
+def generic_callees(instance):
+    """The callees that `kpy check` looks into: others count by their signature."""
+    return [callee for callee in instance.callees if callee.bindings]

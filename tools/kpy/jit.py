@@ -14,7 +14,7 @@ import itertools
 
 import llvmlite.binding as llvm
 
-from kpy import backend, checker, jit_calls, modules
+from kpy import backend, jit_calls, modules
 from kpy.diagnostics import Reported
 from kpy.jit_memory import View, cell_size, from_word, read, slice_words, to_word, write
 from kpy.lower_types import is_aggregate
@@ -48,8 +48,8 @@ class CompileError(Exception):
 class Loaded:
     """A compiled program: attributes are functions and statics; `[…]` takes dotted names."""
 
-    def __init__(self, module, instances, statics, lookup, state):
-        self._module, self._lookup, self._state = module, lookup, state
+    def __init__(self, module, instances, statics, state):
+        self._module, self._lookup, self._state = module, state.lookup, state
         self._functions = {_dotted(i): i for i in instances}
         self._statics = {f"{s.module}.{s.name}": s for s in statics}
 
@@ -190,60 +190,36 @@ def load(name, replace=None, also=()):
     try:
         module = modules.load(program, name)
         roots = modules.declared_instances(program, module)
-        for other in also:
-            roots += modules.declared_instances(program, modules.load(program, other))
     except Reported:
         raise CompileError(program.diagnostics.render()) from None
-    reached = _reach(program, roots, replace)
-    if len(program.diagnostics):
-        raise CompileError(program.diagnostics.render())
-    missing = set(replace) - {_dotted(instance) for instance in reached}
-    if missing:
-        raise ValueError(f"no function to replace: {', '.join(sorted(missing))}")
-    return _compile(program, module, roots, reached, replace)
-
-
-def _reach(program, roots, replace):
-    """Check everything that the roots call, but for the inside of replaced functions."""
-    seen, pending = {}, list(roots)
-    while pending:
-        instance = pending.pop()
-        if instance in seen:
-            continue
-        seen[instance] = True
-        if _dotted(instance) not in replace:
-            checker.check(program, instance)
-            pending.extend(instance.callees)
-    return seen
-
-
-def _compile(program, module, roots, reached, replace):
-    state = State()
-    outside = [i for i in reached if _dotted(i) in replace or i.function.traits.kind == "extern"]
-    unit = Unit(program, module.__name__, HOST_TRIPLE, whole=True, replaced=outside)
+    unit = Unit(program, module.__name__, HOST_TRIPLE, whole=True, replaced=replace)
     for instance in roots:
         unit.function(instance)
     for static in modules.statics_of(module):
         unit.static(static)
     text = unit.finish()
-    for instance in unit.known:  # functions that only tables of statics mention
-        if hasattr(instance, "function") and instance not in reached:
-            reached[instance] = True
     if len(program.diagnostics):
         raise CompileError(program.diagnostics.render())
-    referred = [i for i in outside if i in unit.known and i.symbol != "kpy_panic"]
-    extra = [
-        jit_calls.outbound(i, state.replacement(i, replace.get(_dotted(i)) or _absent(i)))
-        for i in referred
-    ]
-    callable_ = [i for i in unit.known if hasattr(i, "function") and i not in outside]
-    extra += [jit_calls.inbound(i) for i in callable_]
-    extra.append(_panic_definition(state, text))
-    text = _assemble(text, [i.symbol for i in referred], extra)
-    lookup = _run(text)
-    state.lookup = lookup
-    statics = [s for s in unit.statics if not s.extern]
-    return Loaded(module.__name__, callable_, statics, lookup, state)
+    missing = set(replace) - {_dotted(instance) for instance in unit.instances()}
+    if missing:
+        raise ValueError(f"no such function is called: {', '.join(sorted(missing))}")
+    return _compile(unit, text, replace)
+
+
+def _compile(unit, text, replace):
+    state = State()
+    inside, outside = [], []
+    for instance in unit.instances():
+        (outside if unit.is_elsewhere(instance) else inside).append(instance)
+    outside = [instance for instance in outside if instance.symbol != "kpy_panic"]
+    extra = [jit_calls.inbound(instance) for instance in inside]
+    for instance in outside:
+        python = replace.get(_dotted(instance)) or _absent(instance)
+        extra.append(jit_calls.outbound(instance, state.replacement(instance, python)))
+    extra.append(_panic_definition(state))
+    state.lookup = _run(_assemble(text, [instance.symbol for instance in outside], extra))
+    statics = [static for static in unit.statics if not static.extern]
+    return Loaded(unit.module, inside, statics, state)
 
 
 def _absent(instance):
@@ -253,7 +229,7 @@ def _absent(instance):
     return raise_error
 
 
-def _panic_definition(state, text):
+def _panic_definition(state):
     callback = CALLBACK(state.panic)
     state.keep.append(callback)
     address = ctypes.cast(callback, ctypes.c_void_p).value

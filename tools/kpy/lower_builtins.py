@@ -5,23 +5,16 @@ from kpy.lower_function import intrinsic, load, resize, store
 from kpy.lower_place import clear_memory, copy_memory, element_address, place, put, rule, value
 from kpy.lower_types import SLICE, alignment, is_aggregate, memory_type, register_type
 from kpy.structs import size_of
+from kpy.table import Table
 from kpy.types import BOOL, VolatileType, is_pointer, u8, u64
+
+OPERATIONS = Table()
+operation = OPERATIONS.of
 
 
 @rule(typed.Operation)
 def _operation(f, expr):
     return OPERATIONS[expr.name](f, expr, *expr.arguments)
-
-
-OPERATIONS = {}
-
-
-def operation(*names):
-    def register(function):
-        OPERATIONS.update(dict.fromkeys(names, function))
-        return function
-
-    return register
 
 
 @operation("store")

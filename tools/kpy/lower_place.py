@@ -10,17 +10,11 @@ from kpy import typed
 from kpy.lower_function import load, offset, store, to_u64
 from kpy.lower_types import SLICE, alignment, is_aggregate
 from kpy.structs import size_of
+from kpy.table import Table
 from kpy.types import SliceType, is_pointer
 
-RULES = {}
-
-
-def rule(kind):
-    def register(function):
-        RULES[kind] = function
-        return function
-
-    return register
+RULES = Table()
+rule = RULES.of
 
 
 @dataclass
@@ -100,11 +94,7 @@ def read(f, expr, found):
     return register
 
 
-@rule(typed.Local)
-@rule(typed.StaticRef)
-@rule(typed.Deref)
-@rule(typed.FieldOf)
-@rule(typed.ElementOf)
+@rule(typed.Local, typed.StaticRef, typed.Deref, typed.FieldOf, typed.ElementOf)
 def _read_place(f, expr):
     found = place(f, expr)
     f.at(expr.at)

@@ -17,18 +17,12 @@ from kpy.lower_place import (
     value,
 )
 from kpy.lower_types import is_aggregate, register_type
+from kpy.table import Table
 from kpy.types import NONE, VolatileType, u64
 
-RULES = {}
+RULES = Table()
+rule = RULES.of
 RULE_MODULES = (lower_aggregate, lower_builtins)  # importing them registers their rules
-
-
-def rule(kind):
-    def register(function):
-        RULES[kind] = function
-        return function
-
-    return register
 
 
 @dataclass

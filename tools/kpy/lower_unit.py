@@ -7,6 +7,7 @@ that its roots reach.
 
 import os
 
+from kpy import checker
 from kpy.debuginfo import Debug
 from kpy.lower_asm import asm_function
 from kpy.lower_function import FunctionWriter, store
@@ -21,6 +22,7 @@ from kpy.lower_types import (
     signature,
 )
 from kpy.modules import ROOT
+from kpy.program import Instance
 from kpy.structs import align_of, size_of
 from kpy.types import NEVER, NONE, resolve
 
@@ -45,14 +47,20 @@ class Unit:
         """Refer to a function: queue its definition if it belongs here, else declare it."""
         if instance not in self.known:
             self.known[instance] = quote(instance.symbol)
-            if self._is_elsewhere(instance):
+            if self.is_elsewhere(instance):
                 self.declare_function(instance)
             else:
                 self.pending.append(instance)
         return self.known[instance]
 
-    def _is_elsewhere(self, instance):
-        if instance in self.replaced or instance.function.traits.kind == "extern":
+    def instances(self):
+        """Every function referred to so far."""
+        return [key for key in self.known if isinstance(key, Instance)]
+
+    def is_elsewhere(self, instance):
+        """Whether a function is only declared here."""
+        dotted = f"{instance.function.module}.{instance.function.name}"
+        if dotted in self.replaced or instance.function.traits.kind == "extern":
             return True
         return instance.shared and instance.function.module != self.module and not self.whole
 
@@ -164,11 +172,7 @@ class Unit:
                 self._define(self.pending.pop())
             while self.pending_statics:
                 self.globals.append(define_static(self, self.pending_statics.pop()))
-        defined = {
-            instance.symbol
-            for instance in self.known
-            if hasattr(instance, "symbol") and not self._is_elsewhere(instance)
-        }
+        defined = {i.symbol for i in self.instances() if not self.is_elsewhere(i)}
         declarations = [text for key, text in self.declarations.items() if key not in defined]
         head = [f'source_filename = "{self.module}"', f'target triple = "{self.triple}"']
         return "\n".join(
@@ -176,6 +180,9 @@ class Unit:
         )
 
     def _define(self, instance):
+        checker.check(self.program, instance)  # only the JIT meets functions not yet checked here
+        if instance.state == "failed":
+            return
         if instance.function.traits.kind == "asm":
             self.bodies.append(asm_function(self, instance))
         else:

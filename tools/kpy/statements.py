@@ -5,16 +5,10 @@ import ast
 from kpy.context import assigned_names
 from kpy.diagnostics import Reported
 from kpy.structs import LayoutError
+from kpy.table import Table
 
-RULES = {}
-
-
-def rule(*kinds):
-    def register(function):
-        RULES.update(dict.fromkeys(kinds, function))
-        return function
-
-    return register
+RULES = Table()
+rule = RULES.of
 
 
 def block(cx, statements):
