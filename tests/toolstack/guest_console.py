@@ -15,8 +15,6 @@ class GuestConsole:
     def __init__(self, client, name):
         path = PREFIX + domain_path(name, "/console/stream")
         self.stream = WebSocket(client.host, client.port, path)
-            client.host, client.port, PREFIX + domain_path(name, "/console/stream")
-        )
         self.text = ""
 
     def wait_for(self, pattern, timeout_s):
