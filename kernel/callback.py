@@ -13,6 +13,7 @@ from kernel.vcpu import Vcpu
 from kernel.x86.canonical import is_canonical
 
 RPL_USER = 3
+ENTRIES_AT_ONCE = 64
 
 
 @hypercall(abi.__HYPERVISOR_set_trap_table)
@@ -27,6 +28,7 @@ def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u6
         return 0
     entry = uninitialized(abi.trap_info)
     here = Guest[abi.trap_info](traps)
+    done: u32 = 0
     while True:
         if not copy_from_guest(ref(entry), here):
             return -abi.EFAULT
@@ -37,7 +39,8 @@ def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u6
         entry.cs |= RPL_USER
         vcpu.trap_table[entry.vector] = entry
         here = here.index(1)
-        if preempt_pending():
+        done += 1
+        if done % ENTRIES_AT_ONCE == 0 and preempt_pending():
             return hypercall_continue(vcpu, here.address(), b, c, d)
 
 
