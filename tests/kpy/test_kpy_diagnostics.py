@@ -244,3 +244,27 @@ def test_cycles_of_imports(module, jit):
         "import cycle_one\nfrom cycle_two import Thing, other\ndef go() -> u64:\n    t = Thing(x=4)\n    return other(ref(t))\n"
     )
     assert p.go() == 4
+
+
+def test_one_symbol_declared_in_two_ways(module, errors):
+    from kpy import checker, modules, verify
+    from kpy.program import Program
+
+    name = module("""
+        @extern("copy")
+        def one(a: u64) -> u64: ...
+        @extern("copy")
+        def two(a: u32) -> u64: ...
+        @export("same")
+        def three() -> None:
+            pass
+        @export("same")
+        def four() -> None:
+            pass
+    """)
+    program = Program()
+    roots = modules.declared_instances(program, modules.load(program, name))
+    verify.symbols(program, checker.check_all(program, roots))
+    shown = program.diagnostics.render()
+    assert "`copy` is declared differently at" in shown
+    assert "`same` is defined at" in shown

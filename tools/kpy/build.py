@@ -61,9 +61,12 @@ def front_end(program, roots):
     instances = {m: modules.declared_instances(program, m) for m in members}
     everything = checker.check_all(program, [i for found in instances.values() for i in found])
     verify.recursion(program, everything)
+    verify.symbols(program, everything)
     if len(program.diagnostics):
         return [], [], []
     units = [_lower(program, module, instances[module]) for module in members]
+    if len(program.diagnostics):
+        return [], [], []
     exports = {i.symbol for i in everything if i.function.traits.export}
     return [u for u in units if u], exports, [m.__file__ for m in members]
 

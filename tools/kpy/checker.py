@@ -1,6 +1,7 @@
 """From the syntax tree of a function to its typed tree."""
 
 import contextlib
+import os
 
 from kpy import (
     calls,
@@ -44,15 +45,14 @@ def check(program, instance):
     except Reported:
         pass
     except Exception as error:  # noqa: BLE001  a bug of the compiler, to be reported as one
-        _internal_error(program, instance, error)
+        internal_error(program, instance, error)
 
 
-def _internal_error(program, instance, error):
-    import os
-
+def internal_error(program, instance, error, node=None):
+    """Report a bug of the compiler itself, at the construct that it was compiling."""
     if os.environ.get("KPY_TRACEBACK"):
         raise error
-    tree = instance.function.tree
+    tree = node or instance.function.tree
     message = (
         f"the compiler itself failed on `{instance.function.name}`: {type(error).__name__}: {error}"
     )
@@ -97,7 +97,7 @@ def _report_open_end(cx, tree, instance):
 
 
 def check_all(program, roots, follow=lambda instance: instance.callees):
-    """Check the roots and everything they call; `follow` says which callees of an instance count."""
+    """Check the roots and everything they call; `follow` says which callees count."""
     seen, pending = {}, list(reversed(roots))
     while pending:
         instance = pending.pop()

@@ -19,6 +19,7 @@ class FunctionWriter:
         self.panics = {}
         self.count = 0
         self.ended = False
+        self.node = instance.function.tree
         self.scope = unit.debug.subprogram(instance)
         self.location = ""
 
@@ -28,6 +29,7 @@ class FunctionWriter:
 
     def at(self, node):
         """Make the instructions that follow belong to a syntax node."""
+        self.node = node
         self.location = self.unit.debug.location(node, self.scope)
 
     def emit(self, text):

@@ -204,6 +204,14 @@ PANIC_AT = """define internal void @kpy.panic_at(ptr %site) cold noinline noretu
 def lower_function(unit, instance):
     """The LLVM definition of a checked function."""
     f = FunctionWriter(unit, instance)
+    try:
+        _lower_body(f, instance)
+    except Exception as error:  # noqa: BLE001  a bug of the compiler, to be reported as one
+        checker.internal_error(unit.program, instance, error, f.node)
+    return f.finish()
+
+
+def _lower_body(f, instance):
     shift = 1 if is_aggregate(instance.result) else 0
     f.at(instance.function.tree)
     for i, var in enumerate(instance.body.params, shift):
@@ -214,6 +222,4 @@ def lower_function(unit, instance):
             store(f, var.type, f"%arg{i}", slot)
     block(f, instance.body.statements)
     if not f.ended:
-        plain = instance.result is NONE
-        f.end("ret void" if plain else "unreachable")
-    return f.finish()
+        f.end("ret void" if instance.result is NONE else "unreachable")

@@ -59,7 +59,8 @@ class Instance:
     @property
     def shared(self):
         """Whether other modules refer to it by its symbol (else each user gets a copy)."""
-        return not self.bindings and self.function.traits.inline != "always"
+        traits = self.function.traits
+        return not self.bindings and (traits.inline != "always" or traits.export)
 
 
 class Program:

@@ -3,6 +3,7 @@
 import contextlib
 import dataclasses
 import functools
+import os
 
 from kpy import typed
 from kpy.diagnostics import Reported
@@ -157,3 +158,31 @@ def _report_cycle(program, cycle, instance, node):
     with contextlib.suppress(Reported):
         advice = "the stack is small; write a loop"
         program.error(instance.function.path, node, f"recursion: {names}", help=advice)
+
+
+def symbols(program, instances):
+    """Report functions of one symbol whose declarations differ, or that are defined twice."""
+    first = {}
+    for instance in instances:
+        if not instance.shared:
+            continue
+        other = first.setdefault(instance.symbol, instance)
+        if other is not instance:
+            _compare_symbols(program, instance, other)
+
+
+def _compare_symbols(program, instance, other):
+    function, tree = instance.function, instance.function.tree
+    where = f"{os.path.relpath(other.function.path)}:{other.function.tree.lineno}"
+    message = ""
+    if (instance.result, _types(instance)) != (other.result, _types(other)):
+        message = f"`{instance.symbol}` is declared differently at {where}"
+    elif "extern" not in (function.traits.kind, other.function.traits.kind):
+        message = f"`{instance.symbol}` is defined at {where} too"
+    if message:
+        with contextlib.suppress(Reported):
+            program.error(function.path, tree, message)
+
+
+def _types(instance):
+    return [type_ for _, type_ in instance.params]
