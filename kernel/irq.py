@@ -171,7 +171,7 @@ def console_irq_init() -> None:
 def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu], will_share: bool) -> i64:
     """Connect a pirq, so that it signals an event channel of `d`, on the processor that runs `v`.
 
-    Errors: -EINVAL, no such pirq, or it is not mapped; -EBUSY, bound already (sharing between
+    Errors: -EINVAL, no such pirq; -EPERM, it is not mapped; -EBUSY, bound already (sharing between
     domains is not offered); -ENOSPC, out of vectors. Locks: takes irq_lock, inside the event lock.
     """
     if number >= NR_PIRQS:
@@ -179,7 +179,7 @@ def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu], will_share: bool) -> i6
     with irq_lock:
         pirq = ref(pirqs[number])
         if pirq.kind not in (PIRQ_GSI, PIRQ_MSI):
-            return -abi.EINVAL
+            return -abi.EPERM
         if pirq.is_bound:
             return -abi.EBUSY
         if not give_vector(pirq, number):

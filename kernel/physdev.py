@@ -169,8 +169,9 @@ def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
 
 def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: u32) -> i64:
     """Map a message; a `table_base` means MSI-X. The device is found by its address, whatever the
-    table's base is said to be.
+    table's base is said to be. Messages have no number of their own: `index` is -1.
     """
+    require(op.index == -1, -abi.EINVAL)
     bus = truncate(u32, op.bus)
     require(bus >> 16 == 0 and op.entry_nr >= 0, -abi.EINVAL)
     return map_message(

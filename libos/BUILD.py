@@ -13,7 +13,8 @@ ASSEMBLY = ["libos/start.asm", "libos/probe.asm", "libos/memory_functions.asm"]
 
 
 def program(name, module, group="examples", assembly=()):
-    """A kernel made of libos and a module that exports `main`; `assembly` lists files of its own."""
+    """A kernel made of libos and a module that exports `main`; `assembly` lists files of its own.
+    """
     return Target(
         name=name,
         group=group,
@@ -29,4 +30,3 @@ readfile = program("readfile", "libos.examples.readfile")
 bench_guest = program(
     "bench_guest", "libos.bench.main", group="bench", assembly=["libos/bench/traps.asm"]
 )
-hostile = program("hostile", "libos.hostile.main", group="tests")

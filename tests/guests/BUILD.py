@@ -5,4 +5,8 @@ import runpy
 program = runpy.run_path("libos/BUILD.py")["program"]
 
 selftest = program("guest_selftest", "tests.guests.selftest", "guests")
+hostile = program(
+    "guest_hostile", "tests.guests.hostile", "guests", assembly=["tests/guests/wild.asm"]
+)
 errors = program("guest_errors", "tests.guests.errors", "guests")
+probes = program("guest_probes", "tests.guests.probes.main", "guests")

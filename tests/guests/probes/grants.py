@@ -3,11 +3,11 @@
 import abi
 from kpy import i64, ref, static, u16, u32, u64
 
-from libos.hostile import ground
-from libos.hostile.ground import CORE_ADDRESS, WILD_ADDRESS, frame_of
-from libos.hostile.probes import Probes
 from libos.hypercall import grant_table_op, hypercall
 from libos.memory import entry_address, machine_address
+from tests.guests.probes import ground
+from tests.guests.probes.ground import CORE_ADDRESS, WILD_ADDRESS, frame_of
+from tests.guests.probes.registry import Probes
 
 NO_DOMAIN = 0x1234
 NO_GRANT = 9999

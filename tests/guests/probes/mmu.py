@@ -3,8 +3,12 @@
 import abi
 from kpy import i64
 
-from libos.hostile import ground
-from libos.hostile.ground import (
+from libos.hypercall import hypercall, mmu_update, update_va_mapping
+from libos.layout import PAGE_SHIFT, PAGE_SIZE
+from libos.memory import PTE_KERNEL, PTE_READ_ONLY, entry_address, machine_address
+from libos.start_info import boot
+from tests.guests.probes import ground
+from tests.guests.probes.ground import (
     CORE_ADDRESS,
     NO_FRAME,
     WILD_ADDRESS,
@@ -12,11 +16,7 @@ from libos.hostile.ground import (
     set_page_entry,
     update_machine,
 )
-from libos.hostile.probes import Probes
-from libos.hypercall import hypercall, mmu_update, update_va_mapping
-from libos.layout import PAGE_SHIFT, PAGE_SIZE
-from libos.memory import PTE_KERNEL, PTE_READ_ONLY, entry_address, machine_address
-from libos.start_info import boot
+from tests.guests.probes.registry import Probes
 
 PTE_HUGE = 0x80
 PTE_SOFTWARE_HIGH = 1 << 52

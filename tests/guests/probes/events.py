@@ -3,9 +3,9 @@
 import abi
 from kpy import i64, ref
 
-from libos.hostile.ground import CORE_ADDRESS, WILD_ADDRESS
-from libos.hostile.probes import Probes
 from libos.hypercall import event_channel_op, hypercall
+from tests.guests.probes.ground import CORE_ADDRESS, WILD_ADDRESS
+from tests.guests.probes.registry import Probes
 
 NO_DOMAIN = 0x1234
 NO_PORT = 5000

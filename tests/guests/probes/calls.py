@@ -3,9 +3,9 @@
 import abi
 from kpy import Array, Guest, i64, ref, static, truncate, u8, u32, u64
 
-from libos.hostile.ground import CORE_ADDRESS, WILD_ADDRESS
-from libos.hostile.probes import Probes
 from libos.hypercall import hypercall
+from tests.guests.probes.ground import CORE_ADDRESS, WILD_ADDRESS
+from tests.guests.probes.registry import Probes
 
 BAD_COMMAND = 77
 NO_VCPU = 77
@@ -69,8 +69,11 @@ def schedule_bad_command() -> i64:
 
 
 @probes.probe
-def shut_another_down() -> i64:
-    return call(abi.__HYPERVISOR_sched_op, abi.SCHEDOP_remote_shutdown)
+def shut_missing_domain_down() -> i64:
+    request = abi.sched_remote_shutdown(domain_id=0x1234, reason=abi.SHUTDOWN_crash)
+    return hypercall(
+        abi.__HYPERVISOR_sched_op, abi.SCHEDOP_remote_shutdown, u64(ref(request)), 0, 0, 0
+    )
 
 
 @probes.probe

@@ -3,8 +3,13 @@
 import abi
 from kpy import Array, Guest, Ptr, i64, ref, static, store, u16, u32, u64
 
-from libos.hostile import ground
-from libos.hostile.ground import (
+from libos.hypercall import hypercall
+from libos.layout import PAGE_SHIFT
+from libos.memory import ENTRIES, PTE_KERNEL, machine_address
+from libos.pages import alloc_pages
+from libos.start_info import boot
+from tests.guests.probes import ground
+from tests.guests.probes.ground import (
     CORE_ADDRESS,
     NO_FRAME,
     WILD_ADDRESS,
@@ -12,12 +17,7 @@ from libos.hostile.ground import (
     frame_of,
     protect,
 )
-from libos.hostile.probes import Probes
-from libos.hypercall import hypercall
-from libos.layout import PAGE_SHIFT
-from libos.memory import ENTRIES, PTE_KERNEL, machine_address
-from libos.pages import alloc_pages
-from libos.start_info import boot
+from tests.guests.probes.registry import Probes
 
 MMUEXT_BAD_COMMAND = 99
 XENMEM_BAD_COMMAND = 60
