@@ -161,7 +161,10 @@ def _report_cycle(program, cycle, instance, node):
 
 
 def symbols(program, instances):
-    """Report functions of one symbol whose declarations differ, or that are defined twice."""
+    """Report functions of one symbol whose declarations differ, or that are defined twice.
+
+    The instances are those of one program; in another the same symbol may be something else.
+    """
     first = {}
     for instance in instances:
         if not instance.shared:
