@@ -15,7 +15,9 @@ nr_claimed = static(u64)  # the sum of all domains' outstanding_pages
 
 def claims_allow(d: Ptr[Domain], count: u32) -> bool:
     """Say whether `count` frames can be taken for a domain without touching what others were
-    promised. Locks: heap_lock.
+    promised.
+
+    Locks: heap_lock.
     """
     return nr_claimed + u64(count) <= nr_free or d.outstanding_pages >= count
 

@@ -72,8 +72,9 @@ def do_update_descriptor(
 
 
 def store_descriptor(mfn: Mfn, offset: u64, descriptor: u64) -> i64:
-    """Store a checked descriptor in a frame that is a descriptor table, or can be written. Errors:
-    -EINVAL, it can't be.
+    """Store a checked descriptor in a frame that is a descriptor table, or can be written.
+
+    Errors: -EINVAL, it can't be.
     """
     wanted: u64 = PGT_writable_page
     if atomic_load(ref(frame_at(mfn).info)) & PGT_type_mask == PGT_seg_desc_page:

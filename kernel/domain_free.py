@@ -8,9 +8,9 @@ hold the domain's locks.
 
 from kpy import Ptr, u64
 
+from kernel.core_page import free_core_page
 from kernel.domain import Domain, domain_table
 from kernel.evtchn_close import free_evtchn_table
-from kernel.frame import free_core_page
 from kernel.grant_setup import free_grant_table
 from kernel.ids import Vaddr
 from kernel.vcpu import Vcpu

@@ -4,6 +4,7 @@ import abi
 from kpy import Ptr, i64, ref, u8, u32, u64
 
 import kernel.domain
+from kernel.core_page import (alloc_core_page, core_page_mfn, free_core_page, share_core_page)
 from kernel.domain import (
     Domain,
     DOMDYING_alive,
@@ -18,7 +19,6 @@ from kernel.domain_pause import domain_pause
 from kernel.domain_shutdown import SHUTDOWN_CODE_none
 from kernel.evtchn_bind import init_evtchn
 from kernel.evtchn_close import evtchn_close_all
-from kernel.frame import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.grant_release import grant_release_mappings
 from kernel.grant_setup import init_grant_table, release_shared_frames
 from kernel.grant_table import MAX_GRANT_FRAMES, MAX_MAPTRACK_FRAMES

@@ -3,11 +3,11 @@
 import abi
 from kpy import Ptr, i64, u8, u16, u32, u64, zero
 
+from kernel.core_page import alloc_core_page
 from kernel.domain import Domain, DOMDYING_alive
 from kernel.evtchn import EVTCHNSTAT_reserved, channel_at, domain_vcpu, pair_lock, set_pending
 from kernel.evtchn_pirq import NR_PIRQS, pirq_ports
 from kernel.evtchn_table import CHANNELS_PER_PAGE, EVTCHN_MAX_PORTS, Channel, ChannelPage
-from kernel.frame import alloc_core_page
 from kernel.ids import DomId
 from kernel.irq import pirq_bind
 from kernel.time import start_periodic_timer

@@ -3,11 +3,11 @@
 import abi
 from kpy import Ptr, atomic_load, i64, ref, u32, u64
 
+from kernel.core_page import free_core_page
 from kernel.domain import Domain
 from kernel.evtchn import EVTCHNSTAT_reserved, channel_at, clear_pending, pair_lock
 from kernel.evtchn_pirq import pirq_ports
 from kernel.evtchn_table import CHANNEL_PAGES, Channel
-from kernel.frame import free_core_page
 from kernel.ids import Vaddr
 from kernel.irq import pirq_unbind
 from kernel.preempt import preempt_pending

@@ -15,10 +15,12 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    Slice,
     atomic_and,
     atomic_cas,
     atomic_load,
     atomic_sub,
+    fill,
     inline,
     noinline,
     ref,
@@ -29,9 +31,8 @@ from kpy import (
 
 from kernel.claims import claims_allow, use_claim
 from kernel.domain import Domain, DOMDYING_alive, domain_table, find_domain, get_domain, put_domain
-from kernel.frame_table import Frame, find_ram, frame_at, frame_valid
+from kernel.frame_table import Frame, find_ram, frame_at, frame_valid, nr_ram_ranges, ram_ranges
 from kernel.heap import (
-    ALL_ZONES,
     NOTHING,
     give_block,
     give_range,
@@ -40,32 +41,33 @@ from kernel.heap import (
     take_block,
     zones_below,
 )
-from kernel.ids import DomId, Mfn, Vaddr
-from kernel.m2p import INVALID_M2P, set_m2p
+from kernel.ids import DomId, Mfn
+from kernel.m2p import INVALID_M2P, m2p_entry, set_m2p
 from kernel.x86 import bootmem
 from kernel.x86.ipi import flush_tlb_mask
-from kernel.x86.memlayout import mfn_to_vaddr, vaddr_to_maddr
+from kernel.x86.memlayout import mfn_to_vaddr
 from kernel.x86.percpu import online_cpus
 from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
 
 REFERENCE_MASK = (1 << 28) - 1
+MOST_REFERENCES = REFERENCE_MASK - 64  # the rest is for the core, whatever guests map
 FRAME_CORE = 1 << 29  # a core page that a domain may map
 FRAME_ALLOCATED = 1 << 31  # the owner's own reference is among those counted
 CORE_OWNER = DomId(abi.DOMID_IDLE)
 NO_OWNER = DomId(abi.DOMID_INVALID)
-# As in page_type.py, which builds on this module: a core page that is shared keeps one type
-# reference, so its type stays.
-SHARED_TYPE = 1 << 59 | 1 << 32
-WRITABLE_TYPE = 7 << 61
 
 Page = Array[u64, 512]
 
 
 def init_frames() -> None:
     """Fill the heap with the memory that boot left over. The frame table and the M2P are mapped.
+
     Context: boot, once.
     """
     find_ram()
+    for i in range(nr_ram_ranges):
+        first = ram_ranges[i].first
+        fill(Slice[u64](m2p_entry(Mfn(first)), ram_ranges[i].end - first), INVALID_M2P)
     for i in range(bootmem.nr_free_ranges):
         give_range(bootmem.free_ranges[i].start >> 12, bootmem.free_ranges[i].end >> 12)
 
@@ -78,8 +80,9 @@ def free_frames() -> u64:
 
 @inline
 def page_at(mfn: Mfn) -> Ptr[Page]:
-    """Return a frame's memory in the direct map. The caller holds a reference to the frame, or it
-    is the core's.
+    """Return a frame's memory in the direct map.
+
+    The caller holds a reference to the frame, or it is the core's.
     """
     return Ptr[Page](u64(mfn_to_vaddr(mfn)))
 
@@ -89,13 +92,20 @@ def page_at(mfn: Mfn) -> Ptr[Page]:
 
 @inline
 def take_reference(frame: Ptr[Frame]) -> bool:
-    """Add a reference to a frame that is in use. Returns: False when it is free or the core's, or
-    has too many.
+    """Add a reference to a frame that is in use.
+
+    Returns: False when it is free or the core's, or has too many.
     """
+    return take_reference_below(frame, MOST_REFERENCES)
+
+
+@inline
+def take_reference_below(frame: Ptr[Frame], limit: u64) -> bool:
+    """Add a reference to a frame that has between one and `limit` already."""
     info = atomic_load(ref(frame.info))
     while True:
         count = info & REFERENCE_MASK
-        if count == 0 or count == REFERENCE_MASK:
+        if count == 0 or count >= limit:
             return False
         info, done = atomic_cas(ref(frame.info), info, info + 1)
         if done:
@@ -132,8 +142,9 @@ def put_frame(mfn: Mfn) -> None:
 
 
 def frame_owner(mfn: Mfn) -> DomId:
-    """Return who owns a frame; DOMID_INVALID when it is free, or no RAM. It may change at once
-    unless a reference is held.
+    """Return who owns a frame; DOMID_INVALID when it is free, or no RAM.
+
+    It may change at once unless a reference is held.
     """
     if not frame_valid(mfn) or atomic_load(ref(frame_at(mfn).info)) & REFERENCE_MASK == 0:
         return NO_OWNER
@@ -141,8 +152,9 @@ def frame_owner(mfn: Mfn) -> DomId:
 
 
 def owner_of(frame: Ptr[Frame]) -> Ptr[Domain] | None:
-    """Return the domain that owns a frame. It cannot go away: frames hold a reference to their
-    owner.
+    """Return the domain that owns a frame.
+
+    It cannot go away: frames hold a reference to their owner.
     """
     with domain_table.lock:
         return find_domain(frame.owner)
@@ -165,11 +177,20 @@ def release_frame(mfn: Mfn) -> None:
             unlink_frame(d, mfn)
             d.tot_pages -= 1
         is_last = d.tot_pages == 0 and d.xenheap_pages == 0
-        if d.is_dying != DOMDYING_alive:
-            frame.owner = NO_OWNER
+        forget_owner(d, frame)
         give_block(mfn, 0, tlb_clock_now())
     if is_last:
         put_domain(d)
+
+
+@inline
+def forget_owner(d: Ptr[Domain], frame: Ptr[Frame]) -> None:
+    """Make sure that a frame on its way to the heap is scrubbed and flushed for its next owner.
+
+    Only domain 0 may get its own back as they are: the ids of other domains are used again.
+    """
+    if not d.is_privileged:
+        frame.owner = NO_OWNER
 
 
 def drop_allocation(mfn: Mfn) -> bool:
@@ -289,67 +310,3 @@ def adopt_boot_frames(d: Ptr[Domain], first: Mfn, count: u64) -> None:
 def free_boot_frames(first: Mfn, count: u64) -> None:
     """Give frames that boot kept back to the heap. Context: boot."""
     give_range(u64(first), u64(first) + count)
-
-
-# The core's own pages
-
-
-def alloc_core_page() -> Vaddr:
-    """Allocate a zeroed page for the core. Returns: its address in the direct map, 0 when memory is
-    out.
-    """
-    return alloc_core_pages(0)
-
-
-def alloc_core_pages(order: u32) -> Vaddr:
-    """Allocate 2^order adjacent zeroed pages for the core. Returns: their address in the direct
-    map, 0 when memory is out.
-    """
-    with heap_lock:
-        mfn, stamp = take_block(order, ALL_ZONES)
-    if u64(mfn) == NOTHING:
-        return Vaddr(0)
-    flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
-    for i in range(u64(1) << u64(order)):
-        frame_at(mfn + i).owner = CORE_OWNER
-        frame_at(mfn + i).info = 0
-        zero(page_at(mfn + i))
-    return mfn_to_vaddr(mfn)
-
-
-def core_page_mfn(page: Vaddr) -> Mfn:
-    """Return the frame of a core page."""
-    return Mfn(u64(vaddr_to_maddr(page)) >> 12)
-
-
-def share_core_page(page: Vaddr, d: Ptr[Domain], writable: bool) -> None:
-    """Let a domain map a page of the core as if it owned it; it counts as the domain's until the
-    last mapping is gone.
-    """
-    mfn = core_page_mfn(page)
-    frame = frame_at(mfn)
-    assert frame.owner == CORE_OWNER, "the core page is shared already"
-    with heap_lock:
-        if d.tot_pages == 0 and d.xenheap_pages == 0:
-            get_domain(d)
-        d.xenheap_pages += 1
-    set_m2p(mfn, INVALID_M2P)
-    frame.owner = d.domain_id
-    frame.info = FRAME_CORE | FRAME_ALLOCATED | 1 | SHARED_TYPE | (WRITABLE_TYPE if writable else 0)
-
-
-def free_core_page(page: Vaddr) -> None:
-    """Give a core page back. One that is shared goes when nobody maps it any more."""
-    frame = frame_at(core_page_mfn(page))
-    if frame.owner == CORE_OWNER:
-        free_core_pages(page, 0)
-        return
-    frame.stamp = tlb_clock_now()
-    atomic_sub(ref(frame.info), 1 << 32)
-    drop_allocation(core_page_mfn(page))
-
-
-def free_core_pages(page: Vaddr, order: u32) -> None:
-    """Give 2^order adjacent pages back that only the core used."""
-    with heap_lock:
-        give_block(core_page_mfn(page), order, 0)

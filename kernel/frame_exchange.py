@@ -13,6 +13,7 @@ from kernel.frame import (
     REFERENCE_MASK,
     clean_frames,
     enter_frames,
+    forget_owner,
     unlink_frame,
 )
 from kernel.frame_table import frame_at, frame_valid
@@ -24,8 +25,9 @@ from kernel.x86.tlb import tlb_clock_now
 
 
 def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
-    """Take a frame that nobody uses from its owner. Returns: False when it is not the domain's, or
-    mapped, or in use as something.
+    """Take a frame that nobody uses from its owner.
+
+    Returns: False when it is not the domain's, or mapped, or in use as something.
     """
     if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
         return False
@@ -48,16 +50,18 @@ def return_stolen_frame(d: Ptr[Domain], mfn: Mfn) -> None:
     enter_frames(d, mfn, 1)
 
 
-def free_stolen_frame(mfn: Mfn) -> None:
+def free_stolen_frame(d: Ptr[Domain], mfn: Mfn) -> None:
     """Give a stolen frame to the heap."""
     set_m2p(mfn, INVALID_M2P)
     with heap_lock:
+        forget_owner(d, frame_at(mfn))
         give_block(mfn, 0, tlb_clock_now())
 
 
 def take_unowned(order: u32, address_bits: u32) -> Mfn:
-    """Take a block from the heap for a domain that is still to be named. Returns: its first frame,
-    or 0.
+    """Take a block from the heap for a domain that is still to be named.
+
+    Returns: its first frame, or 0.
     """
     with heap_lock:
         mfn, stamp = take_block(order, zones_below(address_bits))

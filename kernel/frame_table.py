@@ -65,8 +65,9 @@ max_page = static(u64)  # one past the last frame of RAM
 
 @inline
 def frame_at(mfn: Mfn) -> Ptr[Frame]:
-    """Return the entry of a frame. The caller knows that `frame_valid(mfn)`, so the table is mapped
-    there.
+    """Return the entry of a frame.
+
+    The caller knows that `frame_valid(mfn)`, so the table is mapped there.
     """
     return Ptr[Frame](wrapping_add(FRAMETABLE_VIRT_START, wrapping_mul(u64(mfn), FRAME_BYTES)))
 

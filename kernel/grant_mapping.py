@@ -33,7 +33,9 @@ def grant_l1e(mfn: Mfn, flags: u32) -> u64:
 
 def locate_l1e(v: Ptr[Vcpu], address: u64, flags: u32) -> Ptr[u64] | None:
     """Return the caller's L1 entry at a machine address (GNTMAP_contains_pte), or for a virtual
-    one. Locks: its page_lock.
+    one.
+
+    Locks: its page_lock.
     """
     if flags & abi.GNTMAP_contains_pte == 0:
         return find_l1e(v, address)
@@ -67,7 +69,9 @@ def replace_grant_mapping(
     v: Ptr[Vcpu], address: u64, mfn: Mfn, new_address: u64, flags: u32
 ) -> i64:
     """Take a granted frame's mapping away; what `new_address` (0: nothing) maps moves there
-    instead. The caller flushes.
+    instead.
+
+    The caller flushes.
 
     Returns: GNTST_okay, and the references are the caller's; GNTST_general_error when that isn't
     how the frame is mapped.

@@ -22,8 +22,9 @@ assert HYPERVISOR_VIRT_START == (1 << 64) - LOWER_HALF_END
 
 @extern
 def guest_copy(to: u64, from_: u64, size: u64) -> u64:
-    """Copy bytes where one side is the guest's. Returns: the bytes left over after a fault. In
-    fault_safe.asm.
+    """Copy bytes where one side is the guest's.
+
+    Returns: the bytes left over after a fault. In fault_safe.asm.
     """
 
 
@@ -44,8 +45,9 @@ def guest_range_ok(address: u64, size: u64) -> bool:
 
 @inline
 def copy_bytes_from_guest(to: u64, from_: u64, size: u64) -> u64:
-    """Copy `size` bytes at guest address `from_` to the core's memory at `to`. Returns: bytes not
-    copied.
+    """Copy `size` bytes at guest address `from_` to the core's memory at `to`.
+
+    Returns: bytes not copied.
     """
     if not guest_range_ok(from_, size):
         return size
@@ -62,8 +64,9 @@ def copy_bytes_to_guest(to: u64, from_: u64, size: u64) -> u64:
 
 @inline
 def copy_from_guest(to: Ptr[T], from_: Guest[T]) -> bool:
-    """Read a guest's structure. Returns: False when it can't be read; `to` may then be half
-    written.
+    """Read a guest's structure.
+
+    Returns: False when it can't be read; `to` may then be half written.
     """
     return copy_bytes_from_guest(u64(to), from_.address(), sizeof(T)) == 0
 

@@ -12,49 +12,50 @@ from kpy import Array, Ptr, bit, i64, inline, ref, static, struct, u32, u64
 from kernel.domain import Domain
 from kernel.ids import Mfn
 from kernel.io_range import MAX_IO_RANGES, IoRange
+from kernel.x86 import acpi
 from kernel.x86.features import max_physical_bits
 
 IO_none = 0
 IO_read = 1
 IO_write = 2
 
-MAX_CORE_FRAMES = 32
+MAX_CORE_RANGES = 32
+MSI_START = 0xFEE00000
+MSI_END = 0xFEF00000
 
 
 @struct
-class CoreFrame:
-    """An I/O frame with a device of the core, and what domain 0 may do with it."""
+class CoreRange:
+    """I/O frames with a device of the core, and what domain 0 may do with them."""
 
-    mfn: u64
+    first: u64
+    end: u64
     rights: u32  # IO_none or IO_read
 
 
-core_frames = static(Array[CoreFrame, MAX_CORE_FRAMES])
-nr_core_frames = static(u64)
+core_ranges = static(Array[CoreRange, MAX_CORE_RANGES])
+nr_core_ranges = static(u64)
 
 
-def restrict_io_frame(mfn: Mfn, rights: u32) -> None:
-    """Restrict domain 0 to IO_none or IO_read of a frame. Context: boot, or the discovery of a
-    device.
+def restrict_io_frames(first: u64, end: u64, rights: u32) -> None:
+    """Restrict domain 0 to IO_none or IO_read of a range. Context: boot."""
+    global nr_core_ranges
+    assert nr_core_ranges < MAX_CORE_RANGES, "the core has too many devices"
+    core_ranges[nr_core_ranges] = CoreRange(first=first, end=end, rights=rights)
+    nr_core_ranges += 1
+
+
+def protect_core_devices() -> None:
+    """Keep the devices that the core drives from domain 0.
+
+    It may neither write to where interrupts are made, the local APICs and the addresses of
+    message-signalled interrupts, nor reprogram an I/O APIC. Context: boot, once.
     """
-    global nr_core_frames
-    for i in range(nr_core_frames):
-        if core_frames[i].mfn == u64(mfn):
-            core_frames[i].rights = min(core_frames[i].rights, rights)
-            return
-    assert nr_core_frames < MAX_CORE_FRAMES, "the core has too many devices"
-    core_frames[nr_core_frames] = CoreFrame(mfn=u64(mfn), rights=rights)
-    nr_core_frames += 1
-
-
-def deny_io_frame(mfn: Mfn) -> None:
-    """Keep a frame from every domain."""
-    restrict_io_frame(mfn, IO_none)
-
-
-def protect_io_frame(mfn: Mfn) -> None:
-    """Let domain 0 only read a frame."""
-    restrict_io_frame(mfn, IO_read)
+    restrict_io_frames(MSI_START >> 12, MSI_END >> 12, IO_none)
+    restrict_io_frames(acpi.apic_maddr >> 12, (acpi.apic_maddr >> 12) + 1, IO_none)
+    for i in range(acpi.nr_io_apics):
+        frame = acpi.io_apics[i].maddr >> 12
+        restrict_io_frames(frame, frame + 1, IO_read)
 
 
 def io_frame_rights(d: Ptr[Domain], mfn: Mfn) -> u32:
@@ -62,9 +63,9 @@ def io_frame_rights(d: Ptr[Domain], mfn: Mfn) -> u32:
     if u64(mfn) >= bit(u64(max_physical_bits) - 12):
         return IO_none
     rights: u32 = IO_write if d.is_privileged or is_granted(d, u64(mfn)) else IO_none
-    for i in range(nr_core_frames):
-        if core_frames[i].mfn == u64(mfn):
-            rights = min(rights, core_frames[i].rights)
+    for i in range(nr_core_ranges):
+        if core_ranges[i].first <= u64(mfn) < core_ranges[i].end:
+            rights = min(rights, core_ranges[i].rights)
     return rights
 
 

@@ -15,8 +15,9 @@ INVALID_M2P = (1 << 64) - 1
 
 @inline
 def m2p_entry(mfn: Mfn) -> Ptr[u64]:
-    """Return the entry of a frame, writable. The caller knows that `frame_valid(mfn)`, so the table
-    is mapped there.
+    """Return the entry of a frame, writable.
+
+    The caller knows that `frame_valid(mfn)`, so the table is mapped there.
     """
     return Ptr[u64](RDWR_MACH2PHYS_VIRT_START + (u64(mfn) << 3))
 

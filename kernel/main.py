@@ -18,6 +18,7 @@ from kernel.dom0 import construct_dom0
 from kernel.exit import exit_to_guest
 from kernel.frame import free_frames, init_frames
 from kernel.frame_table import FRAME_BYTES
+from kernel.iomem import protect_core_devices
 from kernel.irq import console_irq_init
 from kernel.sched import schedule_first
 from kernel.time import init_wallclock
@@ -89,6 +90,7 @@ def start_on_own_stack() -> Never:
     apic_timer_calibrate(CALIBRATION_MS * tsc_khz)
     printk(f"time-stamp counter at {tsc_khz} kHz")
     ioapic_init()
+    protect_core_devices()
     map_frame_tables(FRAME_BYTES)
     start_other_cpus()
     init_frames()

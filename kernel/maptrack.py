@@ -5,8 +5,8 @@ The index is the guest's handle.
 
 from kpy import Ptr, inline, ref, u32, u64
 
+from kernel.core_page import alloc_core_page
 from kernel.domain import Domain
-from kernel.frame import alloc_core_page
 from kernel.grant_table import (
     MAPTRACK_END,
     MAPTRACK_PAGES_PER_DIRECTORY,

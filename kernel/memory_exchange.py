@@ -72,8 +72,9 @@ def memory_exchange(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
-    """Check that both sides of a request fit, and find the chunk size. Errors: -EPERM, -EINVAL,
-    -EFAULT, as `memory_exchange`.
+    """Check that both sides of a request fit, and find the chunk size.
+
+    Errors: -EPERM, -EINVAL, -EFAULT, as `memory_exchange`.
     """
     given = ref(x.request.in_)
     wanted = ref(x.request.out)
@@ -118,8 +119,9 @@ def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
 
 
 def exchange_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
-    """Exchange one chunk, or nothing of it. An output list that can't be written is reported after
-    the fact, as on Xen.
+    """Exchange one chunk, or nothing of it.
+
+    An output list that can't be written is reported after the fact, as on Xen.
     """
     x.stolen = NOTHING
     x.taken = NOTHING
@@ -132,13 +134,14 @@ def exchange_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
     while x.stolen != NOTHING:
         mfn = Mfn(u64(x.stolen))
         x.stolen = frame_at(mfn).next
-        free_stolen_frame(mfn)
+        free_stolen_frame(d, mfn)
     return give_chunk(d, x, chunk)
 
 
 def steal_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
-    """Take the input frames of a chunk from the domain. Errors: -EFAULT, the list; -EINVAL, a frame
-    is not its, or in use.
+    """Take the input frames of a chunk from the domain.
+
+    Errors: -EFAULT, the list; -EINVAL, a frame is not its, or in use.
     """
     given = ref(x.request.in_)
     for i in range(x.in_per_chunk):
@@ -179,8 +182,9 @@ def undo_chunk(d: Ptr[Domain], x: Ptr[Exchange]) -> None:
 
 
 def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
-    """Make the new frames the domain's, as pages of the numbers in the output list. Errors:
-    -EFAULT, the list; all else is done.
+    """Make the new frames the domain's, as pages of the numbers in the output list.
+
+    Errors: -EFAULT, the list; all else is done.
     """
     wanted = ref(x.request.out)
     result: i64 = 0

@@ -5,8 +5,8 @@ machine-to-physical table is.
 import abi
 from kpy import Array, Guest, Ptr, i64, ref, sizeof, store, truncate, u8, u32, u64, uninitialized
 
+from kernel.core_page import alloc_core_page
 from kernel.domain import Domain, get_domain_or_self, put_domain
-from kernel.frame import alloc_core_page
 from kernel.frame_table import max_page
 from kernel.guest_memory import (
     copy_bytes_from_guest,
@@ -60,8 +60,9 @@ def copy_machine_map(to: Guest[abi.e820entry]) -> bool:
 
 @memory_op(abi.XENMEM_memory_map)
 def memory_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Copy the caller's own memory map, as its builder set it. Errors: -ENOSYS, it was not set;
-    -EFAULT.
+    """Copy the caller's own memory map, as its builder set it.
+
+    Errors: -ENOSYS, it was not set; -EFAULT.
     """
     d = v.domain
     if d.nr_memory_map == 0:
@@ -99,8 +100,9 @@ def memory_set_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> i64:
-    """Take over a domain's memory map from the caller. Errors: -ENOMEM; -EFAULT, with the old map
-    unchanged.
+    """Take over a domain's memory map from the caller.
+
+    Errors: -ENOMEM; -EFAULT, with the old map unchanged.
     """
     if map_.nr_entries > MAX_E820:
         return -abi.ENOMEM
@@ -130,7 +132,9 @@ def memory_machphys_mapping(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 @memory_op(abi.XENMEM_machphys_mfn_list)
 def memory_machphys_mfn_list(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """List the first frames of the machine-to-physical table's pieces of 2 MiB; 0 where it has a
-    hole. Errors: -EFAULT.
+    hole.
+
+    Errors: -EFAULT.
     """
     list_ = uninitialized(abi.xen_machphys_mfn_list)
     if not copy_from_guest(ref(list_), Guest[abi.xen_machphys_mfn_list](arg)):

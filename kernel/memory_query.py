@@ -41,8 +41,9 @@ def memory_maximum_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @memory_op(abi.XENMEM_maximum_gpfn)
 def memory_maximum_gpfn(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Tell the highest page number that a domain says it uses, in its shared_info. Errors: as
-    `answer`.
+    """Tell the highest page number that a domain says it uses, in its shared_info.
+
+    Errors: as `answer`.
     """
     return answer(v, start, arg, GPFN)
 
@@ -162,8 +163,9 @@ def memory_remove_from_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def refuse(v: Ptr[Vcpu], domid: u16, refusal: i64) -> i64:
-    """Return `refusal` for a domain that exists and is the caller's to act on. Errors: -ESRCH,
-    -EPERM otherwise.
+    """Return `refusal` for a domain that exists and is the caller's to act on.
+
+    Errors: -ESRCH, -EPERM otherwise.
     """
     d = get_domain_or_self(v.domain, domid)
     if d is None:
@@ -186,8 +188,9 @@ def memory_get_pod_target(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def refuse_pod(v: Ptr[Vcpu], arg: u64) -> i64:
-    """Say that PV domains have no memory that is populated on demand. Errors: -EFAULT; -EPERM;
-    -ESRCH; else -EINVAL.
+    """Say that PV domains have no memory that is populated on demand.
+
+    Errors: -EFAULT; -EPERM; -ESRCH; else -EINVAL.
     """
     request = uninitialized(abi.xen_pod_target)
     if not copy_from_guest(ref(request), Guest[abi.xen_pod_target](arg)):

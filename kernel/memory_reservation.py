@@ -8,8 +8,8 @@ from kpy import Guest, Ptr, clz, i64, noinline, ref, truncate, u32, u64, uniniti
 
 from kernel.continuation import hypercall_continue
 from kernel.domain import Domain, get_domain_or_self, put_domain
-from kernel.frame import alloc_domain_frames, drop_allocation, get_frame, put_frame
-from kernel.frame_table import max_page
+from kernel.frame import FRAME_CORE, alloc_domain_frames, drop_allocation, get_frame, put_frame
+from kernel.frame_table import frame_at, max_page
 from kernel.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.ids import Mfn
 from kernel.m2p import set_m2p
@@ -48,8 +48,9 @@ def memory_decrease_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @noinline
 def change_reservation(v: Ptr[Vcpu], start: u64, arg: u64, operation: u64) -> i64:
-    """Decode a reservation and serve its extents from `start` on. Returns: extents done, or
-    -ERESTART.
+    """Decode a reservation and serve its extents from `start` on.
+
+    Returns: extents done, or -ERESTART.
     """
     request = uninitialized(abi.xen_memory_reservation)
     nothing = i64(start)
@@ -99,8 +100,9 @@ def address_limit(mem_flags: u32) -> u32:
 def serve_extents(
     d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], start: u64, operation: u64
 ) -> u64:
-    """Serve extents until one can't be. Returns: how many are done, with STOPPED if only because
-    there is more urgent work.
+    """Serve extents until one can't be.
+
+    Returns: how many are done, with STOPPED if only because there is more urgent work.
     """
     for i in range(start, request.nr_extents):
         if i != start and is_time_to_look(i, request.extent_order) and preempt_pending():
@@ -124,6 +126,7 @@ def add_extent(
     d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64, has_pfn: bool
 ) -> bool:
     """Allocate extent `i` and tell its frame; with `has_pfn` the list says which page it becomes.
+
     Returns: whether all went well.
     """
     entry = request.extent_start.index(i)
@@ -143,6 +146,7 @@ def add_extent(
 
 def remove_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64) -> bool:
     """Give up the frames of extent `i`. Those that are still mapped go when they aren't any more.
+
     Returns: whether all went well.
     """
     first: u64 = 0
@@ -152,7 +156,7 @@ def remove_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u
         mfn = Mfn(wrapping_add(first, j))
         if not get_frame(mfn, d):
             return False
-        dropped = drop_allocation(mfn)
+        dropped = frame_at(mfn).info & FRAME_CORE == 0 and drop_allocation(mfn)
         put_frame(mfn)
         if not dropped:
             return False

@@ -48,8 +48,9 @@ def memory_acquire_resource(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 
 def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], start: u64) -> i64:
-    """Copy the frame numbers that are asked for to the caller's list, or note the size. Errors: as
-    above.
+    """Copy the frame numbers that are asked for to the caller's list, or note the size.
+
+    Errors: as above.
     """
     is_known = (
         request.type == abi.XENMEM_resource_grant_table

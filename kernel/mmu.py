@@ -28,8 +28,9 @@ L4 = 4
 
 
 def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
-    """Change the kernel L4 of the running vCPU, which is in kernel mode, and load it. The same one
-    again changes nothing.
+    """Change the kernel L4 of the running vCPU, which is in kernel mode, and load it.
+
+    The same one again changes nothing.
 
     Errors: -EINVAL, the frame can't be an L4 of the guest's; -ERESTART, validation takes longer.
     Locks: takes the domain's page_lock.
@@ -52,8 +53,9 @@ def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
 
 
 def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
-    """Change the L4 that is in force in user mode; 0 for none. The running vCPU is in kernel mode,
-    so nothing is loaded.
+    """Change the L4 that is in force in user mode; 0 for none.
+
+    The running vCPU is in kernel mode, so nothing is loaded.
 
     Errors, Locks: as `new_guest_cr3`.
     """
@@ -119,8 +121,10 @@ def pin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
 
 
 def unpin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn) -> i64:
-    """Undo `pin_table`. Errors: -EINVAL, the frame is not the domain's, or not pinned. Locks: takes
-    the domain's page_lock.
+    """Undo `pin_table`.
+
+    Errors: -EINVAL, the frame is not the domain's, or not pinned.
+    Locks: takes the domain's page_lock.
     """
     with d.page_lock:
         if frame_owner(mfn) != d.domain_id or not clear_pinned(frame_at(mfn)):

@@ -175,8 +175,9 @@ def serve_requests(
 
 @inline
 def may_change(caller: Ptr[Domain], batch: Ptr[Batch]) -> bool:
-    """Say whether the caller may change these tables, and map frames of that owner. I/O frames are
-    checked one by one.
+    """Say whether the caller may change these tables, and map frames of that owner.
+
+    I/O frames are checked one by one.
     """
     if caller.is_privileged:
         return True
@@ -186,8 +187,9 @@ def may_change(caller: Ptr[Domain], batch: Ptr[Batch]) -> bool:
 
 @inline
 def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Batch]) -> i64:
-    """Serve a request to change the entry at a machine address. While the table is in force, the
-    page_lock keeps it so.
+    """Serve a request to change the entry at a machine address.
+
+    While the table is in force, the page_lock keeps it so.
     """
     d = batch.tables
     mfn = Mfn(address >> 12)
@@ -217,8 +219,9 @@ def write_plain_frame(d: Ptr[Domain], address: u64, value: u64) -> i64:
 
 
 def update_m2p(v: Ptr[Vcpu], address: u64, value: u64, batch: Ptr[Batch]) -> i64:
-    """Enter the number by which the owner of a frame calls it. Errors: -EPERM, tables of another
-    were named; -EINVAL, not its frame.
+    """Enter the number by which the owner of a frame calls it.
+
+    Errors: -EPERM, tables of another were named; -EINVAL, not its frame.
     """
     mfn = Mfn(address >> 12)
     if batch.tables != v.domain:

@@ -78,8 +78,9 @@ def do_mmuext_op(
 def serve_operations(
     v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32, d: Ptr[Domain]
 ) -> tuple[i64, u32]:
-    """Serve operations on domain `d` in order. Returns: 0 or the first error, -ERESTART when the
-    rest must wait; and the number served.
+    """Serve operations on domain `d` in order.
+
+    Returns: 0 or the first error, -ERESTART when the rest must wait; and the number served.
     """
     op = uninitialized(abi.mmuext_op)
     for i in range(count):
@@ -121,8 +122,9 @@ def serve_operation(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64
 
 @inline
 def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
-    """Serve an operation that is about the caller. Errors: -EPERM, another domain was named;
-    -ENOSYS, no such operation.
+    """Serve an operation that is about the caller.
+
+    Errors: -EPERM, another domain was named; -ENOSYS, no such operation.
     """
     if op.cmd > abi.MMUEXT_UNMARK_SUPER or op.cmd == UNUSED_COMMAND:
         return -abi.ENOSYS
@@ -143,8 +145,9 @@ def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
 
 @inline
 def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
-    """Serve a TLB flush. An address of the core's is no error, and flushes nothing. Errors:
-    -EINVAL, the bitmap can't be read.
+    """Serve a TLB flush. An address of the core's is no error, and flushes nothing.
+
+    Errors: -EINVAL, the bitmap can't be read.
     """
     is_single = op.cmd in (abi.MMUEXT_INVLPG_LOCAL, abi.MMUEXT_INVLPG_MULTI, abi.MMUEXT_INVLPG_ALL)
     va = op.arg1.linear_addr
@@ -177,8 +180,9 @@ def flush_cache(d: Ptr[Domain], cmd: u32) -> i64:
 
 
 def change_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> i64:
-    """Set the LDT of the running vCPU. Errors: -EINVAL, not at a page's beginning, the core's
-    address, or too many entries.
+    """Set the LDT of the running vCPU.
+
+    Errors: -EINVAL, not at a page's beginning, the core's address, or too many entries.
     """
     address = base if nr_entries != 0 else u64(0)
     if address % 4096 != 0 or not guest_address_okay(address) or nr_entries > MAX_LDT_ENTRIES:

@@ -65,8 +65,9 @@ def is_core_slot(level: u32, index: u64) -> bool:
 
 @inline
 def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
-    """Replace an entry that was `old`. The processor may set accessed and dirty bits in it at any
-    time.
+    """Replace an entry that was `old`.
+
+    The processor may set accessed and dirty bits in it at any time.
 
     Returns: False when it has changed, with STORE_IF_SAME, or in more than these bits, with
     STORE_KEEP_AD.

@@ -11,8 +11,9 @@ from kernel.vcpu import Vcpu
 
 @inline
 def find_page_owner(v: Ptr[Vcpu], named: u64, owner: Ptr[PageOwner]) -> i64:
-    """Look up whom a guest names by the low 16 bits of an argument. Every success is followed by
-    `put_page_owner`.
+    """Look up whom a guest names by the low 16 bits of an argument.
+
+    Every success is followed by `put_page_owner`.
 
     Errors: -ESRCH, there is no such domain, or it is the caller's own by number.
     """

@@ -34,6 +34,7 @@ from kpy import (
 from kernel.descriptor_check import descriptors_okay
 from kernel.domain import Domain
 from kernel.frame import (
+    MOST_REFERENCES,
     REFERENCE_MASK,
     get_frame,
     owner_of,
@@ -144,8 +145,9 @@ def fail_type(frame: Ptr[Frame]) -> None:
 
 @inline
 def take_writable(frame: Ptr[Frame]) -> bool:
-    """Take a reference and a writable type reference. Returns: False when the frame is free, or in
-    use as something else.
+    """Take a reference and a writable type reference.
+
+    Returns: False when the frame is free, or in use as something else.
     """
     info = atomic_load(ref(frame.info))
     while True:
@@ -154,7 +156,7 @@ def take_writable(frame: Ptr[Frame]) -> bool:
             info & (PGT_type_mask | PGT_validated) != PGT_writable_page | PGT_validated
             or info & TYPE_COUNT_MASK == TYPE_COUNT_MASK
             or count == 0
-            or count == REFERENCE_MASK
+            or count >= MOST_REFERENCES
         ):
             return become_writable(frame)
         info, done = atomic_cas(ref(frame.info), info, info + (TYPE_ONE + 1))
@@ -184,6 +186,7 @@ def mfn_of(frame: Ptr[Frame]) -> Mfn:
 @inline
 def drop_type(frame: Ptr[Frame], references: u64) -> u64:
     """Take one type reference of a frame that is no page table away, and 0 or 1 references with it.
+
     Returns: `info` before.
     """
     info = atomic_load(ref(frame.info))
@@ -230,6 +233,7 @@ def get_frame_type(mfn: Mfn, wanted: u64) -> bool:
 
 def get_frame_and_type(mfn: Mfn, d: Ptr[Domain], wanted: u64) -> bool:
     """Take a reference and a type reference, writable or seg_desc, to a frame of domain `d`.
+
     Returns: whether that was possible.
     """
     if wanted == PGT_writable_page:

@@ -103,12 +103,12 @@ def update_upper_entry(
 ) -> i64:
     """Replace an entry of a table of level 2 to 4 of domain `d`, on behalf of vCPU `v`.
 
-    Errors: -EPERM, the entry is the core's; -EINVAL, bits that are not allowed, or the frame can't
+    Errors: -EINVAL, the entry is the core's, bits that are not allowed, or the frame can't
     be a table of the level below; -EBUSY, the entry changed meanwhile; -ERESTART, validating the
     new table takes longer: the same request again goes on with it.
     """
     if is_core_slot(level, (u64(entry) & 4095) >> 3):
-        return -abi.EPERM
+        return -abi.EINVAL
     old = read_entry(entry)
     if new & PTE_PRESENT:
         if new & UPPER_DISALLOWED:

@@ -94,8 +94,10 @@ def discard_write(v: Ptr[Vcpu]) -> bool:
 
 
 def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
-    """Carry a write out. Returns: False when the new entry is refused; True also when the entry
-    changed meanwhile, to try again.
+    """Carry a write out.
+
+    Returns: False when the new entry is refused; True also when the entry changed meanwhile, to try
+    again.
     """
     place = offset & 7
     if place + u64(write.size) > 8:

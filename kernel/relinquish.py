@@ -10,13 +10,20 @@ import abi
 from kpy import Ptr, atomic_load, i64, ref, u32, u64
 
 from kernel.claims import set_claim
+from kernel.core_page import free_core_page
 from kernel.domain import Domain
-from kernel.frame import drop_allocation, free_core_page, get_frame, put_frame, unlink_frame
+from kernel.frame import (
+    REFERENCE_MASK,
+    drop_allocation,
+    put_frame,
+    take_reference_below,
+    unlink_frame,
+)
 from kernel.frame_table import frame_at
 from kernel.heap import NOTHING, frame_of, heap_lock
 from kernel.ids import Mfn, Vaddr
+from kernel.page_demote import demote, drop_table
 from kernel.page_type import PGT_partial, clear_pinned, table_level
-from kernel.page_walk import demote, drop_table
 from kernel.preempt import preempt_pending
 from kernel.segments import destroy_gdt, destroy_ldt
 from kernel.table_use import put_old_guest_table, release_table
@@ -54,8 +61,9 @@ def relinquish_memory(d: Ptr[Domain]) -> i64:
 
 
 def leave_tables(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
-    """Give up the page tables and descriptor tables of a vCPU. Errors: -ERESTART, to be called
-    again.
+    """Give up the page tables and descriptor tables of a vCPU.
+
+    Errors: -ERESTART, to be called again.
     """
     while put_old_guest_table(v) == 0:
         with d.page_lock:
@@ -80,10 +88,11 @@ def first_frame(d: Ptr[Domain]) -> Mfn:
 
 
 def relinquish_frame(d: Ptr[Domain], mfn: Mfn) -> i64:
-    """Take pin, partial state and the owner's reference from a frame. Errors: -ERESTART, to be
-    called again.
+    """Take pin, partial state and the owner's reference from a frame.
+
+    Errors: -ERESTART, to be called again.
     """
-    if not get_frame(mfn, d):
+    if not take_reference_below(frame_at(mfn), REFERENCE_MASK):
         return 0  # another processor is just freeing it
     with d.page_lock:
         result = drop_table_uses(d, mfn)

@@ -72,8 +72,9 @@ def set_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> None:
 
 
 def destroy_ldt(v: Ptr[Vcpu]) -> bool:
-    """Unmap all LDT frames of a vCPU; they come back as they are used. Returns: whether there were
-    any.
+    """Unmap all LDT frames of a vCPU; they come back as they are used.
+
+    Returns: whether there were any.
     """
     found = False
     for i in range(NR_LDT_FRAMES):
@@ -100,8 +101,9 @@ def forget_ldt_mappings(d: Ptr[Domain]) -> None:
 
 
 def map_ldt_page(v: Ptr[Vcpu], offset: u64) -> bool:
-    """Map the page of the running vCPU's LDT that `offset` lies in. Returns: False when the guest
-    has none there.
+    """Map the page of the running vCPU's LDT that `offset` lies in.
+
+    Returns: False when the guest has none there.
     """
     page = offset // 4096
     if offset // 8 >= u64(v.ldt_ents) or u64(v.ldt_frames[page]) != 0:

@@ -17,6 +17,8 @@ from kernel.domain import Domain
 from kernel.frame import get_frame, owner_of, put_frame
 from kernel.frame_table import frame_at
 from kernel.ids import Mfn
+from kernel.page_demote import demote, drop_table
+from kernel.page_promote import promote
 from kernel.page_type import (
     TYPE_BUSY,
     TYPE_PARTIAL,
@@ -26,7 +28,6 @@ from kernel.page_type import (
     table_level,
     table_type,
 )
-from kernel.page_walk import demote, drop_table, promote
 from kernel.vcpu import Vcpu
 
 

@@ -104,8 +104,9 @@ class Write:
 
 @noinline
 def decode_write(v: Ptr[Vcpu], write: Ptr[Write]) -> bool:
-    """Decode the instruction at rip of a guest kernel. Returns: False when it is none that the core
-    emulates, or can't be read.
+    """Decode the instruction at rip of a guest kernel.
+
+    Returns: False when it is none that the core emulates, or can't be read.
     """
     instruction = uninitialized(Instruction)
     fetch(v, ref(instruction))
@@ -146,8 +147,9 @@ def operand_bytes(instruction: Ptr[Instruction], is_word: bool) -> u8:
 
 
 def skip_operand(instruction: Ptr[Instruction]) -> bool:
-    """Read ModRM and step over what follows it. Returns: whether it is a memory operand, and all
-    there.
+    """Read ModRM and step over what follows it.
+
+    Returns: whether it is a memory operand, and all there.
     """
     instruction.modrm, ok = next_byte(instruction)
     mode = instruction.modrm >> 6
@@ -167,8 +169,9 @@ def skip_operand(instruction: Ptr[Instruction]) -> bool:
 
 
 def choose_operation(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
-    """Find the operation where ModRM tells it, and whether the source is an immediate. Returns:
-    False when it is none of ours.
+    """Find the operation where ModRM tells it, and whether the source is an immediate.
+
+    Returns: False when it is none of ours.
     """
     extension = instruction.modrm >> 3 & 7
     if write.operation == TableWrite.group1:
@@ -184,8 +187,9 @@ def choose_operation(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
 
 
 def finish_decoding(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
-    """Read the immediate, or note the register. The old high-byte registers (AH and so on) are
-    refused.
+    """Read the immediate, or note the register.
+
+    The old high-byte registers (AH and so on) are refused.
     """
     write.register = decoded_reg(instruction)
     if write.has_immediate:

@@ -68,8 +68,9 @@ def update_and_flush(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, owner: Ptr[P
 
 
 def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
-    """Flush one address, or all, from the processors that UVMF_* flags name. Errors: -EINVAL, the
-    flags; -EFAULT, the bitmap.
+    """Flush one address, or all, from the processors that UVMF_* flags name.
+
+    Errors: -EINVAL, the flags; -EFAULT, the bitmap.
     """
     where = flags & ~abi.UVMF_FLUSHTYPE_MASK
     is_single = flags & abi.UVMF_FLUSHTYPE_MASK == abi.UVMF_INVLPG
@@ -85,8 +86,9 @@ def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
 
 
 def flush_va(cpus: u64, va: u64, is_single: bool) -> None:
-    """Flush one address, or all of a guest's, from processors. Others than this one flush
-    everything: that is one request less to keep.
+    """Flush one address, or all of a guest's, from processors.
+
+    Others than this one flush everything: that is one request less to keep.
     """
     if cpus != bit(u64(this_cpu().id)):
         flush_tlb_mask(cpus)

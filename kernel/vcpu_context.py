@@ -8,9 +8,9 @@ import abi
 from kpy import Array, Ptr, atomic_and, atomic_or, copy, copy_slice, i64, ref, require, u32, u64, zero
 
 from kernel.callback import RPL_USER
+from kernel.core_page import alloc_core_page, free_core_page
 from kernel.debugreg import get_debugreg, set_debugreg_value
 from kernel.emulate.control import CR4_GUEST, guest_cr0, guest_cr4
-from kernel.frame import alloc_core_page, free_core_page
 from kernel.ids import PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr
 from kernel.mmu import set_guest_tables
 from kernel.segments import destroy_gdt, set_gdt, set_ldt

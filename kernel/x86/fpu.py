@@ -9,7 +9,7 @@ it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
 
 from kpy import Array, Ptr, Slice, extern, fill, inline, static, store, truncate, u8, u16, u32, u64
 
-from kernel.frame import alloc_core_page, free_core_page
+from kernel.core_page import alloc_core_page, free_core_page
 from kernel.ids import Vaddr
 from kernel.vcpu import Vcpu
 from kernel.x86.bits import CR0_TS

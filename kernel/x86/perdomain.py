@@ -8,8 +8,8 @@ in them and keeps them so by their type. A window's addresses depend on the vCPU
 
 from kpy import Array, Ptr, inline, ref, u64
 
+from kernel.core_page import alloc_core_page, free_core_page
 from kernel.domain import Domain
-from kernel.frame import alloc_core_page, free_core_page
 from kernel.ids import Maddr, Mfn, Vaddr, mfn_to_maddr
 from kernel.vcpu import MAX_VCPUS, Vcpu
 from kernel.x86.bits import PTE_ACCESSED, PTE_DIRTY, PTE_NX, PTE_PRESENT, PTE_WRITE

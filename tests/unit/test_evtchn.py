@@ -21,8 +21,8 @@ class Machine:
             "kernel.evtchn",
             also=["kernel.evtchn_bind", "kernel.evtchn_close"],
             replace={
-                "kernel.frame.alloc_core_page": self.alloc_page,
-                "kernel.frame.free_core_page": lambda page: None,
+                "kernel.core_page.alloc_core_page": self.alloc_page,
+                "kernel.core_page.free_core_page": lambda page: None,
                 "kernel.sched_wake.vcpu_wake": self.wake,
                 "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.kicked.append(cpu),
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
