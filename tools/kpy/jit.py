@@ -190,6 +190,8 @@ def load(name, replace=None, also=()):
     try:
         module = modules.load(program, name)
         roots = modules.declared_instances(program, module)
+        for other in also:
+            roots += modules.declared_instances(program, modules.load(program, other))
     except Reported:
         raise CompileError(program.diagnostics.render()) from None
     unit = Unit(program, module.__name__, HOST_TRIPLE, whole=True, replaced=replace)
