@@ -3,12 +3,12 @@
 import ctypes
 
 import pytest
+from kpy import jit
 
 from kernel.domain import Domain
 from kernel.sched import SLICE_NS
-from kernel.vcpu import VPF_blocked, Vcpu
+from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
-from kpy import jit
 
 MS = 1_000_000
 ALL = (1 << 64) - 1
@@ -85,7 +85,10 @@ class Machine:
         return self.reschedule(cpu)
 
     def run(self, slices):
-        """Let all CPUs run, one after the other at the end of its slice. Returns: time used by each, in slices."""
+        """Let all CPUs run, one after the other at the end of its slice.
+
+        Returns: time used by each, in slices.
+        """
         used = dict.fromkeys(self.vcpus, 0)
         names = {v.address: name for name, v in self.vcpus.items()}
         for _ in range(slices):
@@ -111,7 +114,10 @@ def machine(compiled):
 
 
 def test_three_share_two_cpus(machine):
-    """Each gets two thirds of a CPU: nobody is stuck on a CPU with a rival while another runs alone."""
+    """Each gets two thirds of a CPU.
+
+    Nobody is stuck on a CPU with a rival while another runs alone.
+    """
     for name in "abc":
         machine.wake(machine.new_vcpu(name))
     used = machine.run(300)
@@ -161,7 +167,10 @@ def test_wake_goes_to_an_idle_cpu(machine):
 
 
 def test_sleeper_takes_a_busy_cpu_at_once(machine):
-    """A vCPU that slept preempts a hog; its credit is bounded, so the hog is back within a slice."""
+    """A vCPU that slept preempts a hog.
+
+    Its credit is bounded, so the hog is back within a slice.
+    """
     machine.start_over(1)
     machine.wake(machine.new_vcpu("hog"))
     machine.run(100)

@@ -3,10 +3,10 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
+from kpy import jit
 
 from kernel.timer import Timer
 from kernel.x86.percpu import Pcpu
-from kpy import jit
 
 NR_TIMERS = 12
 
