@@ -4,7 +4,7 @@ import abi
 from kpy import Ptr, i64, ref, u8, u32, u64
 
 import kernel.domain
-from kernel.core_page import (alloc_core_page, core_page_mfn, free_core_page, share_core_page)
+from kernel.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.domain import (
     Domain,
     DOMDYING_alive,

@@ -6,7 +6,7 @@ Its frames, which grow on demand, its size and its version, which is always 1.
 import abi
 from kpy import Guest, Ptr, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
 
-from kernel.core_page import (alloc_core_page, core_page_mfn, free_core_page, share_core_page)
+from kernel.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.domain import Domain, get_domain_or_self, put_domain
 from kernel.grant_table import (
     ACTIVE_PAGES,

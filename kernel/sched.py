@@ -291,7 +291,10 @@ def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
 
 
 def init_sched_unit(v: Ptr[Vcpu]) -> None:
-    """Give a new vCPU its place: offline, allowed on every CPU, to start on the next one in turn."""
+    """Give a new vCPU its place.
+
+    Offline, allowed on every CPU, to start on the next one in turn.
+    """
     v.sched.affinity = (1 << 64) - 1
     v.sched.runstate.state = abi.RUNSTATE_offline
     v.sched.runstate.state_entry_time = system_time_ns()
