@@ -158,7 +158,7 @@ def set_period(v: Ptr[Vcpu], period_ns: u64) -> None:
 
 
 def start_periodic_timer(v: Ptr[Vcpu]) -> None:
-    """Start the periodic timer of a vCPU that has just bound VIRQ_TIMER, unless it has stopped it."""
+    """Start the periodic timer of a vCPU that has bound VIRQ_TIMER, unless it has stopped it."""
     if v.periodic_period_ns != 0 and not v.periodic_timer.is_active:
         set_period(v, v.periodic_period_ns)
 

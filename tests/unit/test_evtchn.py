@@ -100,7 +100,7 @@ def machine(compiled):
 
 
 def test_send_reaches_the_far_vcpu(machine):
-    """A signal sets the far port pending, and selector and upcall flag of the vCPU it is bound to."""
+    """A signal sets the far port pending, and selector and upcall flag of its vCPU."""
     ours, theirs = machine.connect()
     assert machine.call("evtchn_bind.evtchn_bind_vcpu", machine.far, theirs, 1) == 0
     machine.far.vcpus[1].pause_flags = VPF_blocked
