@@ -11,6 +11,7 @@ failed check raises `KpyPanic`.
 
 import ctypes
 import itertools
+import sys
 
 import llvmlite.binding as llvm
 
@@ -180,11 +181,10 @@ def get_cell(type_, address):
 
 
 def load(name, replace=None, also=()):
-    """Compile a module for this process; `replace` maps dotted names of functions to Python
-    callables.
+    """Compile a module for this process.
 
-    Every function of the modules in `also` can be called too, whether or not the first one reaches
-    it.
+    Args: replace: Python callables by the dotted names of the functions that they stand for; also:
+    modules whose functions can be called too, whether or not the first one reaches them.
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -202,9 +202,9 @@ def load(name, replace=None, also=()):
     text = unit.finish()
     if len(program.diagnostics):
         raise CompileError(program.diagnostics.render())
-    missing = set(replace) - {_dotted(instance) for instance in unit.instances()}
+    missing = [name for name in replace if not _exists(name)]
     if missing:
-        raise ValueError(f"no such function is called: {', '.join(sorted(missing))}")
+        raise ValueError(f"no such function: {', '.join(missing)}")
     return _compile(unit, text, replace)
 
 
@@ -222,6 +222,17 @@ def _compile(unit, text, replace):
     state.lookup = _run(_assemble(text, [instance.symbol for instance in outside], extra))
     statics = [static for static in unit.statics if not static.extern]
     return Loaded(unit.module, inside, statics, state)
+
+
+def _exists(dotted):
+    """Whether a dotted name is that of a function (or of a method: module.Struct.method)."""
+    path, names = dotted.split("."), []
+    while path and ".".join(path) not in sys.modules:
+        names.insert(0, path.pop())
+    found = sys.modules.get(".".join(path))
+    for name in names:
+        found = getattr(found, name, None)
+    return callable(found) and bool(names)
 
 
 def _absent(instance):
