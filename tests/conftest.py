@@ -9,18 +9,22 @@ from tests.hosts import Host
 from tools.qemu.hosts import default_kind
 
 LAYERS = ("unit", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
-BOOTING = ("host",)
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
-    """Run the fastest layers first; a machine's tests stay together."""
-    items.sort(key=_layer)
+    """Run the fastest layers first; all tests of the shared machine come last and together."""
     for item in items:
-        if set(BOOTING) & set(getattr(item, "fixturenames", ())):
+        if _boots(item):
             item.add_marker("boot")
+    items.sort(key=lambda item: (_boots(item), _layer(item)))
+
+
+def _boots(item: pytest.Item) -> bool:
+    return "host" in getattr(item, "fixturenames", ())
 
 
 def _layer(item: pytest.Item) -> int:
+    """Return the place of the test's folder; one that is not in the list counts as the quickest."""
     folder = item.path.parent.name
     return LAYERS.index(folder) if folder in LAYERS else 0
 
