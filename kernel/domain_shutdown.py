@@ -64,10 +64,7 @@ def crash(d: Ptr[Domain], reason: Slice[u8]) -> None:
 
 
 def print_registers(v: Ptr[Vcpu]) -> None:
-    """Show the guest's registers.
-
-    The toolstack reads this report from the console ring: the format is fixed.
-    """
+    """Show the guest's registers on the console, whose ring the toolstack can read."""
     r = ref(v.regs)
     mode = "kernel" if v.kernel_mode else "user"
     printk(f"d{v.domain.domain_id}v{v.vcpu_id} in {mode} mode on CPU {v.processor}")
