@@ -46,4 +46,5 @@ lint: setup ## check style and format
 	@$(PYTHON) -m ruff format --check
 
 clean: ## remove what was built; downloads and build/venv stay
+	@[ ! -e build/run/current ] || $(PYTHON) -m tools.run down
 	@if [ -d build ]; then find build -mindepth 1 -maxdepth 1 ! -name cache ! -name 'venv*' -exec rm -rf {} +; fi

@@ -1,5 +1,8 @@
 """The machine's own tools: command lines, milestones, failures that say where a boot stood."""
 
+import subprocess
+import sys
+import time
 from pathlib import Path
 
 import pytest
@@ -8,6 +11,7 @@ from tools.image.build import build_image
 from tools.qemu.config import Config, Disk, command_line
 from tools.qemu.machine import Machine, MachineFailure
 from tools.qemu.milestones import fatal_line, last_milestone
+from tools.setup.paths import ROOT
 
 
 def _line(**changes) -> str:
@@ -69,3 +73,28 @@ def test_a_boot_that_stops_names_its_last_milestone_and_keeps_traces():
         machine.wait_for("proxen: dom0 ready", 60)
     assert "RIP=" in (machine.folder / "registers").read_text()
     assert "Unable to mount root" in (machine.folder / "serial.log").read_text()
+
+
+ORPHAN = """
+import time
+from tools.image.kernel import VMLINUZ
+from tools.qemu.config import Config
+from tools.qemu.machine import Machine
+machine = Machine(Config(name="test-orphan", kernel=VMLINUZ, nic=None, extra=("-S",)))
+machine.start()
+print((machine.folder / "pid").read_text(), flush=True)
+time.sleep(60)
+"""
+
+
+def test_qemu_ends_with_the_process_that_started_it():
+    build_image()
+    command = [sys.executable, "-c", ORPHAN]
+    with subprocess.Popen(command, cwd=ROOT, stdout=subprocess.PIPE, text=True) as parent:
+        qemu = Path("/proc") / parent.stdout.readline().strip()
+        assert b"qemu-system" in (qemu / "cmdline").read_bytes()
+        parent.kill()
+    end = time.monotonic() + 20
+    while (qemu / "cmdline").exists() and (qemu / "cmdline").read_bytes():
+        assert time.monotonic() < end, "QEMU outlived its parent"
+        time.sleep(0.1)
