@@ -6,8 +6,8 @@ file changed at all, nothing is done.
 """
 
 import concurrent.futures
+import fcntl
 import hashlib
-import json
 import multiprocessing
 import os
 import sys
@@ -19,6 +19,7 @@ from kpy.diagnostics import Reported
 from kpy.lower_unit import TRIPLE, Unit
 from kpy.modules import ROOT
 from kpy.program import Program
+from kpy.stamp import Stamp
 
 OBJECTS = os.path.join(ROOT, "build", "obj")
 WORKERS = 2
@@ -32,8 +33,16 @@ class Failed(Exception):
 def build(target):
     """Build one target; return a line that says what was done."""
     os.makedirs(OBJECTS, exist_ok=True)
-    stamp = os.path.join(OBJECTS, f"{target.name}.stamp")
-    if _is_current(stamp, target):
+    with open(os.path.join(OBJECTS, f"{target.name}.lock"), "w") as lock:
+        fcntl.flock(
+            lock, fcntl.LOCK_EX
+        )  # a build that runs beside this one waits, and finds it done
+        return _build(target)
+
+
+def _build(target):
+    started, stamp = time.time(), Stamp(OBJECTS, target)
+    if stamp.is_current():
         return f"{target.name}: up to date"
     program = Program()
     units, exports, loaded = front_end(program, target.roots)
@@ -45,7 +54,7 @@ def build(target):
         link.link(target, objects, exports)
     except link.LinkError as error:
         raise Failed(str(error)) from None
-    _write_stamp(stamp, target, loaded)
+    stamp.write(loaded, started)
     return f"{target.name}: {compiled} of {len(objects)} files compiled; {link.sizes(target.elf)}"
 
 
@@ -159,39 +168,3 @@ def _write(path, data):
     with open(temporary, "wb") as file:
         file.write(data)
     os.replace(temporary, path)
-
-
-def _inputs(target, loaded):
-    """Every file that the result depends on."""
-    compiler = os.path.dirname(os.path.abspath(__file__))
-    assembler = os.path.join(os.path.dirname(compiler), "asm")
-    tools = [
-        os.path.join(d, f)
-        for d in (compiler, assembler)
-        for f in os.listdir(d)
-        if f.endswith(".py")
-    ]
-    named = [os.path.join(ROOT, path) for path in (target.script, *target.assembly)]
-    return sorted({*tools, *named, *loaded})
-
-
-def _digest(path):
-    with open(path, "rb") as file:
-        return hashlib.sha256(file.read()).hexdigest()
-
-
-def _write_stamp(stamp, target, loaded):
-    inputs = {path: _digest(path) for path in _inputs(target, loaded)}
-    with open(stamp, "w", encoding="utf-8") as file:
-        json.dump({"target": repr(target), "inputs": inputs}, file)
-
-
-def _is_current(stamp, target):
-    try:
-        with open(stamp, encoding="utf-8") as file:
-            known = json.load(file)
-        outputs = [target.elf] + ([os.path.join(ROOT, target.flat)] if target.flat else [])
-        same = known["target"] == repr(target) and all(map(os.path.exists, outputs))
-        return same and all(_digest(path) == digest for path, digest in known["inputs"].items())
-    except (OSError, ValueError, KeyError):
-        return False

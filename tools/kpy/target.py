@@ -26,6 +26,11 @@ class Target:
     symbol_table: Callable | None = None
     group: str | None = None
     name: str = ""
+    path: str = ""  # of the BUILD.py
+
+    def describe(self):
+        """What a stamp remembers of a target; the code of `symbol_table` is among its files."""
+        return [self.roots, self.script, self.assembly, self.flat, self.name]
 
     @property
     def elf(self):
@@ -39,7 +44,7 @@ def find_targets(wanted):
         for name, value in runpy.run_path(path).items():
             for target in value if isinstance(value, list) else [value]:
                 if isinstance(target, Target):
-                    target.name = target.name or name
+                    target.name, target.path = target.name or name, path
                     found[target.name] = target
     chosen = [t for t in found.values() if wanted in (t.name, t.group, "all")]
     return chosen, sorted({*found, *(t.group for t in found.values() if t.group)})
