@@ -4,17 +4,17 @@ import sys
 
 from tools.qemu.machine import MachineFailure
 from tools.run import current
-from tools.run.build import build_all
+from tools.run.build import build_all, build_to_run
 from tools.run.debug import debug
 from tools.run.example import run_example
 from tools.setup.progress import say
 
 COMMANDS = {
     "build": lambda: build_all() and None,
-    "example": lambda: run_example(build_all()),
-    "up": lambda: current.up(build_all()),
+    "example": lambda: run_example(build_to_run()),
+    "up": lambda: current.up(build_to_run()),
     "down": current.down,
-    "debug": lambda: debug(build_all()),
+    "debug": lambda: debug(build_to_run()),
 }
 
 
