@@ -23,6 +23,27 @@ def store_error(number, path):
     return OSError(number, f"xenstore: {os.strerror(number)}", path)
 
 
+def writes(nodes):
+    """Return the requests of a batch that writes {path: value}."""
+    return [
+        (abi.XS_WRITE, path.encode() + b"\0" + str(value).encode()) for path, value in nodes.items()
+    ]
+
+
+def owned(path, *perms):
+    """Return the requests of a batch that makes a node with permissions, such as "n0", "r5"."""
+    strings = (path.encode(), *(perm.encode() for perm in perms))
+    return [
+        (abi.XS_MKDIR, join_strings(path.encode())),
+        (abi.XS_SET_PERMS, join_strings(*strings)),
+    ]
+
+
+def removal(path):
+    """Return the requests of a batch that removes a node whose parent exists."""
+    return [(abi.XS_RM, join_strings(path.encode()))]
+
+
 class Xenstore:
     """One connection. Make it with `await Xenstore.connect()`."""
 
@@ -66,16 +87,31 @@ class Xenstore:
 
         Errors: OSError with the errno that the store named.
         """
+        (reply,) = await self.batch([(kind, payload)], tx_id)
+        return reply
+
+    async def batch(self, requests, tx_id=0):
+        """Send many requests at once and return the payloads of their replies.
+
+        Args:   requests: list of (type, payload).
+        Errors: OSError with the errno of the first that was refused; the others were done.
+        """
         if self.receiver.done():
             raise ConnectionError("xenstored closed the connection")
-        req_id = next(self.ids) & 0xFFFFFFFF
-        future = self.pending[req_id] = asyncio.get_running_loop().create_future()
-        self.writer.write(Packet(kind, req_id, tx_id, payload).encode())
-        reply = await future
-        if reply.type == abi.XS_ERROR:
-            path = payload.split(b"\0")[0].decode(errors="replace")
-            raise store_error(error_number(reply.payload), path)
-        return reply.payload
+        new_future = asyncio.get_running_loop().create_future
+        data, futures = bytearray(), []
+        for kind, payload in requests:
+            req_id = next(self.ids) & 0xFFFFFFFF
+            futures.append(new_future())
+            self.pending[req_id] = futures[-1]
+            data += Packet(kind, req_id, tx_id, payload).encode()
+        self.writer.write(data)
+        replies = [await future for future in futures]
+        for reply, (_, payload) in zip(replies, requests, strict=True):
+            if reply.type == abi.XS_ERROR:
+                path = payload.split(b"\0")[0].decode(errors="replace")
+                raise store_error(error_number(reply.payload), path)
+        return [reply.payload for reply in replies]
 
     async def read(self, path, default=None, tx_id=0):
         """Return a node's value, or `default` if there is no such node."""

@@ -127,11 +127,8 @@ class Constructor:
         if not domain.devices:
             return
 
-        async def change(tx_id):
-            for device in domain.devices:
-                await device.write(self.store, tx_id)
-
-        await self.store.atomically(change)
+        requests = [request for device in domain.devices for request in device.requests()]
+        await self.store.atomically(lambda tx_id: self.store.batch(requests, tx_id))
         for device in domain.devices:
             undo.push_async_callback(device.gone, self.store)
         await asyncio.gather(*(device.started(self.store) for device in domain.devices))

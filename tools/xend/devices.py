@@ -11,6 +11,7 @@ import logging
 import os
 
 import xen_codecs as abi
+from xen.xenstore import owned, writes
 
 from xend.disks import virtual_device
 from xend.network import add_to_bridge, wait_for_interface
@@ -52,15 +53,13 @@ class Device:
             **back,
         }
 
-    async def write(self, store, tx_id):
-        """Write both directories."""
-        await store.mkdir(self.front_path, tx_id)
-        await store.set_perms(self.front_path, [f"n{self.domid}", "r0"], tx_id)
-        await store.mkdir(self.back_path, tx_id)
-        await store.set_perms(self.back_path, ["n0", f"r{self.domid}"], tx_id)
-        for path, content in ((self.back_path, self.back), (self.front_path, self.front)):
-            for key, value in content.items():
-                await store.write(f"{path}/{key}", value, tx_id)
+    def requests(self):
+        """Return the store's requests that write both directories, the back end's last."""
+        requests = owned(self.front_path, f"n{self.domid}", "r0")
+        requests += owned(self.back_path, "n0", f"r{self.domid}")
+        for path, content in ((self.front_path, self.front), (self.back_path, self.back)):
+            requests += writes({f"{path}/{key}": value for key, value in content.items()})
+        return requests
 
     async def started(self, store):
         """Wait until the back end accepts the device, and finish what hotplug has to do.

@@ -8,6 +8,8 @@ what describes the domain however often it reboots.
 
 import json
 
+from xen.xenstore import owned, removal, writes
+
 from xend import config as configuration
 
 
@@ -34,38 +36,33 @@ async def write_domain(store, domid, config, built, elf_path, created_at):
     for vcpu in range(config.vcpus):
         nodes[f"{home}/cpu/{vcpu}/availability"] = "online"
 
-    async def change(tx_id):
-        await store.rm(home, tx_id)
-        await store.mkdir(home, tx_id)
-        await store.set_perms(home, ["n0", f"r{domid}"], tx_id)
-        await store.mkdir(vm, tx_id)
-        await store.set_perms(vm, ["n0", f"r{domid}"], tx_id)
-        for path, value in nodes.items():
-            await store.write(path, value, tx_id)
-        await store.mkdir(f"{home}/device", tx_id)
-        for name in ("data", "control/shutdown", "error", "drivers"):
-            await store.mkdir(f"{home}/{name}", tx_id)
-            await store.set_perms(f"{home}/{name}", [f"n{domid}"], tx_id)
-
-    await store.atomically(change)
+    requests = removal(home)
+    for path in (home, vm, f"{home}/device"):
+        requests += owned(path, "n0", f"r{domid}")
+    requests += writes(nodes)
+    for name in ("data", "control/shutdown", "error", "drivers"):
+        requests += owned(f"{home}/{name}", f"n{domid}")
+    await store.atomically(lambda tx_id: store.batch(requests, tx_id))
 
 
 async def remove_domain(store, domid, config):
     """Remove all that `write_domain` and the devices wrote."""
 
-    async def change(tx_id):
-        await store.rm(f"/local/domain/{domid}", tx_id)
-        await store.rm(f"/vm/{config.uuid}", tx_id)
-        for kind in ("vbd", "vif"):
-            path = f"/local/domain/0/backend/{kind}"
-            await store.rm(f"{path}/{domid}", tx_id)
-            await store.rm(f"/local/domain/0/error/backend/{kind}/{domid}", tx_id)
-            if not await store.directory(path, tx_id):
-                await store.rm(path, tx_id)
-        if not await store.directory("/local/domain/0/backend", tx_id):
-            await store.rm("/local/domain/0/backend", tx_id)
+    requests = removal(f"/local/domain/{domid}") + removal(f"/vm/{config.uuid}")
+    await store.atomically(lambda tx_id: store.batch(requests, tx_id))
+    if config.disks or config.vifs:
+        await store.atomically(lambda tx_id: _remove_backends(store, domid, tx_id))
 
-    await store.atomically(change)
+
+async def _remove_backends(store, domid, tx_id):
+    """Remove what is left of a domain's back ends, and directories that are empty then."""
+    for kind in ("vbd", "vif"):
+        await store.rm(f"/local/domain/0/backend/{kind}/{domid}", tx_id)
+        await store.rm(f"/local/domain/0/error/backend/{kind}/{domid}", tx_id)
+    for area in ("error/backend", "error", "backend"):
+        for path in (f"{area}/vbd", f"{area}/vif", area):
+            if not await store.directory(f"/local/domain/0/{path}", tx_id):
+                await store.rm(f"/local/domain/0/{path}", tx_id)
 
 
 async def read_record(store, domid):
@@ -86,9 +83,6 @@ async def read_console(store, domid):
 
 async def write_dom0(store, memory_kib):
     """Describe domain 0, as guests and tools expect."""
-    for path, value in (
-        ("/local/domain/0/name", "Domain-0"),
-        ("/local/domain/0/domid", 0),
-        ("/local/domain/0/memory/target", memory_kib),
-    ):
-        await store.write(path, value)
+    home = "/local/domain/0"
+    nodes = {"name": "Domain-0", "domid": 0, "memory/target": memory_kib}
+    await store.batch(writes({f"{home}/{key}": value for key, value in nodes.items()}))

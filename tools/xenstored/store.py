@@ -10,7 +10,6 @@ Errors are OSErrors with the errno of the protocol.
 
 import errno
 import os
-from dataclasses import replace
 
 from xenstored.tree import READ, WRITE, Node, Permission, deepest, lookup, put, split
 
@@ -29,7 +28,7 @@ class Store:
 
     def __init__(self):
         self.generation = 1
-        self.root = Node(b"", (Permission(0, 0),), 1)
+        self.root = Node(b"", (Permission(0, 0),), 1, {})
         self.owned = {0: 1}
         self.live = View(self)
 
@@ -80,7 +79,7 @@ class View:
     def touch(self, names):
         """Renew the generation of a node whose set of children changed."""
         node = lookup(self.root, names)
-        renewed = replace(node, generation=self.store.next_generation())
+        renewed = Node(node.value, node.perms, self.store.next_generation(), node.children)
         self.store.root = put(self.store.root, names, renewed)
 
     def look(self, names):
@@ -126,7 +125,8 @@ class View:
         except FileNotFoundError:
             self.create(domid, path, value)
             return
-        self.commit(names, old, replace(old, value=value, generation=self.store.next_generation()))
+        new = Node(value, old.perms, self.store.next_generation(), old.children)
+        self.commit(names, old, new)
         self.changes.append((path, None))
 
     def mkdir(self, domid, path):
@@ -148,7 +148,8 @@ class View:
             perms = (perms[0]._replace(domid=domid), *perms[1:])
         for end in range(depth + 1, len(names) + 1):
             content = value if end == len(names) else b""
-            self.commit(names[:end], None, Node(content, perms, self.store.next_generation()))
+            node = Node(content, perms, self.store.next_generation(), {})
+            self.commit(names[:end], None, node)
         self.changes.append((path, None))
 
     def rm(self, domid, path):
@@ -179,8 +180,8 @@ class View:
             raise refuse(errno.EPERM, path)
         if domid and len(perms) > PERMS_MAX:
             raise refuse(errno.ENOSPC, path)
-        generation = self.store.next_generation()
-        self.commit(names, node, replace(node, perms=tuple(perms), generation=generation))
+        new = Node(node.value, tuple(perms), self.store.next_generation(), node.children)
+        self.commit(names, node, new)
         self.changes.append((path, None))
 
 
@@ -232,6 +233,6 @@ class Transaction(View):
         for names, new in self.replay:
             old = lookup(live.root, names)
             if new is not None and old is not None:
-                new = replace(new, children=old.children)
+                new = Node(new.value, new.perms, new.generation, old.children)
             live.commit(names, old, new)
         live.changes += self.changes

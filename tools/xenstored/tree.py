@@ -5,7 +5,6 @@ snapshot is one reference and costs nothing. Every change gives the node a new g
 which a transaction sees whether somebody else touched what it has read.
 """
 
-from dataclasses import dataclass, field, replace
 from typing import NamedTuple
 
 READ, WRITE = 1, 2
@@ -31,14 +30,14 @@ class Permission(NamedTuple):
         return _BY_ACCESS[self.access] + b"%d" % self.domid
 
 
-@dataclass(frozen=True)
 class Node:
     """A value, who may touch it, and its children by name. Never changed in place."""
 
-    value: bytes
-    perms: tuple
-    generation: int
-    children: dict = field(default_factory=dict)
+    __slots__ = ("value", "perms", "generation", "children")
+
+    def __init__(self, value, perms, generation, children):
+        self.value, self.perms = value, perms
+        self.generation, self.children = generation, children
 
     @property
     def owner(self):
@@ -96,4 +95,4 @@ def put(root, names, node):
         del children[name]
     else:
         children[name] = child
-    return replace(root, children=children)
+    return Node(root.value, root.perms, root.generation, children)
