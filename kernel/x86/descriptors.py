@@ -160,6 +160,14 @@ def load_gdt(base: u64) -> None:
     lgdt(u64(ref(pointer)))
 
 
+def load_core_tables(cpu: Ptr[Pcpu]) -> None:
+    """Use descriptors that no guest's page tables are needed for."""
+    cpu.loaded_gdt = 0
+    cpu.has_ldt = False
+    load_gdt(u64(ref(core_gdt)) - RESERVED_GDT_BYTE)
+    lldt(0)
+
+
 def fill_tss(cpu: Ptr[Pcpu]) -> None:
     """Name the stacks of the exceptions that cannot trust rsp."""
     area = u64(cpu)

@@ -26,6 +26,7 @@ from kpy import (
 
 from kernel.x86.apic import IPI_VECTOR, apic_send_ipi
 from kernel.x86.cpu import pause, write_cr3
+from kernel.x86.descriptors import load_core_tables
 from kernel.x86.paging import core_l4
 from kernel.x86.percpu import Pcpu, cpu_by_id, online_cpus, this_cpu
 from kernel.x86.tlb import flush_tlb_local, note_flush_start, serve_flush
@@ -72,6 +73,7 @@ def leave_lazy_tables(cpu: Ptr[Pcpu]) -> None:
     atomic_and(ref(current.domain.dirty_cpumask), ~bit(u64(cpu.id)))
     cpu.current = None
     cpu.fpu_owner = 0
+    load_core_tables(cpu)  # first: the guest's GDT is not mapped in the core's page tables
     note_flush_start(cpu)
     cpu.loaded_cr3 = core_l4
     write_cr3(core_l4)
