@@ -1,4 +1,4 @@
-"""Compiling snippets: `jit(text)` runs one, `errors(text)` gives what the compiler says about it."""
+"""Compiling snippets: `jit(text)` runs one, `errors(text)` is what the compiler says about it."""
 
 import itertools
 import sys

@@ -137,7 +137,8 @@ def test_errors_end_the_build(project, monkeypatch):
 def test_undefined_symbols_are_the_linkers_words(project, monkeypatch):
     folder, target = project
     only(folder, monkeypatch)
-    more = '@extern\ndef missing_stub() -> None: ...\n@export("root")\ndef root() -> None:\n    missing_stub()\n'
+    stub = "@extern\ndef missing_stub() -> None: ...\n"
+    more = f'{stub}@export("root")\ndef root() -> None:\n    missing_stub()\n'
     (folder / "other.py").write_text(OTHER + more)
     with pytest.raises(builder.Failed, match="undefined reference to `missing_stub'"):
         builder.build(target)

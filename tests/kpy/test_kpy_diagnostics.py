@@ -24,55 +24,116 @@ Pfn = newtype("Pfn", u64)
 
 CASES = {  # name: (declarations, body of f, message, help)
     "undefined name": ("", "return portt", "name `portt` is not defined", "did you mean `port`?"),
-    "no such attribute": ("import sys", "return sys.verion", "`sys` has no attribute `verion`", "`version`"),
+    "no such attribute": (
+        "import sys", "return sys.verion",
+        "`sys` has no attribute `verion`", "`version`",
+    ),
     "no such field": (STRUCT, "return u64(s.b)", "`S` has no attribute `b`", ""),
-    "result type": ("", "return port", "expected `u64` (the result type), found `u32`", "`u64(port)`"),
+    "result type": (
+        "", "return port",
+        "expected `u64` (the result type), found `u32`", "`u64(port)`",
+    ),
     "assignment type": ("", "x = 5\nx = port", "(the type of `x`, from line", "`u64(port)`"),
-    "argument type": ("", "return g(offset)", "expected `u32` (parameter `x` of `g`), found `u64`", "`u32(offset)`"),
+    "argument type": (
+        "", "return g(offset)",
+        "expected `u32` (parameter `x` of `g`), found `u64`", "`u32(offset)`",
+    ),
     "too many arguments": ("", "return g(port, 1)", "`g` takes 1 arguments (x), not 2", ""),
     "literal too large": ("", "x: u8 = 256", "256 does not fit in `u8`", ""),
     "negative literal": ("", "x: u8 = -1", "-1 does not fit in `u8`, which is unsigned", ""),
-    "mixed widths": ("", "return port + offset", "cannot add `u32` and `u64`", "`u64(port) + offset`"),
-    "mixed comparison": ("", "return 1 if port < offset else 0", "cannot compare `u32` and `u64`", "u64(port)"),
+    "mixed widths": (
+        "", "return port + offset",
+        "cannot add `u32` and `u64`", "`u64(port) + offset`",
+    ),
+    "mixed comparison": (
+        "", "return 1 if port < offset else 0",
+        "cannot compare `u32` and `u64`", "u64(port)",
+    ),
     "bool arithmetic": ("", "return (port > 1) + 1", "cannot add `bool`", "u64(flag)"),
-    "newtypes do not mix": (MFN, "m = Mfn(1)\nreturn u64(m - Pfn(1))", "cannot subtract `Mfn` and `Pfn`", "u64(m)"),
+    "newtypes do not mix": (
+        MFN, "m = Mfn(1)\nreturn u64(m - Pfn(1))",
+        "cannot subtract `Mfn` and `Pfn`", "u64(m)",
+    ),
     "newtype multiplication": (MFN, "return u64(Mfn(1) * 2)", "cannot multiply `Mfn`", "u64("),
-    "newtype conversion": (MFN, "m = Mfn(1)\np = Pfn(m)", "`Mfn` and `Pfn` do not mix", "`Pfn(u64(m))`"),
+    "newtype conversion": (
+        MFN, "m = Mfn(1)\np = Pfn(m)",
+        "`Mfn` and `Pfn` do not mix", "`Pfn(u64(m))`",
+    ),
     "pointer arithmetic": (STRUCT, "q = s + 1", "cannot add `Ptr[S]`", "index a slice"),
     "pointer index": (STRUCT, "q = s[0]", "a pointer cannot be indexed", "make a slice"),
-    "guest arithmetic": ("", "g1 = Guest[u8](1)\ng2 = g1 + 1", "cannot add `Guest[u8]`", "`g.index(i)`"),
+    "guest arithmetic": (
+        "", "g1 = Guest[u8](1)\ng2 = g1 + 1",
+        "cannot add `Guest[u8]`", "`g.index(i)`",
+    ),
     "nullable field": (STRUCT, "return u64(s.p.a)", "`s.p` may be null", "copy it to a local"),
-    "nullable local": (STRUCT, "q = s.p\nreturn u64(q.a)", "`q` may be null", "`require(q is not None, …)`"),
+    "nullable local": (
+        STRUCT, "q = s.p\nreturn u64(q.a)",
+        "`q` may be null", "`require(q is not None, …)`",
+    ),
     "nullable argument": (STRUCT, "q = s.p\nh(q)", "expected `Ptr[S]`", "check it first"),
     "narrowing ends with assignment": (
-        STRUCT, "q = s.p\nif q is not None:\n    q = q.p\n    return u64(q.a)\nreturn 0", "`q` may be null", "",
+        STRUCT, "q = s.p\nif q is not None:\n    q = q.p\n    return u64(q.a)\nreturn 0",
+        "`q` may be null", "",
     ),
     "struct for pointer": (STRUCT, "t = load(s)\nh(t)", "expected `Ptr[S]`", "`ref(t)`"),
     "pointer for struct": (STRUCT, "t = load(s)\nt = s", "expected `S`", "`load(s)`"),
-    "array for slice": ("", "a = Array[u8, 4]()\nsl: Slice[u8] = a", "expected `Slice[u8]`", "`a[:]`"),
-    "constant index": ("", "a = Array[u8, 4]()\nreturn u64(a[4])", "index 4 is outside `Array[u8, 4]`", ""),
-    "index by bool": ("", "a = Array[u8, 4]()\nreturn u64(a[port > 1])", "expected an integer, found `bool`", ""),
+    "array for slice": (
+        "", "a = Array[u8, 4]()\nsl: Slice[u8] = a",
+        "expected `Slice[u8]`", "`a[:]`",
+    ),
+    "constant index": (
+        "", "a = Array[u8, 4]()\nreturn u64(a[4])",
+        "index 4 is outside `Array[u8, 4]`", "",
+    ),
+    "index by bool": (
+        "", "a = Array[u8, 4]()\nreturn u64(a[port > 1])",
+        "expected an integer, found `bool`", "",
+    ),
     "shift too far": ("", "return offset << 64", "shift by 64 of a `u64`", ""),
     "division by zero": ("", "return offset // 0", "division by zero", ""),
-    "signed division": ("", "a: i64 = 5\nb: i64 = 6\nc = a // b", "takes a positive literal only", "unsigned"),
+    "signed division": (
+        "", "a: i64 = 5\nb: i64 = 6\nc = a // b",
+        "takes a positive literal only", "unsigned",
+    ),
     "true division": ("", "return offset / 2", "kernel Python has no `/`", "`//`"),
     "negating unsigned": ("", "return -offset", "cannot negate an unsigned `u64`", "wrapping_sub"),
     "float": ("", "x = 1.5", "no float values", ""),
     "missing value": ("", "if port > 1:\n    k = 4\nreturn k", "`k` may have no value here", ""),
-    "value after loop": ("", "while port > 1:\n    k = 4\nreturn k", "`k` may have no value here", ""),
+    "value after loop": (
+        "", "while port > 1:\n    k = 4\nreturn k",
+        "`k` may have no value here", "",
+    ),
     "unknown None": ("", "x = None", "type of `None` is not known", "annotate"),
     "thrown away": ("", "offset + 1", "computed and thrown away", ""),
     "no value": (STRUCT, "x = h(s)", "`h(s)` gives no value", ""),
-    "not exhaustive": (ENUM, "st = State.IDLE\nmatch st:\n    case State.IDLE:\n        pass", "`State.BUSY`", "case _"),
+    "not exhaustive": (
+        ENUM, "st = State.IDLE\nmatch st:\n    case State.IDLE:\n        pass",
+        "`State.BUSY`", "case _",
+    ),
     "case twice": ("", "match port:\n    case 1 | 1:\n        pass", "handled already", ""),
-    "case after default": ("", "match port:\n    case _:\n        pass\n    case 1:\n        pass", "wildcard makes", ""),
-    "capture": ("X = 1", "match port:\n    case X:\n        pass", "would capture any value", "module.X"),
+    "case after default": (
+        "", "match port:\n    case _:\n        pass\n    case 1:\n        pass",
+        "wildcard makes", "",
+    ),
+    "capture": (
+        "X = 1", "match port:\n    case X:\n        pass",
+        "would capture any value", "module.X",
+    ),
     "guard": ("", "match port:\n    case 1 if offset:\n        pass", "no guard", "`if`"),
-    "match type": (STRUCT, "match s:\n    case 1:\n        pass", "`match` takes an enum or an integer", ""),
+    "match type": (
+        STRUCT, "match s:\n    case 1:\n        pass",
+        "`match` takes an enum or an integer", "",
+    ),
     "enum order": (ENUM, "return 1 if State.IDLE < State.BUSY else 0", "no `<`", ""),
-    "enum and integer": (ENUM, "return 1 if State(offset) == 1 else 0", "cannot compare `State`", ""),
+    "enum and integer": (
+        ENUM, "return 1 if State(offset) == 1 else 0",
+        "cannot compare `State`", "",
+    ),
     "unknown member": (ENUM, "st = State.IDEL", "no attribute `IDEL`", "`IDLE`"),
-    "comprehension": ("", "x = [i for i in range(3)]", "no such expression (ListComp)", "write a loop"),
+    "comprehension": (
+        "", "x = [i for i in range(3)]",
+        "no such expression (ListComp)", "write a loop",
+    ),
     "lambda": ("", "x = lambda: 1", "no such expression (Lambda)", "module level"),
     "try": ("", "try:\n    pass\nfinally:\n    pass", "no exceptions", "error code"),
     "raise": ("", "raise ValueError", "no exceptions", ""),
@@ -81,12 +142,18 @@ CASES = {  # name: (declarations, body of f, message, help)
     "delete": ("", "del port", "no such statement (Delete)", ""),
     "loop else": ("", "while port:\n    break\nelse:\n    pass", "no `else` of a loop", ""),
     "break outside": ("", "break", "outside loop", ""),
-    "counting down": ("", "for i in range(offset, 0, -1):\n    pass", "counting down in the unsigned `u64`", "reversed"),
+    "counting down": (
+        "", "for i in range(offset, 0, -1):\n    pass",
+        "counting down in the unsigned `u64`", "reversed",
+    ),
     "iterate integer": ("", "for i in offset:\n    pass", "cannot be indexed or iterated", ""),
     "keywords": ("", "return g(x=port)", "keyword arguments are for struct constructors", ""),
     "unknown struct field": (STRUCT, "t = S(b=1)", "struct `S` has no field `b`", ""),
     "positional struct": (STRUCT, "t = S(1)", "takes its fields by name", ""),
-    "untyped function": ("def plain(x):\n    return x", "return plain(1)", "build-time Python", "annotate"),
+    "untyped function": (
+        "def plain(x):\n    return x", "return plain(1)",
+        "build-time Python", "annotate",
+    ),
     "calling a value": ("", "return offset(1)", "cannot be called", ""),
     "method as value": (STRUCT, "x = s.method", "is a method: call it", ""),
     "module as value": ("import sys", "x = sys", "exists at build time only", ""),
@@ -104,12 +171,18 @@ CASES = {  # name: (declarations, body of f, message, help)
     "slice step": ("", "a = Array[u8, 4]()\nb = a[::2]", "a slice has no step", ""),
     "list without type": ("", "a = [1, 2]", "needs an array type", "annotate"),
     "list length": ("", "a: Array[u8, 3] = [1, 2]", "2 elements for `Array[u8, 3]`", ""),
-    "struct equality": (STRUCT, "t = load(s)\nreturn 1 if t == t else 0", "`S` has no `==`", "field by field"),
+    "struct equality": (
+        STRUCT, "t = load(s)\nreturn 1 if t == t else 0",
+        "`S` has no `==`", "field by field",
+    ),
     "atomic type": (STRUCT, "atomic_load(s)", "no type for an atomic", ""),
     "container field": (STRUCT, 'q = container_of(s, S, "zz")', "has no field `zz`", ""),
     "require in expression": ("", "x = require(port, 1)", "a statement of its own", ""),
     "truncate": (STRUCT, "x = truncate(u8, s)", "cannot truncate `Ptr[S]`", ""),
-    "used before assignment": ("", "x = y\ny = port\nreturn u64(y)", "`y` is used before it has a value", ""),
+    "used before assignment": (
+        "", "x = y\ny = port\nreturn u64(y)",
+        "`y` is used before it has a value", "",
+    ),
 }  # fmt: skip
 
 FRAME = """
@@ -231,18 +304,28 @@ def test_bad_initial_values(jit, text, message):
 
 
 def test_cycles_of_imports(module, jit):
-    module(
-        "from cycle_two import second, Thing\ndef first(t: Ptr[Thing]) -> u64:\n    return second(t)\n",
-        "cycle_one",
-    )
-    module(
-        "from cycle_one import first\n@struct\nclass Thing:\n    x: u64\n"
-        "def second(t: Ptr[Thing]) -> u64:\n    return t.x\ndef other(t: Ptr[Thing]) -> u64:\n    return first(t)\n",
-        "cycle_two",
-    )
-    p = jit(
-        "import cycle_one\nfrom cycle_two import Thing, other\ndef go() -> u64:\n    t = Thing(x=4)\n    return other(ref(t))\n"
-    )
+    module("""
+        from cycle_two import second, Thing
+        def first(t: Ptr[Thing]) -> u64:
+            return second(t)
+    """, "cycle_one")  # fmt: skip
+    module("""
+        from cycle_one import first
+        @struct
+        class Thing:
+            x: u64
+        def second(t: Ptr[Thing]) -> u64:
+            return t.x
+        def other(t: Ptr[Thing]) -> u64:
+            return first(t)
+    """, "cycle_two")  # fmt: skip
+    p = jit("""
+        import cycle_one
+        from cycle_two import Thing, other
+        def go() -> u64:
+            t = Thing(x=4)
+            return other(ref(t))
+    """)
     assert p.go() == 4
 
 

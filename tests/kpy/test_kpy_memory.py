@@ -31,7 +31,8 @@ class Either:
     word: u64
     bytes: Array[u8, 8]
 assert sizeof(Inner) == 8 and sizeof(Outer) == 32 and offsetof(Outer, "items") == 12
-assert sizeof(Packed) == 13 and alignof(Packed) == 1 and sizeof(Padded) == 64 and alignof(Padded) == 32
+assert sizeof(Packed) == 13 and alignof(Packed) == 1
+assert sizeof(Padded) == 64 and alignof(Padded) == 32
 assert sizeof(Either) == 8
 def build(n: u32) -> Outer:
     return Outer(inner=Inner(a=3, b=n), flag=True)
@@ -211,7 +212,8 @@ def test_statics(jit):
         def plus(x: u64) -> u64:
             return x + 1
         first = static(Entry, {"name": b"one", "value": 1, "mask": {1: 5}})
-        second = static(Entry, {"name": "two", "value": 2, "next": first, "handler": plus, "title": "second"})
+        fields = {"name": "two", "value": 2, "next": first, "handler": plus, "title": "second"}
+        second = static(Entry, fields)
         computed = static(Array[u64, 4], lambda: [n * n for n in range(4)])
         counter = static(u64, 5)
         maybe = static(Ptr[Entry] | None)
@@ -285,23 +287,18 @@ def test_volatile_accesses_are_all_kept(module):
     from kpy.lower_unit import Unit
     from kpy.program import Program
 
-    name = module(
-        """
+    name = module("""
         @struct
         class Device:
             status: Volatile[u32]
             fifo: Array[Volatile[u8], 4]
         @export
         def poll(d: Ptr[Device]) -> u32:
-            d.status
+            first = d.status
             d.fifo[1] = 3
             d.fifo[1] = 4
             return d.status
-    """.replace(
-            "            d.status\n            d.fifo[1] = 3",
-            "            first = d.status\n            d.fifo[1] = 3",
-        )
-    )
+    """)
     program = Program()
     loaded = modules.load(program, name)
     (instance,) = checker.check_all(program, modules.declared_instances(program, loaded))

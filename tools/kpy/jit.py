@@ -220,8 +220,7 @@ def _compile(unit, text, replace):
         extra.append(jit_calls.outbound(instance, state.replacement(instance, python)))
     extra.append(_panic_definition(state))
     state.lookup = _run(_assemble(text, [instance.symbol for instance in outside], extra))
-    statics = [static for static in unit.statics if not static.extern]
-    return Loaded(unit.module, inside, statics, state)
+    return Loaded(unit.module, inside, list(unit.statics), state)
 
 
 def _exists(dotted):

@@ -104,10 +104,12 @@ class Unit:
         return self.statics[static]
 
     def declare_static(self, static):
+        """Memory that another unit defines; in the JIT, which has no other, zeroed memory."""
         type_ = resolve(static.declared)
+        before, after = ("", " zeroinitializer") if self.whole else ("external ", "")
         self.declarations.setdefault(
             static.symbol,
-            f"{quote(static.symbol)} = external {self.local}global [{size_of(type_)} x i8], "
+            f"{quote(static.symbol)} = {before}{self.local}global [{size_of(type_)} x i8]{after}, "
             f"align {align_of(type_)}",
         )
 
