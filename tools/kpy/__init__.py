@@ -8,6 +8,7 @@ backend (objects), link.
 
 from typing import Never
 
+from kpy.annotations import Array, Fn, Guest, Ptr, Slice, Volatile, newtype
 from kpy.builtins import TABLE as _builtins
 from kpy.decorators import (
     asm,
@@ -22,24 +23,7 @@ from kpy.decorators import (
 )
 from kpy.forward import install as _install
 from kpy.structs import enum, struct, union
-from kpy.types import (
-    Array,
-    Fn,
-    Guest,
-    Ptr,
-    Slice,
-    TypeVar,
-    Volatile,
-    i8,
-    i16,
-    i32,
-    i64,
-    newtype,
-    u8,
-    u16,
-    u32,
-    u64,
-)
+from kpy.types import TypeVar, i8, i16, i32, i64, u8, u16, u32, u64
 
 usize = u64
 len, max, min, range = len, max, min, range  # they may be imported from here too

@@ -3,6 +3,7 @@
 import ast
 
 from kpy import typed
+from kpy.annotations import as_type, resolve, rewrite
 from kpy.builtin_calls import CHECKS, length
 from kpy.builtin_math import PYTHON_BUILTINS
 from kpy.builtins import Builtin
@@ -27,11 +28,8 @@ from kpy.types import (
     PtrType,
     SliceType,
     TypeArgument,
-    as_type,
     intern,
     non_null,
-    resolve,
-    rewrite,
     u64,
 )
 

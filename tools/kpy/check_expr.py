@@ -8,6 +8,7 @@ computed, of the type that the context wants. `want` is a hint for literals and 
 import ast
 
 from kpy import typed
+from kpy.annotations import Maker
 from kpy.convert import coerce, is_place, settle
 from kpy.diagnostics import Reported
 from kpy.structs import StructType
@@ -19,7 +20,6 @@ from kpy.types import (
     UNTYPED,
     ArrayType,
     GuestType,
-    Maker,
     PtrType,
     SliceType,
     TupleType,

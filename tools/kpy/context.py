@@ -5,6 +5,7 @@ import builtins
 import difflib
 
 from kpy import typed
+from kpy.annotations import Maker, as_type, resolve, rewrite
 from kpy.decorators import Static
 from kpy.diagnostics import Note, Reported
 from kpy.forward import Forward
@@ -14,15 +15,11 @@ from kpy.types import (
     NULL,
     UNTYPED,
     LazyType,
-    Maker,
     SliceType,
     Type,
     TypedInt,
     TypeVar,
-    as_type,
     intern,
-    resolve,
-    rewrite,
     u8,
 )
 

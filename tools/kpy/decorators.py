@@ -7,7 +7,7 @@ CPython made, so that tables, other decorators and initial values can hold it.
 import sys
 from dataclasses import dataclass
 
-from kpy.types import as_type
+from kpy.annotations import as_type
 
 
 @dataclass

@@ -16,13 +16,14 @@ import sys
 import llvmlite.binding as llvm
 
 from kpy import backend, jit_calls, modules
+from kpy.annotations import resolve
 from kpy.diagnostics import Reported
 from kpy.jit_memory import View, cell_size, from_word, read, slice_words, to_word, write
 from kpy.lower_types import is_aggregate
 from kpy.lower_unit import Unit
 from kpy.program import Program
 from kpy.structs import size_of
-from kpy.types import NEVER, NONE, SliceType, TupleType, resolve
+from kpy.types import NEVER, NONE, SliceType, TupleType
 
 HOST_TRIPLE = "x86_64-unknown-linux-gnu"
 HOST_FEATURES = "+cx16,+popcnt"

@@ -1,5 +1,6 @@
 """The initial values of statics, as LLVM constants."""
 
+from kpy.annotations import resolve
 from kpy.decorators import Static
 from kpy.diagnostics import Diagnostic
 from kpy.forward import Forward
@@ -15,7 +16,6 @@ from kpy.types import (
     SliceType,
     VolatileType,
     intern,
-    resolve,
     u8,
 )
 

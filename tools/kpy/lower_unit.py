@@ -8,6 +8,7 @@ that its roots reach.
 import os
 
 from kpy import checker
+from kpy.annotations import resolve
 from kpy.debuginfo import Debug
 from kpy.lower_asm import asm_function
 from kpy.lower_function import FunctionWriter, store
@@ -24,7 +25,7 @@ from kpy.lower_types import (
 from kpy.modules import ROOT
 from kpy.program import Instance
 from kpy.structs import align_of, size_of
-from kpy.types import NEVER, NONE, resolve
+from kpy.types import NEVER, NONE
 
 TRIPLE = "x86_64-unknown-none-elf"
 BASE_ATTRIBUTES = 'nounwind noredzone "frame-pointer"="all" "no-builtins"'

@@ -8,9 +8,10 @@ import inspect
 from dataclasses import dataclass, field
 
 from kpy import source
+from kpy.annotations import as_type, resolve, rewrite
 from kpy.decorators import traits_of
 from kpy.diagnostics import Diagnostic, Diagnostics, Reported
-from kpy.types import PtrType, Type, TypeArgument, as_type, intern, resolve, rewrite
+from kpy.types import PtrType, Type, TypeArgument, intern
 
 
 @dataclass(eq=False)

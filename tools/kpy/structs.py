@@ -7,6 +7,7 @@ because a field may mention a type that is not imported yet.
 import sys
 from dataclasses import dataclass
 
+from kpy.annotations import as_type, outermost, resolve
 from kpy.types import (
     BOOL,
     ArrayType,
@@ -20,9 +21,6 @@ from kpy.types import (
     SliceType,
     Type,
     VolatileType,
-    as_type,
-    outermost,
-    resolve,
 )
 
 

@@ -6,12 +6,7 @@ compiler compares types with `is`. A type may mention another by name
 imported, which is how import cycles are broken.
 """
 
-import importlib
-import sys
 import types as python_types
-import typing
-
-from kpy.forward import Forward
 
 
 class Type:
@@ -212,8 +207,8 @@ class TypeArgument(Type):
 class LazyType(Type):
     """A type named by a string, looked up when all modules are imported."""
 
-    def __init__(self, text, scope_id):
-        self.name, self.scope = text, _scopes[scope_id]
+    def __init__(self, text, scope):
+        self.name, self.scope = text, scope.names
 
 
 NONE = SimpleType("None")
@@ -227,9 +222,6 @@ u8, u16, u32, u64 = (IntType(bits, False) for bits in (8, 16, 32, 64))
 i8, i16, i32, i64 = (IntType(bits, True) for bits in (8, 16, 32, 64))
 
 _interned: dict = {}
-_scopes: dict = {}
-_NO_SCOPE: dict = {}
-_typing_variables: dict = {}
 
 
 def intern(cls, *key):
@@ -238,10 +230,6 @@ def intern(cls, *key):
     if found is None:
         found = _interned[cls, *key] = cls(*key)
     return found
-
-
-def nullable(type_):
-    return type_ | None
 
 
 def non_null(type_):
@@ -262,122 +250,6 @@ def is_integer(type_):
 def plain(type_):
     """The integer type below a newtype or enum."""
     return getattr(type_, "base", type_)
-
-
-def lazy(text, scope):
-    _scopes[id(scope)] = scope
-    return intern(LazyType, text, id(scope))
-
-
-def as_type(obj, scope):
-    """Turn what stands in an annotation into a type; strings refer to names of `scope`."""
-    if isinstance(obj, Type):
-        return obj
-    if isinstance(obj, str):
-        return lazy(obj, scope)
-    if isinstance(obj, Forward):
-        return lazy(f"{obj.module}.{obj.name}", _NO_SCOPE)
-    simple = {None: NONE, type(None): NONE, bool: BOOL, typing.Never: NEVER, typing.NoReturn: NEVER}
-    if isinstance(obj, typing.Hashable) and obj in simple:
-        return simple[obj]
-    if isinstance(obj, typing.TypeVar):
-        return _typing_variables.setdefault(obj, TypeVar(obj.__name__))
-    origin, arguments = typing.get_origin(obj), typing.get_args(obj)
-    if origin is tuple:
-        return intern(TupleType, tuple(as_type(item, scope) for item in arguments))
-    if origin is type:
-        return intern(TypeArgument, as_type(arguments[0], scope))
-    raise TypeError(f"`{getattr(obj, '__name__', obj)}` is not a kernel Python type")
-
-
-def _find(text, scope):
-    """Evaluate a type name in its module, importing the module that a dotted name mentions."""
-    try:
-        return eval(text, scope)
-    except (NameError, AttributeError):
-        module, _, name = text.rpartition(".")
-        if not module:
-            raise
-        return getattr(importlib.import_module(module), name)
-
-
-def outermost(type_):
-    """Look a type up that is named by a string, but none that it mentions: its size is known."""
-    while isinstance(type_, LazyType):
-        type_ = as_type(_find(type_.name, type_.scope), type_.scope)
-    return type_
-
-
-def resolve(type_):
-    """Replace every type named by a string with the type itself."""
-    return rewrite(type_, lambda leaf: leaf)
-
-
-def rewrite(type_, leaf):
-    """Rebuild a type from its leaves; `leaf` maps type variables."""
-    if isinstance(type_, LazyType):
-        return rewrite(as_type(_find(type_.name, type_.scope), type_.scope), leaf)
-    if isinstance(type_, TypeVar):
-        return leaf(type_)
-    if isinstance(type_, PtrType):
-        return intern(PtrType, rewrite(type_.target, leaf), type_.nullable)
-    if isinstance(type_, ArrayType):
-        count = leaf(type_.count) if isinstance(type_.count, TypeVar) else type_.count
-        return intern(ArrayType, rewrite(type_.element, leaf), count)
-    if isinstance(type_, (SliceType, VolatileType)):
-        return intern(type(type_), rewrite(type_.element, leaf))
-    if isinstance(type_, GuestType):
-        return intern(GuestType, rewrite(type_.target, leaf))
-    if isinstance(type_, TypeArgument):
-        return intern(TypeArgument, rewrite(type_.variable, leaf))
-    if isinstance(type_, TupleType):
-        return intern(TupleType, tuple(rewrite(item, leaf) for item in type_.items))
-    if isinstance(type_, FnType):
-        params = tuple(rewrite(item, leaf) for item in type_.params)
-        return intern(FnType, params, rewrite(type_.result, leaf), type_.nullable)
-    return type_
-
-
-class Maker:
-    """The subscriptable names `Ptr`, `Array`, `Slice`, `Guest`, `Volatile` and `Fn`."""
-
-    def __init__(self, name, build):
-        self.name, self.build = name, build
-
-    def __getitem__(self, arguments):
-        return self.apply(arguments, sys._getframe(1).f_globals)
-
-    def apply(self, arguments, scope):
-        arguments = arguments if isinstance(arguments, tuple) else (arguments,)
-        return self.build(scope, *arguments)
-
-
-def _array(scope, element, count):
-    if isinstance(count, typing.TypeVar):
-        count = as_type(count, scope)
-    if not isinstance(count, (int, TypeVar)):
-        raise TypeError(
-            f"`Array[{element}, {count}]`: the count must be an integer known at build time"
-        )
-    return intern(ArrayType, as_type(element, scope), count)
-
-
-def _fn(scope, params, result):
-    params = tuple(as_type(item, scope) for item in params)
-    return intern(FnType, params, as_type(result, scope), False)
-
-
-Ptr = Maker("Ptr", lambda scope, target: intern(PtrType, as_type(target, scope), False))
-Slice = Maker("Slice", lambda scope, element: intern(SliceType, as_type(element, scope)))
-Guest = Maker("Guest", lambda scope, target: intern(GuestType, as_type(target, scope)))
-Volatile = Maker("Volatile", lambda scope, element: intern(VolatileType, as_type(element, scope)))
-Array = Maker("Array", _array)
-Fn = Maker("Fn", _fn)
-
-
-def newtype(name, base):
-    """Make a distinct integer type with the representation of `base`."""
-    return Newtype(name, base, sys._getframe(1).f_globals["__name__"])
 
 
 PythonFunction = python_types.FunctionType
