@@ -3,12 +3,17 @@
 PROXEN_HV=xen runs the same tests on real Xen 4.17; PROXEN_HV=linux those that need no hypervisor.
 """
 
+import hypothesis
 import pytest
 
 from tests.hosts import Host
 from tools.qemu.hosts import default_kind
 
 LAYERS = ("unit", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
+
+# A busy machine is no failure: properties have no time limit of their own.
+hypothesis.settings.register_profile("house", deadline=None)
+hypothesis.settings.load_profile("house")
 
 
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:

@@ -1,0 +1,120 @@
+"""A guest that does all it can to hurt others. It may harm only itself.
+
+Options: `mode=random seed=N rounds=N` makes hypercalls with random numbers and arguments; any other
+mode is one way to die, in tests/guests/deaths.py. What it prints last is `hostile: survived`, if
+anything.
+"""
+
+import abi
+from kpy import Array, Ptr, export, static, u64, wrapping_add, wrapping_mul
+
+from libos.console import say
+from libos.hypercall import hypercall
+from libos.layout import PAGE_SHIFT, Pfn
+from libos.memory import mfn_of
+from libos.options import option, option_number
+from libos.pages import alloc_pages
+from libos.start_info import boot
+from libos.text import same_text
+from tests.guests.bad import HYPERVISOR, NO_FRAME, NON_CANONICAL, UNMAPPED
+from tests.guests.deaths import die
+
+NR_HYPERCALLS = 64
+NR_COMMANDS = 100
+ARGUMENT_WORDS = 512
+SMALL = 40
+
+random_state = static(u64)
+arguments = static(u64)  # a page of random words, which arguments point to
+successes = static(u64)
+
+
+def random() -> u64:
+    """Knuth's MMIX generator; its upper bits are the good ones."""
+    global random_state
+    random_state = wrapping_add(
+        wrapping_mul(random_state, 6364136223846793005), 1442695040888963407
+    )
+    return random_state >> 16
+
+
+def random_below(limit: u64) -> u64:
+    return random() % limit
+
+
+def random_frame() -> u64:
+    """A frame number: mostly our own, sometimes anybody's or nobody's."""
+    match random_below(4):
+        case 0:
+            return random_below(1 << 20)
+        case 1:
+            return NO_FRAME
+        case _:
+            return u64(mfn_of(Pfn(random_below(boot().nr_pages))))
+
+
+def random_word() -> u64:
+    """Something that a hypercall might take seriously."""
+    match random_below(10):
+        case 0:
+            return HYPERVISOR
+        case 1:
+            return NON_CANONICAL
+        case 2:
+            return UNMAPPED
+        case 3:
+            return random()
+        case 4:
+            return random_frame()
+        case 5:
+            return random_frame() << PAGE_SHIFT | random_below(128)
+        case 6 | 7:
+            return arguments + 8 * random_below(ARGUMENT_WORDS)
+        case _:
+            return random_below(SMALL)
+
+
+def fill_arguments() -> None:
+    page = Ptr[Array[u64, ARGUMENT_WORDS]](arguments)
+    for i in range(ARGUMENT_WORDS):
+        page[i] = random_word()
+
+
+def is_end(number: u64, command: u64) -> bool:
+    """Whether a call would end or stop the domain as it is meant to: no test of anything."""
+    if number == abi.__HYPERVISOR_iret or number == abi.__HYPERVISOR_multicall:
+        return True
+    if number == abi.__HYPERVISOR_console_io:
+        return True
+    return number in (abi.__HYPERVISOR_sched_op, abi.__HYPERVISOR_sched_op_compat) and command != 0
+
+
+def random_call() -> None:
+    """One hypercall. The first argument is a command more often than anything else."""
+    global successes
+    number = random_below(NR_HYPERCALLS)
+    command = random_below(NR_COMMANDS) if random_below(3) != 0 else random_word()
+    if is_end(number, command):
+        return
+    result = hypercall(number, command, random_word(), random_word(), random_word(), random_word())
+    if result >= 0:
+        successes += 1
+
+
+@export
+def main() -> u64:
+    global random_state, arguments
+    mode = option(b"mode")
+    say(f"hostile: mode {mode}")
+    if not same_text(mode, b"random"):
+        die(mode)
+        return 1
+    random_state = option_number(b"seed", 1)
+    rounds = option_number(b"rounds", 20000)
+    arguments = alloc_pages(1)
+    for i in range(rounds):
+        if i % 64 == 0:
+            fill_arguments()
+        random_call()
+    say(f"hostile: survived, {successes} of {rounds} calls did something")
+    return 0

@@ -1,0 +1,57 @@
+"""Boot each test kernel as the initial domain and read its verdict."""
+
+import re
+
+import pytest
+
+from tools.qemu.config import Config
+from tools.qemu.hosts import default_kind, hypervisor
+from tools.qemu.machine import Machine
+from tools.setup.paths import BUILD
+
+KERNELS = ("guest_selftest", "guest_errors")
+ARGS = "dom0_mem=256M,max:256M dom0_max_vcpus=1 console=com1 com1=115200"
+BOOT_S = 60
+
+pytestmark = pytest.mark.boot
+
+
+def machine(kernel: str, cpus: int = 2) -> Machine:
+    """A machine whose dom0 is one of our own kernels: no disk, no network."""
+    return Machine(
+        Config(
+            name=kernel,
+            kernel=BUILD / f"{kernel}.elf",
+            hypervisor=hypervisor(default_kind()),
+            hypervisor_args=ARGS,
+            kernel_args="",
+            nic=None,
+            cpus=cpus,
+        )
+    )
+
+
+@pytest.mark.parametrize("kernel", KERNELS)
+def test_verdict(kernel):
+    with machine(kernel) as m:
+        found = m.wait_for(r"guest: (pass|FAIL).*", BOOT_S)
+        failures = re.findall(r"^FAIL .*", m.serial.text(), re.MULTILINE)
+    assert found[1] == "pass", "\n".join(failures)
+
+
+def test_breakpoint_is_reported_with_function_names():
+    """libos prints registers and symbolised addresses, on the way to the self-test's verdict."""
+    with machine("guest_selftest") as m:
+        m.wait_for(r"guest: pass", BOOT_S)
+        assert re.search(r"trap 3: #BP breakpoint.*\n  0x[0-9a-f]{16} main\+0x", m.serial.text())
+
+
+def test_hello_says_hello():
+    with machine("hello") as m:
+        assert m.wait_for(r"Hello, world: a kernel with 65536 pages, dom0", BOOT_S)
+
+
+def test_readfile_fails_cleanly_without_a_disk():
+    """As dom0 it has no xenstore to ask; it must say so and end, not hang."""
+    with machine("readfile") as m:
+        assert m.wait_for(r"readfile: there is no disk xvda", BOOT_S)
