@@ -1,5 +1,6 @@
 /*
- * __HYPERVISOR_callback_op: where the guest kernel wants to be entered. Source: Xen public ABI, callback.h.
+ * __HYPERVISOR_callback_op: where the guest kernel wants to be entered. Source: Xen public ABI,
+ * callback.h.
  */
 #ifndef PROXEN_ABI_CALLBACK_H
 #define PROXEN_ABI_CALLBACK_H

@@ -1,5 +1,6 @@
 /*
- * __HYPERVISOR_domctl: a toolstack makes, watches, changes and ends domains. Source: Xen public ABI, domctl.h.
+ * __HYPERVISOR_domctl: a toolstack makes, watches, changes and ends domains. Source: Xen public
+ * ABI, domctl.h.
  *
  * This interface changes from one Xen release to the next and carries its version; this is 4.17's.
  */

@@ -1,5 +1,6 @@
 /*
- * The arguments of domctl operations, each named like its operation. Source: Xen public ABI, domctl.h.
+ * The arguments of domctl operations, each named like its operation. Source: Xen public ABI,
+ * domctl.h.
  */
 #ifndef PROXEN_ABI_DOMCTL_ARGS_H
 #define PROXEN_ABI_DOMCTL_ARGS_H

@@ -1,5 +1,6 @@
 /*
- * ELF notes, owner "Xen", by which a kernel says how it wants to be loaded. Source: Xen public ABI, elfnote.h.
+ * ELF notes, owner "Xen", by which a kernel says how it wants to be loaded. Source: Xen public ABI,
+ * elfnote.h.
  */
 #ifndef PROXEN_ABI_ELFNOTE_H
 #define PROXEN_ABI_ELFNOTE_H
@@ -16,7 +17,7 @@
 #define XEN_ELFNOTE_PAE_MODE            9
 #define XEN_ELFNOTE_FEATURES           10 /* names joined by '|', '!' before one that is required */
 #define XEN_ELFNOTE_BSD_SYMTAB         11
-#define XEN_ELFNOTE_HV_START_LOW       12 /* lowest address that the hypervisor may keep for itself */
+#define XEN_ELFNOTE_HV_START_LOW       12 /* lowest address the hypervisor may take */
 #define XEN_ELFNOTE_L1_MFN_VALID       13 /* pairs mask, value: which l1e hold an mfn */
 #define XEN_ELFNOTE_SUSPEND_CANCEL     14
 #define XEN_ELFNOTE_INIT_P2M           15 /* virtual address for the pfn -> mfn array */

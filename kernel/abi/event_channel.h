@@ -1,7 +1,8 @@
 /*
  * Event channels: one bit from one domain to another, or from the hypervisor, or between vCPUs.
  *
- * Source: Xen public ABI, event_channel.h. event_channel_op(command, &structure named like the command).
+ * Source: Xen public ABI, event_channel.h. event_channel_op(command, &structure named like the
+ * command).
  */
 #ifndef PROXEN_ABI_EVENT_CHANNEL_H
 #define PROXEN_ABI_EVENT_CHANNEL_H
@@ -131,7 +132,7 @@ struct evtchn_op {
 };
 typedef struct evtchn_op evtchn_op_t;
 
-#define EVTCHN_2L_NR_CHANNELS 4096 /* ports of the two-level layout, as many as shared_info has bits */
+#define EVTCHN_2L_NR_CHANNELS 4096 /* ports of the two-level layout */
 
 /* The FIFO layout: a word a port, linked into queues by priority. */
 struct evtchn_init_control {

@@ -1,13 +1,13 @@
 /*
- * Feature bit numbers: offered by the hypervisor through XENVER_get_features, asked for by a kernel in its
- * ELF notes. Source: Xen public ABI, features.h.
+ * Feature bit numbers: offered by the hypervisor through XENVER_get_features, asked for by a kernel
+ * in its ELF notes. Source: Xen public ABI, features.h.
  */
 #ifndef PROXEN_ABI_FEATURES_H
 #define PROXEN_ABI_FEATURES_H
 
-#define XENFEAT_writable_page_tables        0 /* page tables may stay writable: never so for PV */
+#define XENFEAT_writable_page_tables        0 /* never so for PV */
 #define XENFEAT_writable_descriptor_tables  1
-#define XENFEAT_auto_translated_physmap     2 /* the guest sees frame numbers of its own: never so for PV */
+#define XENFEAT_auto_translated_physmap     2 /* never so for PV */
 #define XENFEAT_supervisor_mode_kernel      3
 #define XENFEAT_pae_pgdir_above_4gb         4
 #define XENFEAT_mmu_pt_update_preserve_ad   5 /* MMU_PT_UPDATE_PRESERVE_AD exists */
@@ -16,7 +16,7 @@
 #define XENFEAT_hvm_callback_vector         8
 #define XENFEAT_hvm_safe_pvclock            9
 #define XENFEAT_hvm_pirqs                  10
-#define XENFEAT_dom0                       11 /* the caller is (or the kernel may be) the initial domain */
+#define XENFEAT_dom0                       11 /* can be, or is, the initial domain */
 #define XENFEAT_memory_op_vnode_supported  13
 #define XENFEAT_ARM_SMCCC_supported        14
 #define XENFEAT_linux_rsdp_unrestricted    15

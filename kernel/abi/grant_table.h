@@ -1,7 +1,8 @@
 /*
  * Grant tables: a domain lets another one map or copy a page of its own.
  *
- * Source: Xen public ABI, grant_table.h. grant_table_op(command, array of structures, count); each has a status.
+ * Source: Xen public ABI, grant_table.h. grant_table_op(command, array of structures, count); each
+ * has a status.
  */
 #ifndef PROXEN_ABI_GRANT_TABLE_H
 #define PROXEN_ABI_GRANT_TABLE_H
@@ -59,7 +60,7 @@ typedef struct grant_entry_v1 grant_entry_v1_t;
 #define GNTTABOP_cache_flush       12
 
 struct gnttab_map_grant_ref {
-    uint64_t host_addr; /* virtual address, or machine address of the l1e with GNTMAP_contains_pte */
+    uint64_t host_addr; /* virtual, or with GNTMAP_contains_pte the l1e's machine address */
     uint32_t flags;     /* GNTMAP_ */
     grant_ref_t ref;
     domid_t dom;

@@ -46,7 +46,8 @@
 #define XENMEMF_exact_node(n)       (XENMEMF_node(n) | XENMEMF_exact_node_request)
 #define XENMEMF_vnode               (1 << 18)
 
-/* populate_physmap: frames for the listed pages, their mfns are written back. Returns extents done. */
+/* populate_physmap: frames for the listed pages, their mfns are written back. Returns extents
+ * done. */
 struct xen_memory_reservation {
     XEN_GUEST_HANDLE(xen_pfn_t) extent_start;
     xen_ulong_t nr_extents;

@@ -1,7 +1,8 @@
 /*
  * Page tables: mmu_update, mmuext_op, update_va_mapping. Source: Xen public ABI, xen.h.
  *
- * A PV guest sees its real page tables but may not write them: these calls ask, the hypervisor checks.
+ * A PV guest sees its real page tables but may not write them: these calls ask, the hypervisor
+ * checks.
  */
 #ifndef PROXEN_ABI_MMU_H
 #define PROXEN_ABI_MMU_H
@@ -9,9 +10,9 @@
 #include "types.h"
 
 /* mmu_update(mmu_update[], count, &done, domid): the two low bits of ptr say what to do. */
-#define MMU_NORMAL_PT_UPDATE       0 /* *ptr = val, ptr is the machine address of a page-table entry */
-#define MMU_MACHPHYS_UPDATE        1 /* the frame of machine address ptr is now the guest's page val */
-#define MMU_PT_UPDATE_PRESERVE_AD  2 /* as 0, keeping the accessed and dirty bits that the CPU may have set */
+#define MMU_NORMAL_PT_UPDATE       0 /* ptr: machine address of an entry, val: its value */
+#define MMU_MACHPHYS_UPDATE        1 /* ptr: a frame's machine address, val: its pfn */
+#define MMU_PT_UPDATE_PRESERVE_AD  2 /* as 0, keeping the accessed and dirty bits */
 #define MMU_PT_UPDATE_NO_TRANSLATE 3
 
 struct mmu_update {
@@ -56,7 +57,8 @@ struct mmuext_op {
 };
 typedef struct mmuext_op mmuext_op_t;
 
-/* update_va_mapping(va, l1e, flags): UVMF_MULTI takes the address of a vCPU bitmap in the bits above. */
+/* update_va_mapping(va, l1e, flags): UVMF_MULTI takes the address of a vCPU bitmap in the bits
+ * above. */
 #define UVMF_NONE           (0UL << 0)
 #define UVMF_TLB_FLUSH      (1UL << 0)
 #define UVMF_INVLPG         (2UL << 0)

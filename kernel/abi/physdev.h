@@ -1,5 +1,6 @@
 /*
- * __HYPERVISOR_physdev_op: dom0 and the machine's interrupts, APICs and PCI. Source: Xen public ABI, physdev.h.
+ * __HYPERVISOR_physdev_op: dom0 and the machine's interrupts, APICs and PCI. Source: Xen public
+ * ABI, physdev.h.
  */
 #ifndef PROXEN_ABI_PHYSDEV_H
 #define PROXEN_ABI_PHYSDEV_H
@@ -38,7 +39,8 @@ struct physdev_eoi {
 };
 typedef struct physdev_eoi physdev_eoi_t;
 
-/* A page of the guest, one bit a pirq that needs PHYSDEVOP_eoi; v2 also unmasks nothing by itself. */
+/* A page of the guest, one bit a pirq that needs PHYSDEVOP_eoi; v2 also unmasks nothing by
+ * itself. */
 struct physdev_pirq_eoi_gmfn {
     xen_pfn_t gmfn;
 };

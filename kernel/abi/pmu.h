@@ -1,5 +1,6 @@
 /*
- * __HYPERVISOR_xenpmu_op: performance counters. Only what it takes to refuse them. Source: Xen public ABI, pmu.h.
+ * __HYPERVISOR_xenpmu_op: performance counters. Only what it takes to refuse them. Source: Xen
+ * public ABI, pmu.h.
  */
 #ifndef PROXEN_ABI_PMU_H
 #define PROXEN_ABI_PMU_H

@@ -7,7 +7,7 @@
 #include "event_channel.h"
 
 #define SCHEDOP_yield           0 /* no argument */
-#define SCHEDOP_block           1 /* no argument; unmasks events and sleeps until one is pending, without a gap */
+#define SCHEDOP_block           1 /* unmasks events and sleeps until one comes, in one step */
 #define SCHEDOP_shutdown        2 /* sched_shutdown */
 #define SCHEDOP_poll            3 /* sched_poll */
 #define SCHEDOP_remote_shutdown 4 /* sched_remote_shutdown */

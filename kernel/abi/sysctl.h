@@ -1,5 +1,6 @@
 /*
- * __HYPERVISOR_sysctl: a toolstack asks about the machine and tunes it. Source: Xen public ABI, sysctl.h.
+ * __HYPERVISOR_sysctl: a toolstack asks about the machine and tunes it. Source: Xen public ABI,
+ * sysctl.h.
  *
  * Like domctl.h, 4.17's version of a changing interface.
  */

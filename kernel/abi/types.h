@@ -1,9 +1,10 @@
 /*
  * The integer and handle types that every other header here builds on.
  *
- * Source: Xen public ABI, xen.h, arch-x86/xen.h. Only the x86-64 form exists: long and pointers are 8 bytes.
- * A guest handle is an address in the caller's own virtual memory that the hypervisor must not trust. For a C guest it
- * is a plain pointer; tools/abi turns it into Guest[T] for the core. Both kinds of handle look alike on x86-64.
+ * Source: Xen public ABI, xen.h, arch-x86/xen.h. Only the x86-64 form exists: long and pointers are
+ * 8 bytes. A guest handle is an address in the caller's own virtual memory that the hypervisor must
+ * not trust. For a C guest it is a plain pointer; tools/abi turns it into Guest[T] for the core.
+ * Both kinds of handle look alike on x86-64.
  */
 #ifndef PROXEN_ABI_TYPES_H
 #define PROXEN_ABI_TYPES_H

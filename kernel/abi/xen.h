@@ -1,8 +1,9 @@
 /*
- * The heart of the ABI: hypercall numbers, virtual interrupts, and the memory shared by hypervisor and guest.
+ * The heart of the ABI: hypercall numbers, virtual interrupts, and the memory shared by hypervisor
+ * and guest.
  *
- * Source: Xen public ABI, xen.h. A 64-bit PV guest makes hypercall n by calling its hypercall page + 32 * n, arguments in
- * rdi, rsi, rdx, r10, r8, result in rax.
+ * Source: Xen public ABI, xen.h. A 64-bit PV guest makes hypercall n by calling its hypercall page
+ * + 32 * n, arguments in rdi, rsi, rdx, r10, r8, result in rax.
  */
 #ifndef PROXEN_ABI_XEN_H
 #define PROXEN_ABI_XEN_H
@@ -62,7 +63,8 @@
 #define __HYPERVISOR_arch_6                      54
 #define __HYPERVISOR_arch_7                      55
 
-/* Virtual interrupts. V: one for each vCPU. G: one for the whole machine, normally bound by dom0. */
+/* Virtual interrupts. V: one for each vCPU. G: one for the whole machine, normally bound by
+ * dom0. */
 #define VIRQ_TIMER       0 /* V: the one-shot or periodic timer expired */
 #define VIRQ_DEBUG       1 /* V: asked for by debug key 'q' */
 #define VIRQ_CONSOLE     2 /* G: a byte arrived on the machine's console */
@@ -95,11 +97,11 @@
 #define VMASST_CMD_disable 1
 #define VMASST_TYPE_4gb_segments         0
 #define VMASST_TYPE_4gb_segments_notify  1
-#define VMASST_TYPE_writable_pagetables  2 /* writes to page tables fault and are checked: always on for 64-bit */
+#define VMASST_TYPE_writable_pagetables  2 /* writes to them are emulated: always on */
 #define VMASST_TYPE_pae_extended_cr3     3
-#define VMASST_TYPE_architectural_iopl   4 /* PHYSDEVOP_set_iopl's level shows in the guest's flags */
+#define VMASST_TYPE_architectural_iopl   4 /* iopl shows in the guest's flags */
 #define VMASST_TYPE_runstate_update_flag 5 /* XEN_RUNSTATE_UPDATE marks a write in progress */
-#define VMASST_TYPE_m2p_strict          32 /* the machine-to-physical table is hidden from user mode */
+#define VMASST_TYPE_m2p_strict          32 /* the m2p table is hidden from user mode */
 
 /* Domain numbers from DOMID_FIRST_RESERVED on are no domains but have a meaning of their own. */
 #define DOMID_FIRST_RESERVED 0x7FF0U
@@ -118,8 +120,9 @@ struct multicall_entry {
 typedef struct multicall_entry multicall_entry_t;
 
 /*
- * ns since boot = system_time + ((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32 (right shift when negative).
- * An odd version means that the hypervisor is writing; read version, fields, version again.
+ * ns since boot = system_time + ((tsc - tsc_timestamp) << tsc_shift) * tsc_to_system_mul >> 32
+ * (right shift when negative). An odd version means that the hypervisor is writing; read version,
+ * fields, version again.
  */
 struct vcpu_time_info {
     uint32_t version;
@@ -183,7 +186,7 @@ struct start_info {
     unsigned long mod_start;    /* ramdisk: virtual address, or pfn when SIF_MOD_START_PFN */
     unsigned long mod_len;      /* bytes */
     int8_t cmd_line[MAX_GUEST_CMDLINE];
-    unsigned long first_p2m_pfn; /* where the pfn -> mfn array lies when XEN_ELFNOTE_INIT_P2M moved it */
+    unsigned long first_p2m_pfn; /* with XEN_ELFNOTE_INIT_P2M: the pfn -> mfn array */
     unsigned long nr_p2m_frames;
 };
 typedef struct start_info start_info_t;

@@ -6,8 +6,9 @@ The layouts are the compiler's own (kpy.structs), so assembly cannot disagree wi
 
 import types
 
-from kpy import types as kpy_types
+from kpy.annotations import resolve
 from kpy.structs import StructType, size_of
+from kpy.types import ArrayType
 
 
 class Place(int):
@@ -21,7 +22,7 @@ class Place(int):
         return place
 
     def __getattr__(self, name: str):
-        type_ = kpy_types.resolve(self.type)
+        type_ = resolve(self.type)
         if not isinstance(type_, StructType):
             raise AttributeError(f"`{type_}` has no field {name}")
         if name in type_.fields:
@@ -29,8 +30,8 @@ class Place(int):
         return wrap(getattr(type_, name))
 
     def __getitem__(self, index: int):
-        type_ = kpy_types.resolve(self.type)
-        if not isinstance(type_, kpy_types.ArrayType) or not 0 <= index < type_.count:
+        type_ = resolve(self.type)
+        if not isinstance(type_, ArrayType) or not 0 <= index < type_.count:
             raise IndexError(f"`{type_}`[{index}]")
         return Place(int(self) + index * size_of(type_.element), type_.element)
 

@@ -41,7 +41,8 @@
 #define FLAT_USER_SS32   FLAT_RING3_SS32
 #define FLAT_USER_SS     FLAT_USER_SS64
 
-/* Addresses that belong to the hypervisor in every guest, and the read-only machine-to-physical table at their start. */
+/* Addresses that belong to the hypervisor in every guest, and the read-only machine-to-physical
+ * table at their start. */
 #define HYPERVISOR_VIRT_START 0xFFFF800000000000UL
 #define HYPERVISOR_VIRT_END   0xFFFF880000000000UL
 #define MACH2PHYS_VIRT_START  0xFFFF800000000000UL
@@ -54,7 +55,8 @@
 #define SEGBASE_GS_KERNEL   2
 #define SEGBASE_GS_USER_SEL 3 /* loads gs with a selector, in user's bank */
 
-/* On the stack when a kernel calls __HYPERVISOR_iret, lowest address first; rcx and r11 only matter with VGCF_in_syscall. */
+/* On the stack when a kernel calls __HYPERVISOR_iret, lowest address first; rcx and r11 only
+ * matter with VGCF_in_syscall. */
 struct iret_context {
     uint64_t rax, r11, rcx, flags, rip, cs, rflags, rsp, ss;
 };
@@ -82,7 +84,7 @@ typedef struct cpu_user_regs cpu_user_regs_t;
 /* set_trap_table(trap_info[]), ended by address 0. */
 struct trap_info {
     uint8_t vector;
-    uint8_t flags; /* bits 0-1: the ring that may raise it by int; bit 2: mask events on the way in */
+    uint8_t flags; /* bits 0-1: rings that may raise it by int; bit 2: mask events */
     uint16_t cs;
     unsigned long address;
 };
@@ -134,7 +136,7 @@ struct arch_shared_info {
     unsigned long max_pfn;
     xen_pfn_t pfn_to_mfn_frame_list_list;
     unsigned long nmi_reason;
-    unsigned long p2m_cr3; /* with p2m_vaddr: where the toolstack finds the guest's pfn -> mfn array */
+    unsigned long p2m_cr3; /* with p2m_vaddr: where tools find the pfn -> mfn array */
     unsigned long p2m_vaddr;
     unsigned long p2m_generation; /* odd while the guest changes the array */
 };
@@ -186,7 +188,8 @@ typedef struct xen_msr_entry xen_msr_entry_t;
 #define xen_pfn_to_cr3(pfn) ((unsigned long)(pfn) << 12)
 #define xen_cr3_to_pfn(cr3) ((unsigned long)(cr3) >> 12)
 
-/* ud2a; "xen" before an instruction asks the hypervisor to emulate it: how a PV kernel runs cpuid. */
+/* ud2a; "xen" before an instruction asks the hypervisor to emulate it: how a PV kernel runs
+ * cpuid. */
 #define XEN_EMULATE_PREFIX ".byte 0x0f,0x0b,0x78,0x65,0x6e ; "
 #define XEN_CPUID XEN_EMULATE_PREFIX "cpuid"
 

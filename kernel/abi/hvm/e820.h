@@ -1,5 +1,6 @@
 /*
- * The entries of a memory map, as the PC's firmware lays them out. Source: ACPI 6, 15; Xen public ABI, hvm/e820.h.
+ * The entries of a memory map, as the PC's firmware lays them out. Source: ACPI 6, 15; Xen public
+ * ABI, hvm/e820.h.
  */
 #ifndef PROXEN_ABI_HVM_E820_H
 #define PROXEN_ABI_HVM_E820_H

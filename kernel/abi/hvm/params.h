@@ -1,5 +1,6 @@
 /*
- * __HYPERVISOR_hvm_op: a PV guest meets it only to be refused; tools read a few parameters. Source: Xen public ABI, hvm/.
+ * __HYPERVISOR_hvm_op: a PV guest meets it only to be refused; tools read a few parameters. Source:
+ * Xen public ABI, hvm/.
  */
 #ifndef PROXEN_ABI_HVM_PARAMS_H
 #define PROXEN_ABI_HVM_PARAMS_H

@@ -1,5 +1,6 @@
 /*
- * The split block device. Source: Xen public ABI, io/blkif.h. A sector is 512 bytes here, whatever the disk says.
+ * The split block device. Source: Xen public ABI, io/blkif.h. A sector is 512 bytes here, whatever
+ * the disk says.
  */
 #ifndef PROXEN_ABI_IO_BLKIF_H
 #define PROXEN_ABI_IO_BLKIF_H

@@ -1,8 +1,10 @@
 /*
- * The page that a front end and a back end share: requests one way, responses the other, in the same slots.
+ * The page that a front end and a back end share: requests one way, responses the other, in the
+ * same slots.
  *
- * Source: Xen public ABI, io/ring.h. Producer indices run freely and are masked on use; `*_event` says at which index the
- * other side wants the next notification, so a notification is needed only when the index is passed.
+ * Source: Xen public ABI, io/ring.h. Producer indices run freely and are masked on use; `*_event`
+ * says at which index the other side wants the next notification, so a notification is needed only
+ * when the index is passed.
  */
 #ifndef PROXEN_ABI_IO_RING_H
 #define PROXEN_ABI_IO_RING_H

@@ -1,5 +1,6 @@
 /*
- * The states that front and back end of a device write to xenstore. Source: Xen public ABI, io/xenbus.h.
+ * The states that front and back end of a device write to xenstore. Source: Xen public ABI,
+ * io/xenbus.h.
  */
 #ifndef PROXEN_ABI_IO_XENBUS_H
 #define PROXEN_ABI_IO_XENBUS_H
