@@ -9,7 +9,7 @@ export PYTHONDONTWRITEBYTECODE := 1
 PYTEST_ARGS ?=
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test up down bench debug lint clean
+.PHONY: help setup build run test up down bench debug golden lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -40,6 +40,10 @@ bench: setup ## compare with real Xen 4.17
 
 debug: setup ## boot, and attach gdb to the core
 	@$(PYTHON) -m tools.run debug
+
+golden: setup ## write the golden disassemblies anew, to be reviewed
+	@GOLDEN=write $(PYTHON) -m pytest -q tests/asm
+	@git diff --stat tests/asm/golden
 
 lint: setup ## check style and format
 	@$(PYTHON) -m ruff check
