@@ -2,12 +2,15 @@
 
 import asyncio
 import errno
+import re
 
 import pytest
 import xen_codecs as abi
+from xen import domctl
+from xend.api import routes
 
 from tests.toolstack import tiny_guest
-from tests.toolstack.xend_in_process import Xend, read_stream, with_xend
+from tests.toolstack.xend_in_process import DOCUMENT, read_stream, with_xend
 
 
 @with_xend
@@ -84,8 +87,6 @@ async def test_bad_configurations(xend, status, changes, words):
         changes = {**changes, "ramdisk": str(xend.folder / "big")}
     config = {"name": "guest", "kernel": xend.kernel, "memory": 4, **changes}
     message = await xend.refused(status, "POST", "/domains", config)
-    import re
-
     assert re.search(words, message), message
 
 
@@ -267,8 +268,6 @@ async def test_xend_can_be_restarted(xend):
 
 @with_xend
 async def test_a_domain_without_records_is_listed(xend):
-    from xen import domctl
-
     domctl.createdomain(xend.xen, bytes(16), 1)
     names = [domain["name"] for domain in (await xend.call("GET", "/domains"))["domains"]]
     assert names == ["Domain-0", "(unknown)"]
@@ -291,10 +290,7 @@ async def test_domains_made_at_once(xend):
     assert sum(isinstance(result, dict) for result in same) == 1
 
 
-def test_the_openapi_file_covers_every_route(tmp_path):
-    from xend.api import routes
-
-    from tests.toolstack.xend_in_process import DOCUMENT
+def test_the_openapi_file_covers_every_route():
 
     served = {(route.method.lower(), route.path) for route in routes}
     declared = {
@@ -304,4 +300,32 @@ def test_the_openapi_file_covers_every_route(tmp_path):
         if method != "parameters"
     }
     assert served == declared
-    assert Xend
+
+
+@with_xend
+async def test_domain_0_and_strangers(xend):
+    assert (await xend.call("GET", "/domains/Domain-0"))["id"] == 0
+    for method, path in (("DELETE", "/domains/0"), ("POST", "/domains/Domain-0/actions/pause")):
+        assert "nothing may stop it" in await xend.refused(409, method, path)
+    before = xend.footprint()
+    domid = domctl.createdomain(xend.xen, bytes(range(16)), 1)
+    assert "did not make" in await xend.refused(404, "GET", f"/domains/{domid}/console")
+    assert (await xend.call("DELETE", f"/domains/{domid}"))["state"] == "ended"
+    assert xend.footprint() == before
+
+
+@with_xend
+async def test_a_hostile_exit_code_does_not_stop_the_end(xend):
+    before = xend.footprint()
+    await xend.create()
+    await xend.store.write("/local/domain/1/data/exit-code", "²" * 500)
+    xend.xen.shutdown(1, abi.SHUTDOWN_poweroff)
+    ended = await xend.until("guest", lambda domain: domain["state"] == "ended")
+    assert ended["exit"]["code"] == 0 and xend.footprint() == before
+
+
+@with_xend
+async def test_destroying_while_it_ends_is_harmless(xend):
+    await xend.create()
+    xend.xen.shutdown(1, abi.SHUTDOWN_poweroff)
+    assert (await xend.call("DELETE", "/domains/guest"))["state"] == "ended"

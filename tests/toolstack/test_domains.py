@@ -80,14 +80,14 @@ def test_tiny_guest_prints_and_its_exit_code_arrives(client, tmp_path):
     (tmp_path / "hello.elf").write_bytes(tiny_guest.build(tiny_guest.HELLO))
     cfg = tmp_path / "hello.cfg"
     cfg.write_text('name = "hello"\nkernel = "hello.elf"\nmemory = 8\n')
-    assert xm(client, "run", str(cfg)) == (42, "hello from a tiny guest\r\n".replace("\r", ""), "")
+    assert xm(client, "run", str(cfg)) == (42, "hello from a tiny guest\n", "")
     assert "hello from a tiny guest" in xm(client, "log", "hello")[1]
 
 
 def test_crash_is_reported_with_registers_and_names(client, upload):
     config = {"name": "crash", "kernel": upload(tiny_guest.link(tiny_guest.CRASH_PARTS))}
     client.post("/domains", {**config, "memory": 8})
-    code, text, _ = xm(client, "console", "crash")
+    assert "crash, exit code 6" in xm(client, "console", "crash")[2]
     domain = client.get("/domains/crash")
     assert domain["exit"] == {"reason": "crash", "code": 6}
     (vcpu,) = domain["crash"]["vcpus"]
@@ -119,30 +119,30 @@ def test_create_and_destroy_leave_nothing(client, dom0, upload):
     assert xenstore(dom0) == nodes
 
 
-@pytest.mark.parametrize(
-    ("changes", "words"),
-    [
-        ({"kernel": "/no/kernel"}, "does not exist"),
-        ({"kernel": "/etc/passwd"}, "not a kernel"),
-        ({"kernel": "32-bit"}, "32-bit"),
-        ({"memory": 8}, "too little memory"),
-        ({"memory": 1 << 19}, "of the machine are free"),
-        ({"memroy": 8}, "Did you mean 'memory'"),
-        ({"name": "taken"}, "exists already"),
-        ({"disks": [{"target": "/dev/vda", "vdev": "xvda"}]}, "is busy"),
-    ],
+BAD_INPUT = (
+    ({"kernel": "/no/kernel"}, "does not exist"),
+    ({"kernel": "/etc/passwd"}, "not a kernel"),
+    ({"kernel": "32-bit"}, "32-bit"),
+    ({"memory": 8}, "too little memory"),
+    ({"memory": 1 << 19}, "of the machine are free"),
+    ({"memroy": 8}, "Did you mean 'memory'"),
+    ({"name": "taken"}, "exists already"),
+    ({"disks": [{"target": "/dev/vda", "vdev": "xvda"}]}, "is busy"),
 )
-def test_bad_input_changes_nothing(client, dom0, upload, changes, words):
-    client.post(
-        "/domains", {"name": "taken", "kernel": LINUX["kernel"], "memory": 128, "paused": True}
-    )
-    if changes.get("kernel") == "32-bit":
-        changes = {"kernel": upload(tiny_guest.build("nop", elf_class=1))}
+
+
+def test_bad_input_is_one_sentence_and_changes_nothing(client, dom0, upload):
+    kernel = upload(tiny_guest.build(tiny_guest.SPIN))
+    client.post("/domains", {"name": "taken", "kernel": kernel, "memory": 8})
+    small = upload(tiny_guest.build("nop", elf_class=1))
     frames, nodes = client.get("/host")["free_pages"], xenstore(dom0)
-    with pytest.raises(XendError, match=words) as caught:
-        client.post("/domains", {**LINUX, "name": "bad", **changes})
-    assert "\n" not in str(caught.value)
-    assert client.get("/host")["free_pages"] == frames
+    for changes, words in BAD_INPUT:
+        if changes.get("kernel") == "32-bit":
+            changes = {"kernel": small}
+        with pytest.raises(XendError, match=words) as caught:
+            client.post("/domains", {**LINUX, "name": "bad", **changes})
+        assert "\n" not in str(caught.value)
+        assert client.get("/host")["free_pages"] == frames
     assert xenstore(dom0) == nodes
 
 
@@ -181,8 +181,7 @@ def test_stock_linux_with_disk_and_network(client, dom0, upload, tmp_path):
     assert "2" in console.check("nproc").split()
     use_disk(console, client, tmp_path)
     fetch_file(console, dom0)
-    client.post("/domains/linux/actions/shutdown")
-    assert xm(client, "shutdown", "-w", "linux")[0] in (0, 1)
+    assert xm(client, "shutdown", "-w", "linux") == (0, "", "")
     console.close()
     assert client.get("/domains/linux")["exit"] == {"reason": "poweroff", "code": 0}
 

@@ -115,6 +115,14 @@ def _find(request):
     return request.app["manager"].find(request.match_info["domain"])
 
 
+def _console(request):
+    domain = _find(request)
+    if domain.console is None:
+        message = f"xend does not serve the console of '{domain.name()}', which it did not make."
+        raise not_found("no_console", message)
+    return domain.console
+
+
 def _live(request):
     return request.app["manager"].live(request.match_info["domain"])
 
@@ -130,6 +138,7 @@ async def destroy_domain(request):
     if domain.domid is None:
         manager.forget_ended(domain.config.name)
     else:
+        manager.check_live(domain)
         await manager.destroy(domain)
     return web.json_response(domain.describe())
 
@@ -160,7 +169,7 @@ _ACTIONS = {
 @routes.get("/api/v1/domains/{domain}/console")
 async def get_console(request):
     """The backlog, or with ?follow=1 all output until the domain ends."""
-    console = _find(request).console
+    console = _console(request)
     if request.query.get("follow") != "1":
         text = bytes(console.backlog).decode(errors="replace")
         return web.Response(text=text, content_type=TEXT)
@@ -180,41 +189,43 @@ async def stream_console(request):
     """A WebSocket: binary frames carry the console both ways; a last text frame says how the domain
     ended.
     """
-    domain = _find(request)
+    domain, console = _find(request), _console(request)
     socket = web.WebSocketResponse(heartbeat=30)
     await socket.prepare(request)
-    queue = domain.console.subscribe()
-    typing = asyncio.ensure_future(_type(socket, domain.console))
+    queue = console.subscribe()
+    typing = asyncio.ensure_future(_type(socket, console, queue))
     try:
         while (data := await queue.get()) is not None:
             await socket.send_bytes(data)
-        await socket.send_str(json.dumps({"event": "end", "exit": domain.exit}))
+        if not socket.closed:
+            await socket.send_str(json.dumps({"event": "end", "exit": domain.exit}))
     except ConnectionResetError:
         pass
     finally:
-        domain.console.unsubscribe(queue)
+        console.unsubscribe(queue)
         typing.cancel()
         await socket.close()
     return socket
 
 
-async def _type(socket, console):
+async def _type(socket, console, queue):
     """Pass a client's input to the guest; when the client is gone, end its subscription."""
     async for message in socket:
         if message.type == WSMsgType.BINARY:
             console.type(message.data)
         elif message.type == WSMsgType.TEXT:
             console.type(message.data.encode())
+    queue.put_nowait(None)
 
 
 @routes.get("/api/v1/domains/{domain}/disks/{vdev}")
 async def get_disk(request):
     """Download a domain's disk as it is now; also after the domain's end."""
     manager, domain, vdev = request.app["manager"], _find(request), request.match_info["vdev"]
-    for disk in domain.config.disks:
+    for disk in domain.config.disks if domain.config else ():
         if disk.vdev == vdev:
             return web.FileResponse(manager.disks.path_of(domain.config.name, disk))
-    message = f"The domain '{domain.config.name}' has no disk '{vdev}'."
+    message = f"The domain '{domain.name()}' has no disk '{vdev}'."
     raise not_found("no_such_disk", message)
 
 

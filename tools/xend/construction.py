@@ -28,11 +28,12 @@ log = logging.getLogger("xend")
 
 
 class Constructor:
-    """Makes domains out of configurations, with the parts of xend that it is given."""
+    """Makes domains out of configurations; `building` is {domid: Domain} of unfinished ones."""
 
     def __init__(self, xc, store, consoles, files, disks):
         self.xc, self.store, self.consoles = xc, store, consoles
         self.files, self.disks = files, disks
+        self.building = {}
 
     async def construct(self, config, fresh=True):
         """Return a new Domain, paused; one that is not `fresh` keeps its disks.
@@ -98,9 +99,13 @@ class Constructor:
             handle = uuid.UUID(config.uuid).bytes
             domid = domctl.createdomain(self.xc, handle, config.vcpus)
             undo.callback(domctl.destroydomain, self.xc, domid)
-            domain = Domain(config, domid, elf_path)
+            domain = self.building[domid] = Domain(config, domid, elf_path, building=True)
+            undo.callback(self.building.pop, domid)
             built = await run(None, build, self.xc, domid, images, layout, config.vcpus)
-            undo.push_async_callback(records.remove_domain, self.store, domid, config)
+            has_devices = bool(config.disks or config.vifs)
+            undo.push_async_callback(
+                records.remove_domain, self.store, domid, config.uuid, has_devices
+            )
             await records.write_domain(
                 self.store, domid, config, built, elf_path, domain.created_at
             )
@@ -112,6 +117,8 @@ class Constructor:
             undo.push_async_callback(self.store.release, domid)
             await self._add_devices(domain, fresh, undo)
             undo.pop_all()
+        del self.building[domid]
+        domain.building = False
         return domain
 
     async def _add_devices(self, domain, fresh, undo):

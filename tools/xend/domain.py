@@ -1,8 +1,10 @@
 """One domain as xend knows it, from its creation to the record that stays after its end."""
 
+import asyncio
+import re
 import time
-import uuid
 from dataclasses import dataclass, field
+from uuid import UUID
 
 import xen_codecs as abi
 
@@ -15,6 +17,7 @@ REASONS = {
     abi.SHUTDOWN_soft_reset: "soft_reset",
 }
 CRASH_EXIT_CODE = 6
+_CODE = re.compile(r"[0-9]{1,9}\s*", re.ASCII)
 _FLAGS = (
     ("r", abi.XEN_DOMINF_running),
     ("b", abi.XEN_DOMINF_blocked),
@@ -36,8 +39,10 @@ class Domain:
     created_at: float = field(default_factory=time.time)
     exit: dict | None = None
     crash: dict | None = None
-    busy: bool = False
     info: object = None
+    building: bool = False
+    # Held by whoever takes the domain apart, be it because it ended or because a client said so.
+    ending: asyncio.Lock = field(default_factory=asyncio.Lock)
 
     def describe(self):
         """Return the domain as openapi.json's `Domain`."""
@@ -45,7 +50,7 @@ class Domain:
         return {
             "id": self.domid,
             "name": self.name(),
-            "uuid": str(uuid.UUID(bytes=bytes(info.handle))) if info else config.uuid,
+            "uuid": self.uuid(),
             "state": self.state(),
             "flags": self.flags(),
             "memory_mib": info.tot_pages >> 8 if info else 0,
@@ -63,13 +68,21 @@ class Domain:
             return self.config.name
         return "Domain-0" if self.domid == 0 else "(unknown)"
 
+    def uuid(self):
+        """Return the uuid, from the hypervisor if it is not ours."""
+        return self.config.uuid if self.config else str(UUID(bytes=bytes(self.info.handle)))
+
+    def has_ended(self):
+        """Say whether the guest has shut down, crashed or gone."""
+        return self.info is None or bool(self.info.flags & abi.XEN_DOMINF_shutdown)
+
     def state(self):
         """Return building, running, blocked, paused, shutdown, crashed, dying or ended."""
         if self.domid is None:
             return "ended"
-        if self.info is None:
+        if self.building:
             return "building"
-        flags = self.info.flags
+        flags = self.info.flags if self.info else abi.XEN_DOMINF_dying
         if flags & abi.XEN_DOMINF_dying:
             return "dying"
         if flags & abi.XEN_DOMINF_shutdown:
@@ -103,6 +116,6 @@ def exit_record(reason, written):
     shuts down. Without one, an orderly end counts as 0 and a crash as 6.
     """
     code = CRASH_EXIT_CODE if reason in ("crash", "watchdog") else 0
-    if reason not in ("crash", "watchdog") and written and written.strip().isdigit():
+    if reason not in ("crash", "watchdog") and _CODE.fullmatch(written or ""):
         code = int(written) & 255
     return {"reason": reason, "code": code}

@@ -138,8 +138,7 @@ class Symbols:
         index = bisect.bisect_right(self.addresses, address) - 1
         if index < 0:
             return None
-        start = self.offsets[index]
-        name = self.names[start : self.names.index(b"\0", start)].decode(errors="replace")
+        name = self.names[self.offsets[index] :].split(b"\0", 1)[0].decode(errors="replace")
         return name, address - self.addresses[index]
 
 

@@ -9,7 +9,6 @@ import asyncio
 import contextlib
 import logging
 
-import xen_codecs as abi
 from xen import domctl, sysctl
 
 from xend import crash, records
@@ -35,25 +34,35 @@ class Manager:
         self.ended = []
         self.names = set()
         self.listeners = set()
+        self.tasks = set()
 
     async def start(self):
         """Adopt what runs already and begin to watch."""
         infos = sysctl.getdomaininfolist(self.xc)
         await records.write_dom0(self.store, infos[0].tot_pages * 4)
         for info in infos[1:]:
-            domain = await self.constructor.adopt(info.domain, info)
-            if domain:
-                self.domains[info.domain] = domain
-                self.names.add(domain.config.name)
+            await self.adopt(info)
         await self.store.watch("@releaseDomain", lambda _: self.notice())
+
+    async def adopt(self, info):
+        """Take over a domain that an earlier xend made; one that resists stays as it is."""
+        try:
+            domain = await self.constructor.adopt(info.domain, info)
+        except Exception:
+            log.exception("domain %d cannot be taken over", info.domain)
+            return
+        if domain:
+            self.domains[info.domain] = domain
+            self.names.add(domain.config.name)
 
     def notice(self):
         """Some domain shut down or died: look which."""
         for domain in list(self.domains.values()):
             self.refresh(domain)
-            ended = domain.info is None or domain.info.flags & abi.XEN_DOMINF_shutdown
-            if ended and not domain.busy and domain.exit is None:
-                asyncio.ensure_future(self.act_on_end(domain))
+            if domain.has_ended() and domain.exit is None:
+                task = asyncio.ensure_future(self.act_on_end(domain))
+                self.tasks.add(task)
+                task.add_done_callback(self.tasks.discard)
 
     def refresh(self, domain):
         """Ask the hypervisor for a domain's state."""
@@ -62,10 +71,12 @@ class Manager:
 
     def all(self):
         """Return all domains of the machine, in order of their ids; some may not be xend's."""
+        known = self.constructor.building | self.domains
+        infos = {info.domain: info for info in sysctl.getdomaininfolist(self.xc)}
         found = []
-        for info in sysctl.getdomaininfolist(self.xc):
-            domain = self.domains.get(info.domain) or Domain(None, info.domain)
-            domain.info = info
+        for domid in sorted(known.keys() | infos.keys()):
+            domain = known.get(domid) or Domain(None, domid)
+            domain.info = infos.get(domid)
             found.append(domain)
         return found
 
@@ -74,19 +85,32 @@ class Manager:
 
         Errors: Refusal 404.
         """
-        for domain in [*self.domains.values(), *reversed(self.ended)]:
-            if key in (domain.config.name, domain.config.uuid, str(domain.domid)):
-                self.refresh(domain)
+        for domain in [*self.all(), *reversed(self.ended)]:
+            if key in (domain.name(), domain.uuid(), str(domain.domid)):
                 return domain
         hint = suggestion(key, self.names)
         raise not_found("no_such_domain", f"There is no domain '{key}'.{hint} 'xm list' shows all.")
 
     def live(self, key):
-        """Return the live domain with this name or id. Errors: Refusal 404 or 409, it has ended."""
+        """Return the live domain with this name or id, fit to be acted on.
+
+        Errors: Refusal 404; Refusal 409, it has ended, is unfinished, or is domain 0.
+        """
         domain = self.find(key)
-        if domain.domid is None:
-            raise conflict("ended", f"The domain '{key}' has ended; create it again.")
+        self.check_live(domain)
         return domain
+
+    @staticmethod
+    def check_live(domain):
+        """Refuse to act on domain 0, a domain in the making, or one that has ended."""
+        name = domain.name()
+        if domain.domid == 0:
+            message = f"{name} runs this machine's drivers and xend itself; nothing may stop it."
+            raise conflict("domain_0", message)
+        if domain.building:
+            raise conflict("building", f"The domain '{name}' is still being made; wait a moment.")
+        if domain.domid is None:
+            raise conflict("ended", f"The domain '{name}' has ended; create it again.")
 
     async def create(self, config, fresh=True):
         """Make a domain and start it, unless it is to be paused; one that is not `fresh` keeps its
@@ -121,13 +145,13 @@ class Manager:
     def pause(self, domain):
         """Stop a domain. Errors: Refusal 409, it is paused already."""
         if domain.state() == "paused":
-            raise conflict("paused", f"The domain '{domain.config.name}' is paused already.")
+            raise conflict("paused", f"The domain '{domain.name()}' is paused already.")
         domctl.pausedomain(self.xc, domain.domid)
 
     def unpause(self, domain):
         """Let a paused domain run. Errors: Refusal 409, it is not paused."""
         if domain.state() != "paused":
-            raise conflict("not_paused", f"The domain '{domain.config.name}' is not paused.")
+            raise conflict("not_paused", f"The domain '{domain.name()}' is not paused.")
         domctl.unpausedomain(self.xc, domain.domid)
 
     async def ask_to_stop(self, domain, how):
@@ -136,22 +160,27 @@ class Manager:
 
     async def act_on_end(self, domain):
         """Record why a domain shut down, then do what its configuration says."""
-        domain.busy = True
         try:
-            reason = shutdown_reason(domain.info) if domain.info else "destroyed"
-            await self.record_end(domain, reason)
-            action = {"poweroff": domain.config.on_poweroff, "reboot": domain.config.on_reboot}
-            action = action.get(reason, domain.config.on_crash)
-            if domain.info is None or action != "preserve":
-                await self.remove(domain)
-            else:
-                domain.console.end()
+            async with domain.ending:
+                if domain.exit is not None:
+                    return
+                reason = shutdown_reason(domain.info) if domain.info else "destroyed"
+                await self.record_end(domain, reason)
+                action = self.action(domain.config, reason)
+                if domain.info is None or action != "preserve":
+                    await self.remove(domain)
+                else:
+                    domain.console.end()
             if action == "restart":
                 await self.restart(domain)
         except Exception:
-            log.exception("ending %s", domain.config.name)
-        finally:
-            domain.busy = False
+            log.exception("ending %s", domain.name())
+
+    @staticmethod
+    def action(config, reason):
+        """Return what a configuration says about a reason to end: destroy, restart or preserve."""
+        chosen = {"poweroff": config.on_poweroff, "reboot": config.on_reboot}
+        return chosen.get(reason, config.on_crash)
 
     async def record_end(self, domain, reason):
         """Set `exit`, and `crash` if it crashed."""
@@ -162,7 +191,6 @@ class Manager:
             nr_vcpus = domain.info.max_vcpu_id + 1
             arguments = (self.xc, domain.domid, nr_vcpus, domain.elf_path)
             domain.crash = await run(None, crash.report, *arguments)
-        domain.console.pump()
         log.info("%s ended: %s", domain.config.name, domain.exit)
         self.publish("shutdown", domain)
 
@@ -173,16 +201,12 @@ class Manager:
 
     async def destroy(self, domain):
         """Kill a domain and wait until it has given everything back."""
-        if domain.busy:
-            message = f"The domain '{domain.config.name}' is just ending; wait a moment."
-            raise conflict("busy", message)
-        domain.busy = True
-        try:
+        async with domain.ending:
+            if domain.domid is None:
+                return
             if domain.exit is None:
                 domain.exit = {"reason": "destroyed", "code": 0}
             await self.remove(domain)
-        finally:
-            domain.busy = False
 
     async def remove(self, domain):
         """Take a domain apart, in the order that frees its memory: vCPUs, our mappings, devices,
@@ -195,10 +219,10 @@ class Manager:
             await run(None, domctl.destroydomain, self.xc, domid)
         await asyncio.gather(*(device.gone(self.store) for device in domain.devices))
         for opened in domain.disks:
-            self.disks.close(domain.config.name, opened)
+            self.disks.close(domain.name(), opened)
         with contextlib.suppress(FileNotFoundError):
             await self.store.release(domid)
-        await records.remove_domain(self.store, domid, domain.config)
+        await records.remove_domain(self.store, domid, domain.uuid(), bool(domain.devices))
         await self.wait_until_gone(domid)
         self.bury(domain)
 
@@ -212,12 +236,14 @@ class Manager:
             await asyncio.sleep(POLL_S)
 
     def bury(self, domain):
-        """Move a domain to the records."""
-        del self.domains[domain.domid]
-        self.names.discard(domain.config.name)
-        domain.domid = domain.info = None
-        self.ended = [*self.ended, domain][-ENDED_MAX:]
-        domain.console.end()
+        """Move a domain to the records; one that xend did not make leaves none."""
+        ours = self.domains.pop(domain.domid, None)
+        domain.domid = None
+        if ours:
+            domain.info = None
+            self.names.discard(domain.config.name)
+            self.ended = [*self.ended, domain][-ENDED_MAX:]
+            domain.console.end()
         self.publish("ended", domain)
 
     def publish(self, event, domain):

@@ -45,12 +45,12 @@ async def write_domain(store, domid, config, built, elf_path, created_at):
     await store.atomically(lambda tx_id: store.batch(requests, tx_id))
 
 
-async def remove_domain(store, domid, config):
+async def remove_domain(store, domid, uuid, has_devices):
     """Remove all that `write_domain` and the devices wrote."""
 
-    requests = removal(f"/local/domain/{domid}") + removal(f"/vm/{config.uuid}")
+    requests = removal(f"/local/domain/{domid}") + removal(f"/vm/{uuid}")
     await store.atomically(lambda tx_id: store.batch(requests, tx_id))
-    if config.disks or config.vifs:
+    if has_devices:
         await store.atomically(lambda tx_id: _remove_backends(store, domid, tx_id))
 
 
