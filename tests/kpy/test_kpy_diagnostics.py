@@ -75,6 +75,10 @@ CASES = {  # name: (declarations, body of f, message, help)
         STRUCT, "q = s.p\nif q is not None:\n    q = q.p\n    return u64(q.a)\nreturn 0",
         "`q` may be null", "",
     ),
+    "narrowing an exposed variable": (
+        STRUCT, "q: Ptr[S] | None = s\nr = ref(q)\nif q is not None:\n    return u64(q.a)",
+        "`q` may be null", "",
+    ),
     "struct for pointer": (STRUCT, "t = load(s)\nh(t)", "expected `Ptr[S]`", "`ref(t)`"),
     "pointer for struct": (STRUCT, "t = load(s)\nt = s", "expected `S`", "`load(s)`"),
     "array for slice": (

@@ -81,6 +81,8 @@ def _ref(cx, node, name, want, target):
     type_ = intern(VolatileType, found.type) if volatile else found.type
     if isinstance(found, typed.Local) and is_pointer(found.type):
         type_ = found.var.type
+        cx.exposed.add(found.var)
+        cx.narrowed.discard(found.var)
     return typed.AddressOf(node, intern(PtrType, type_, False), found)
 
 

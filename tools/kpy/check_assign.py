@@ -89,7 +89,7 @@ def _store(cx, node, target, expr, out):
         )
         checked = coerce(cx, expr, type_, because)
         if is_pointer(type_) and type_.nullable:
-            known = expr.type is non_null(type_) or expr.type is META
+            known = expr.type in (non_null(type_), META) and target.var not in cx.exposed
             (cx.narrowed.add if known else cx.narrowed.discard)(target.var)
         out.append(typed.Assign(node, target, checked))
         return

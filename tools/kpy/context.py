@@ -36,6 +36,7 @@ class Context:
         self.vars = {}
         self.locals = []
         self.narrowed = set()  # nullable variables known to be non-null here
+        self.exposed = set()  # variables whose address was taken: never narrowed
         self.loops = 0
         self.global_names = set()
         self.assigned_names = assigned_names(self.function.tree.body)

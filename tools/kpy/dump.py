@@ -47,8 +47,10 @@ def _show(node, depth):
             children.append((field.name, value))
         elif isinstance(value, typed.Var):
             simple.append(value.name or "(temporary)")
-        elif value not in (None, [], ()):
-            simple.append(_word(value))
+        elif isinstance(node, typed.Const) and field.name == "value":
+            simple.append(str(value))
+        elif value is not False and value not in (None, [], ()):
+            simple.append(f"{field.name}={value}" if value is True else _word(value))
     type_ = getattr(node, "type", None)
     typing = f": {type_}" if isinstance(type_, Type) else ""
     words = " ".join([type(node).__name__, *simple])

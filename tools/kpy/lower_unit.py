@@ -105,12 +105,17 @@ class Unit:
         return self.statics[static]
 
     def declare_static(self, static):
-        """Memory that another unit defines; in the JIT, which has no other, zeroed memory."""
+        """Memory that another unit defines; in the JIT, which has no other, zeroed memory.
+
+        A symbol of the linker script may mark the end of nothing: it is declared without a size,
+        else LLVM would hold that two of them are never at one address.
+        """
         type_ = resolve(static.declared)
+        size = 0 if static.extern and not self.whole else size_of(type_)
         before, after = ("", " zeroinitializer") if self.whole else ("external ", "")
         self.declarations.setdefault(
             static.symbol,
-            f"{quote(static.symbol)} = {before}{self.local}global [{size_of(type_)} x i8]{after}, "
+            f"{quote(static.symbol)} = {before}{self.local}global [{size} x i8]{after}, "
             f"align {align_of(type_)}",
         )
 

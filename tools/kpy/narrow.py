@@ -39,7 +39,7 @@ def _null_test(cx, node):
         outcome = isinstance(node.ops[0], (ast.IsNot, ast.NotEq))
         node = node.left
     var = cx.vars.get(node.id) if isinstance(node, ast.Name) else None
-    if var is None or not is_pointer(var.type) or not var.type.nullable:
+    if var is None or var in cx.exposed or not is_pointer(var.type) or not var.type.nullable:
         return None, outcome
     return var, outcome
 
