@@ -51,9 +51,8 @@ def _build_one(target):
     except Failed as error:
         print(error, flush=True)
         return 1
-    except Exception:  # noqa: BLE001  the parent must learn of it
-        traceback.print_exc()
-        return 1
+    except Exception as error:  # noqa: BLE001  the parent must learn of it
+        return own_failure(error)
 
 
 def dump(arguments):
@@ -99,7 +98,25 @@ def parser():
 
 def main():
     arguments = parser().parse_args()
-    return arguments.run(arguments)
+    try:
+        return arguments.run(arguments)
+    except BrokenPipeError:
+        return 1
+    except Exception as error:  # noqa: BLE001  a programmer never sees a traceback of the compiler
+        return own_failure(error)
+
+
+def own_failure(error):
+    """Say that the compiler itself failed, and where to look."""
+    if os.environ.get("KPY_TRACEBACK"):
+        raise error
+    place = traceback.extract_tb(error.__traceback__)[-1]
+    print(
+        f"kpy itself failed: {type(error).__name__}: {error} ({place.filename}:{place.lineno})\n"
+        "this is a bug of kpy: please report it (KPY_TRACEBACK=1 shows more)",
+        file=sys.stderr,
+    )
+    return 1
 
 
 if __name__ == "__main__":
