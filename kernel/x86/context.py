@@ -42,7 +42,7 @@ from kernel.x86.fpu import fpu_load, fpu_save
 from kernel.x86.percpu import Pcpu, stack_end, this_cpu
 from kernel.x86.perdomain import gdt_window, ldt_window
 from kernel.x86.syscall_entry import syscall_scratch
-from kernel.x86.tlb import note_flush_start
+from kernel.x86.tlb import note_flush_start, stop_being_lazy
 from kernel.x86.vectors import DR7_FIXED
 
 DR7_ENABLED = 0xFF
@@ -75,7 +75,7 @@ def switch_to(previous: Ptr[Vcpu] | None, next: Ptr[Vcpu]) -> None:
     cpu = this_cpu()
     if previous is not None:
         save_context(previous)
-    cpu.is_lazy = False
+    stop_being_lazy(cpu)
     if cpu.current == next and next.loaded_cpu == cpu.id + 1:
         resume_loaded(cpu, next)
         return

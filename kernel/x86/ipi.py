@@ -29,7 +29,7 @@ from kernel.x86.cpu import pause, write_cr3
 from kernel.x86.descriptors import load_core_tables
 from kernel.x86.paging import core_l4
 from kernel.x86.percpu import Pcpu, cpu_by_id, online_cpus, this_cpu
-from kernel.x86.tlb import flush_tlb_local, note_flush_start, serve_flush
+from kernel.x86.tlb import flush_tlb_local, is_flush_deferred, note_flush_start, serve_flush
 
 WORK_FLUSH_TLB = 1 << 0
 WORK_RESCHEDULE = 1 << 1
@@ -81,10 +81,17 @@ def leave_lazy_tables(cpu: Ptr[Pcpu]) -> None:
 
 def flush_tlb_mask(cpus: u64) -> None:
     """Flush the TLBs of a set of processors, this one perhaps among them, and wait until it is
-    done.
+    done. Idle ones are not woken: they flush as they resume.
     """
     me = bit(u64(this_cpu().id))
-    flush_others(cpus & ~me, WORK_FLUSH_TLB)
+    busy: u64 = 0
+    rest = cpus & ~me & online_cpus()
+    while rest != 0:
+        target = truncate(u32, ctz(rest))
+        rest &= rest - 1
+        if not is_flush_deferred(cpu_by_id(target)):
+            busy |= bit(u64(target))
+    flush_others(busy, WORK_FLUSH_TLB)
     if cpus & me != 0:
         flush_tlb_local()
 

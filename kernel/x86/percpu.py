@@ -72,6 +72,7 @@ class Pcpu:
     reschedule: bool  # ask the scheduler before returning to a guest
     is_lazy: bool  # the loaded address space is left over from a vCPU that no longer runs
     in_nmi: bool
+    flush_on_resume: u32  # a flush was asked of it while lazy: due before it uses the tables again
     mailbox: u32  # WORK_* bits set by others (kernel/x86/ipi.py)
     current: Ptr["kernel.vcpu.Vcpu"] | None  # noqa: F821  whose tables and segments are loaded
     fpu_owner: u64  # address of the vCPU whose FPU state is loaded; compared only, it may be gone

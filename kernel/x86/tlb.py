@@ -71,8 +71,29 @@ def cpus_needing_flush(cpus: u64, stamp: u32) -> u64:
     return needing
 
 
+@inline
+def is_flush_deferred(target: Ptr[Pcpu]) -> bool:
+    """Ask a processor for a flush. Returns: whether it is idle, and so will flush by itself.
+
+    An idle processor uses no translation of the guest's tables that it still has loaded: waking
+    it can wait. The order matters: either it sees our request as it resumes, or we see that it has.
+    """
+    atomic_store(ref(target.flush_on_resume), 1)
+    return atomic_load(ref(target.is_lazy))
+
+
+@inline
+def stop_being_lazy(cpu: Ptr[Pcpu]) -> None:
+    """Make this processor use its tables again, after the flush that was asked of it meanwhile."""
+    atomic_store(ref(cpu.is_lazy), False)
+    if atomic_load(ref(cpu.flush_on_resume)) != 0:
+        atomic_store(ref(cpu.flush_on_resume), 0)
+        flush_tlb_local()
+
+
 def serve_flush(cpu: Ptr[Pcpu]) -> None:
     """Do the flush that others wait for on this processor."""
     asked = atomic_load(ref(cpu.flush_requested))
+    atomic_store(ref(cpu.flush_on_resume), 0)
     flush_tlb_local()
     atomic_store(ref(cpu.flush_served), asked)
