@@ -12,6 +12,7 @@ from kpy import Array, Fn, Guest, Ptr, i64, ref, static, u8, u32, u64, uninitial
 import kernel.domctl_domain
 import kernel.domctl_memory
 import kernel.domctl_vcpu  # noqa: F401  these three register their operations
+from kernel.continuation import hypercall_continue
 from kernel.domain import Domain, get_domain_by_id, put_domain
 from kernel.domctl_domain import createdomain
 from kernel.guest_memory import copy_from_guest, copy_to_guest
@@ -50,6 +51,8 @@ def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
         return -abi.EACCES
     with domctl_lock:
         result = serve_domctl(vcpu, ref(op))
+    if result == -abi.ERESTART:
+        return hypercall_continue(vcpu, op_address, 0, 0, 0)
     if result == 0 and writes_back(op.cmd) and not copy_to_guest(from_guest, ref(op)):
         return -abi.EFAULT
     return result
