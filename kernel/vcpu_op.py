@@ -16,6 +16,7 @@ from kpy import (
     uninitialized,
 )
 
+from kernel.continuation import hypercall_continue
 from kernel.domain import Domain
 from kernel.domain_shutdown import domain_shutdown
 from kernel.evtchn import domain_vcpu
@@ -42,6 +43,14 @@ def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: u64, vcpu_id: u64, arg: u64, d: u64, e: u64
     target = domain_vcpu(vcpu.domain, truncate(u32, vcpu_id))
     if target is None:
         return -abi.ENOENT
+    result = serve_vcpu_op(vcpu, target, cmd, arg)
+    if result == -abi.ERESTART:
+        return hypercall_continue(vcpu, cmd, vcpu_id, arg, 0)
+    return result
+
+
+def serve_vcpu_op(vcpu: Ptr[Vcpu], target: Ptr[Vcpu], cmd: u64, arg: u64) -> i64:
+    """Serve the operations on the life of a vCPU, and find the others."""
     match truncate(u32, cmd):
         case abi.VCPUOP_initialise:
             return vcpu_initialise(target, Guest[abi.vcpu_guest_context](arg))
@@ -96,7 +105,8 @@ def memory_or_timer_op(caller: Ptr[Vcpu], v: Ptr[Vcpu], cmd: u32, arg: u64) -> i
 def vcpu_initialise(v: Ptr[Vcpu], arg: Guest[abi.vcpu_guest_context]) -> i64:
     """Give a vCPU its first registers.
 
-    Errors: -EFAULT; -EEXIST, it has them; -EINVAL, impossible registers.
+    Errors: -EFAULT; -EEXIST, it has them; -EINVAL, impossible registers; -ERESTART, its page tables
+    are not all validated yet.
     """
     context = uninitialized(abi.vcpu_guest_context)
     require(copy_from_guest(ref(context), arg), -abi.EFAULT)
