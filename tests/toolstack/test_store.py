@@ -92,6 +92,14 @@ def test_quota_holds_inside_a_transaction(store):
             transaction.write(GUEST, f"{path}/{index}", b"")
 
 
+def test_paths_may_be_deeper_than_pythons_stack(store):
+    path = "/a" * 1500
+    store.live.write(0, path, b"deep")
+    assert store.live.read(0, path) == b"deep"
+    store.live.rm(0, "/a")
+    assert store.owned[0] == 1
+
+
 def test_transaction_is_isolated_until_its_end(store):
     transaction = store.start_transaction()
     transaction.write(0, "/a", b"new")

@@ -190,6 +190,15 @@ def test_quotas_of_watches_and_transactions(guest):
     refused(errno.ENOSPC, guest.request, abi.XS_TRANSACTION_START, b"")
 
 
+def test_endless_transaction_is_stopped(guest):
+    tx_id = int(guest.request(abi.XS_TRANSACTION_START, b"").rstrip(b"\0"))
+    with pytest.raises(OSError, match="refused") as caught:
+        for _ in range(10000):
+            guest.write(b"x", b"1", tx_id=tx_id)
+    assert caught.value.errno == errno.ENOSPC
+    guest.request(abi.XS_TRANSACTION_START, b"")
+
+
 def test_long_directory_comes_in_parts(dom0):
     names = [b"node-%04d-%s" % (i, b"x" * 20) for i in range(300)]
     for name in names:

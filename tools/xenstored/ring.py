@@ -115,17 +115,22 @@ class RingConnection:
             self.notify()
 
     def _receive(self):
-        if len(self.queue) > QUEUE_MAX:
-            return False
-        data = self.ring.read()
-        self.decoder.feed(data)
+        """Handle some requests; the ring is read only when all that came before is done."""
+        moved = False
         for _ in range(REQUESTS_AT_ONCE):
+            if len(self.queue) > QUEUE_MAX:
+                return moved
             packet = self.decoder.next()
-            if packet is None:
-                return bool(data)
-            self.session.handle(packet)
+            if packet:
+                self.session.handle(packet)
+                continue
+            data = self.ring.read()
+            if not data:
+                return moved
+            self.decoder.feed(data)
+            moved = True
         self.loop.call_soon(self.run)
-        return True
+        return moved
 
     def _flush(self):
         moved = False

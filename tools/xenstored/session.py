@@ -19,6 +19,7 @@ from xenstored.watches import SPECIAL
 VALID_PATH = re.compile(r"/|(/?[-\w@]+(/[-\w@]+)*)", re.ASCII)
 WATCHES_MAX = 128
 TRANSACTIONS_MAX = 10
+TRANSACTION_SIZE_MAX = 4096
 
 _REQUESTS = {}
 
@@ -91,7 +92,11 @@ class Session:
             return self.store.live
         if tx_id not in self.transactions:
             raise refuse(errno.ENOENT)
-        return self.transactions[tx_id]
+        transaction = self.transactions[tx_id]
+        if self.domid and transaction.size() > TRANSACTION_SIZE_MAX:
+            del self.transactions[tx_id]
+            raise refuse(errno.ENOSPC)
+        return transaction
 
     def path(self, raw):
         """Return the absolute path that a client's bytes mean. Errors: ValueError."""

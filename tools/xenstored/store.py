@@ -217,6 +217,10 @@ class Transaction(View):
     def owned_by(self, domid):
         return self.store.owned.get(domid, 0) + self.created
 
+    def size(self):
+        """Return how many nodes the transaction remembers to have seen or changed."""
+        return len(self.seen) + len(self.replay)
+
     def end(self, domid):
         """Apply all changes to the live tree.
 

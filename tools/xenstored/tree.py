@@ -54,10 +54,12 @@ class Node:
         return self.perms[0].access
 
     def walk(self):
-        """Yield this node and all below it."""
-        yield self
-        for child in self.children.values():
-            yield from child.walk()
+        """Yield this node and all below it. A path may be deeper than Python's stack."""
+        rest = [self]
+        while rest:
+            node = rest.pop()
+            yield node
+            rest += node.children.values()
 
 
 def split(path):
@@ -86,13 +88,14 @@ def deepest(root, names):
 
 def put(root, names, node):
     """Return a tree with `node` at `names`, whose parent must exist; None removes what is there."""
-    if not names:
-        return node
-    name, rest = names[0], names[1:]
-    children = dict(root.children)
-    child = put(children[name], rest, node) if rest else node
-    if child is None:
-        del children[name]
-    else:
-        children[name] = child
-    return Node(root.value, root.perms, root.generation, children)
+    above = [root]
+    for name in names[:-1]:
+        above.append(above[-1].children[name])
+    for parent, name in zip(reversed(above), reversed(names), strict=False):
+        children = dict(parent.children)
+        if node is None:
+            del children[name]
+        else:
+            children[name] = node
+        node = Node(parent.value, parent.perms, parent.generation, children)
+    return node
