@@ -16,13 +16,13 @@ BOOT_S = 60
 pytestmark = pytest.mark.boot
 
 
-def machine(kernel: str, cpus: int = 2) -> Machine:
+def machine(kernel: str, cpus: int = 2, kind: str | None = None) -> Machine:
     """A machine whose dom0 is one of our own kernels: no disk, no network."""
     return Machine(
         Config(
             name=kernel,
             kernel=BUILD / f"{kernel}.elf",
-            hypervisor=hypervisor(default_kind()),
+            hypervisor=hypervisor(kind or default_kind()),
             hypervisor_args=ARGS,
             kernel_args="",
             nic=None,

@@ -204,3 +204,29 @@ def fetch_file(console, dom0):
     digest = dom0.check("md5sum /tmp/www/big").split()[0]
     output = console.check("wget -q -O - http://10.0.100.1:8080/big | md5sum", 240)
     assert re.search(r"[0-9a-f]{32}", output)[0] == digest
+
+
+def test_four_domains_share_two_processors(client, dom0, upload):
+    """Two kernels that never rest, a stock Linux and dom0: each makes progress."""
+    kernel = upload(tiny_guest.build(tiny_guest.SPIN))
+    for name in ("spin1", "spin2"):
+        client.post("/domains", {"name": name, "kernel": kernel, "memory": 8})
+    client.post("/domains", {**LINUX, "name": "linux", "cmdline": "console=hvc0"})
+    console = GuestConsole(client, "linux")
+    console.wait_for("domU# ", 300)
+    before = cpu_times(client)
+    assert console.check("seq 2000 | wc -l").strip().endswith("2000")
+    assert dom0.check("seq 2000 | wc -l").strip() == "2000"
+    after = cpu_times(client)
+    console.close()
+    assert {name for name in after if after[name] > before[name]} == {
+        "Domain-0",
+        "spin1",
+        "spin2",
+        "linux",
+    }
+
+
+def cpu_times(client):
+    """Return the seconds of processor time that each domain has had."""
+    return {d["name"]: d["cpu_time_s"] for d in client.get("/domains")["domains"]}
