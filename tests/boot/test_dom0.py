@@ -1,13 +1,19 @@
 """dom0 boots: stock Linux, its processors, its drivers, its place in the network."""
 
 import hashlib
+import json
 import re
+from urllib.request import urlopen
 
 import pytest
 
 from tests.hosts import boot, connects
 from tools.image.kernel import VMLINUZ
 from tools.qemu.hosts import default_kind
+
+MACHINE_MIB, DOM0_MIB = 3072, 1024
+PAGES_PER_MIB = 256
+REAL_XEN_MIB = 33.7  # measured, see the reference figures
 
 XEN_ONLY = pytest.mark.skipif(default_kind() == "linux", reason="needs a hypervisor")
 
@@ -31,6 +37,14 @@ def test_it_is_the_control_domain(dom0):
     assert "control_d" in dom0.check("cat /proc/xen/capabilities")
     devices = dom0.check("ls /dev/xen").split()
     assert {"evtchn", "gntdev", "gntalloc", "privcmd", "xenbus", "xenbus_backend"} <= set(devices)
+
+
+@XEN_ONLY
+def test_the_core_needs_no_more_memory_than_real_xen(xend_url):
+    """All that is neither dom0's nor free: image, tables, stacks, and what no RAM backs."""
+    with urlopen(f"{xend_url}/api/v1/host", timeout=30) as answer:
+        free_mib = json.load(answer)["free_pages"] / PAGES_PER_MIB
+    assert MACHINE_MIB - DOM0_MIB - free_mib <= REAL_XEN_MIB + 0.1
 
 
 def test_disk_and_network_interrupts_arrive(dom0):
