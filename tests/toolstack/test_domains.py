@@ -176,7 +176,7 @@ def test_stock_linux_with_disk_and_network(client, dom0, upload, tmp_path):
     }
     client.post("/domains", config)
     console = GuestConsole(client, "linux")
-    console.wait_for("domU user space", 180)
+    console.wait_for("domU user space", 300)
     console.wait_for("domU# ", 60)
     assert "2" in console.check("nproc").split()
     use_disk(console, client, tmp_path)
