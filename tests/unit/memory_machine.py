@@ -34,13 +34,13 @@ class MemoryMachine:
     """The core's memory management over NR_FRAMES pages of this process."""
 
     def __init__(self, module, also=(), replace=None):
-        self.pages, pages = memory(NR_FRAMES * PAGE)
+        self.pages, self.page_memory = memory(NR_FRAMES * PAGE)
         self.frames, self.frame_table = memory(NR_FRAMES * FRAME_BYTES)
         self.m2p, m2p = memory(NR_FRAMES * 8)
         self.flushes, self.domains = [], {}
         addresses = {
             (kernel.frame_table, "FRAMETABLE_VIRT_START"): self.frame_table - FIRST * FRAME_BYTES,
-            (kernel.x86.memlayout, "DIRECTMAP_VIRT_START"): pages - FIRST * PAGE,
+            (kernel.x86.memlayout, "DIRECTMAP_VIRT_START"): self.page_memory - FIRST * PAGE,
             (kernel.m2p, "RDWR_MACH2PHYS_VIRT_START"): m2p - FIRST * 8,
         }
         before = {place: getattr(*place) for place in addresses}
@@ -112,6 +112,10 @@ class MemoryMachine:
         info = self.frame(mfn).info
         type_count = info >> 32 & TYPE_COUNT_MASK
         return info & REFERENCE_MASK, info >> 61 if type_count else 0, type_count
+
+    def page_address(self, mfn):
+        """Return where a frame's memory is."""
+        return self.page_memory + (mfn - FIRST) * PAGE
 
     def text(self, mfn):
         """Return what is in a frame."""

@@ -12,7 +12,9 @@ DYING = 1
 
 @pytest.fixture(scope="module")
 def machine():
-    return MemoryMachine("kernel.core_page", also=["kernel.frame_exchange", "kernel.frame", "kernel.claims"])
+    return MemoryMachine(
+        "kernel.core_page", also=["kernel.frame_exchange", "kernel.frame", "kernel.claims"]
+    )
 
 
 @pytest.fixture
