@@ -192,18 +192,9 @@ def test_counts_add_up(machine, contents, todo, stops):
     for number, index, target, flags in contents:
         link(machine, frames[number], index, target_of(frames, number, target), flags)
     machine.stops = list(stops)
-    for action, argument, wrong in todo:
+    for action in todo:
         machine.put_old()
-        if action == "pin":
-            finish(machine, lambda: machine.pin(frames[argument], level_of(argument + wrong)))
-        elif action == "abandon":
-            machine.pin(frames[argument], level_of(argument))
-        elif action == "unpin":
-            machine.unpin(frames[argument])
-        else:
-            number, index, target, flags = argument
-            value = target_of(frames, number, target) << 12 | flags
-            finish(machine, lambda: machine.update(frames[number], index, value))
+        perform(machine, frames, *action)
         machine.check(frames)
         machine.put_old()
         machine.check(frames)
@@ -215,7 +206,21 @@ def test_counts_add_up(machine, contents, todo, stops):
     assert machine.nr_free == NR_FRAMES and machine.domain.refcount == 1
 
 
-def finish(machine, call):
+def perform(machine, frames, action, argument, wrong):
+    """Do one random operation; all but "abandon" are repeated until they are through."""
+    if action == "pin":
+        finish(machine, machine.pin, frames[argument], level_of(argument + wrong))
+    elif action == "abandon":
+        machine.pin(frames[argument], level_of(argument))
+    elif action == "unpin":
+        machine.unpin(frames[argument])
+    else:
+        number, index, target, flags = argument
+        value = target_of(frames, number, target) << 12 | flags
+        finish(machine, machine.update, frames[number], index, value)
+
+
+def finish(machine, call, *arguments):
     """Make a call again until it is through, as a guest does."""
-    while call() == ERESTART:
+    while call(*arguments) == ERESTART:
         machine.put_old()
