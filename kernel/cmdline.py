@@ -111,11 +111,6 @@ def option_number(name: Slice[u8], default: u64) -> u64:
     return number if length != 0 else default
 
 
-def option_size(name: Slice[u8], default: u64) -> u64:
-    """Return a size in bytes that an option gives; `default` when it is missing."""
-    return parse_size(option(name), default)
-
-
 def parse_size(text: Slice[u8], default: u64) -> u64:
     """Return a size in bytes: digits with B, K, M or G behind them, KiB when bare; `default`
     without digits.

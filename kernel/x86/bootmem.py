@@ -10,7 +10,7 @@ exists only the first GiB can be reached, and the ranges are cut accordingly.
 
 from kpy import Array, Ptr, Slice, fill, panic, ref, static, struct, u8, u32, u64
 
-from kernel.ids import Maddr, Mfn
+from kernel.ids import Maddr
 from kernel.x86 import multiboot
 from kernel.x86.memlayout import IMAGE_VIRT_START
 from kernel.x86.multiboot import MultibootMmapEntry, boot_info
@@ -131,22 +131,3 @@ def lift_alloc_limit() -> None:
     """Allow memory above the first GiB: the direct map is there."""
     global alloc_limit
     alloc_limit = HIGH_LIMIT
-
-
-def max_mfn() -> Mfn:
-    """Return the frame after the last frame of RAM."""
-    top: u64 = 0
-    for i in range(nr_regions):
-        if memory_map[i].kind == E820_RAM:
-            top = max(top, memory_map[i].end // PAGE)
-    return Mfn(top)
-
-
-def is_ram(mfn: Mfn) -> bool:
-    """Whether the firmware calls a frame RAM, all of it."""
-    start = u64(mfn) * PAGE
-    for i in range(nr_regions):
-        region = ref(memory_map[i])
-        if region.kind == E820_RAM and region.start <= start and start + PAGE <= region.end:
-            return True
-    return False

@@ -85,11 +85,9 @@ class Pcpu:
     xcr0: u64
     cr4: u64
     dr6: u64  # of the last #DB
-    entry_tsc: u64  # when the core was last entered (kernel/preempt.py)
     flush_requested: u32  # TLB flushes asked of this processor, and done by it
     flush_served: u32
     flush_time: u64  # TLB clock when the last flush began (kernel/x86/tlb.py)
-    timer_deadline_ns: u64
     nmi_count: u64
 
 

@@ -71,11 +71,3 @@ def test_regions_are_sorted(program):
     for start in (5, 1, 4, 2, 3):
         program.insert_region(start * PAGE, (start + 1) * PAGE, 1)
     assert [program.memory_map[i].start // PAGE for i in range(5)] == [1, 2, 3, 4, 5]
-
-
-@pytest.mark.parametrize(("mfn", "ram"), [(0, False), (1, True), (2, True), (3, False)])
-def test_frames_that_are_ram_as_a_whole(program, mfn, ram):
-    program.nr_regions.value = 0
-    program.insert_region(PAGE, 3 * PAGE, 1)
-    program.insert_region(3 * PAGE, 4 * PAGE, 2)
-    assert program.is_ram(mfn) is ram

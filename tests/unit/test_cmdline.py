@@ -70,8 +70,8 @@ def test_list_options(parsed, line, found):
         ("3T", 7),
     ],
 )
-def test_sizes(parsed, size, bytes_):
-    assert parsed(f"x mem={size}").option_size(b"mem", 7) == bytes_
+def test_sizes(program, size, bytes_):
+    assert program.parse_size(size.encode(), 7) == bytes_
 
 
 def test_huge_numbers_do_not_panic(parsed):
