@@ -4,7 +4,18 @@ Used through MSRs where the processor has an x2APIC, else through its page of re
 is armed by a TSC deadline or by a count that runs down once. Source: Intel SDM vol 3 chapter 11.
 """
 
-from kpy import Ptr, clz, inline, static, truncate, u32, u64, volatile_load, volatile_store
+from kpy import (
+    Ptr,
+    clz,
+    inline,
+    saturating_sub,
+    static,
+    truncate,
+    u32,
+    u64,
+    volatile_load,
+    volatile_store,
+)
 
 from kernel.x86 import tsc
 from kernel.x86.bits import MSR_APIC_BASE, MSR_TSC_DEADLINE, MSR_X2APIC
@@ -51,6 +62,7 @@ ICR_STARTUP = 6 << 8
 ICR_NMI = 4 << 8
 ICR_ALL_OTHERS = 3 << 18
 MAX_COUNT = 0xFFFFFFFF
+MAX_SLEEP_NS = 2_000_000_000
 
 registers = static(u64)  # address of the page of registers; 0 with an x2APIC
 timer_khz = static(u64)  # rate of the count
@@ -169,21 +181,29 @@ def apic_timer_calibrate(wait_tsc_ticks: u64) -> None:
 
 
 def apic_set_timer_deadline(deadline_ns: u64) -> None:
-    """Interrupt this processor at a system time, soon if that has passed; 0 stops the timer."""
-    if has_tsc_deadline:
-        wrmsr(MSR_TSC_DEADLINE, tsc.ns_to_tsc(deadline_ns) if deadline_ns != 0 else 0)
-    elif deadline_ns == 0:
-        apic_write(APIC_TIMER_INITIAL, 0)
-    else:
-        apic_write(APIC_TIMER_INITIAL, timer_count(deadline_ns))
+    """Interrupt this processor at a system time, soon if that has passed; 0 stops the timer.
 
-
-def timer_count(deadline_ns: u64) -> u32:
-    """Return the count that runs down at a system time; a far one is cut, and the timer queue then
-    arms it again.
+    A far deadline is cut: the timer queue finds nothing due then, and arms the timer again.
     """
+    if deadline_ns == 0:
+        stop_timer()
+        return
     now = tsc.system_time_ns()
-    if deadline_ns <= now:
-        return 1
-    delta = min(deadline_ns - now, 2_000_000_000)
-    return truncate(u32, min(max(delta * timer_khz // 1_000_000, 1), MAX_COUNT))
+    delta = min(saturating_sub(deadline_ns, now), MAX_SLEEP_NS)
+    if has_tsc_deadline:
+        wrmsr(MSR_TSC_DEADLINE, tsc.ns_to_tsc(now + delta))
+    else:
+        apic_write(APIC_TIMER_INITIAL, timer_count(delta))
+
+
+def stop_timer() -> None:
+    """Disarm this processor's timer."""
+    if has_tsc_deadline:
+        wrmsr(MSR_TSC_DEADLINE, 0)
+    else:
+        apic_write(APIC_TIMER_INITIAL, 0)
+
+
+def timer_count(delta_ns: u64) -> u32:
+    """Return the count that runs down in so many nanoseconds, MAX_SLEEP_NS at most."""
+    return truncate(u32, min(max(delta_ns * timer_khz // 1_000_000, 1), MAX_COUNT))
