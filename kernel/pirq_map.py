@@ -102,9 +102,12 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) ->
     """
     source = MsiSource()
     address = device_address(bus, devfn)
-    found = find_msix(address, entry, ref(source)) if is_msix else find_msi(address, ref(source))
-    require(found, -abi.ENODEV)
     with irq_lock:
+        found = (
+            find_msix(address, entry, ref(source)) if is_msix else find_msi(address, ref(source))
+        )
+        if not found:
+            return -abi.ENODEV
         number = wanted
         if wanted == NR_PIRQS:
             number = find_free_pirq(first_message_pirq())

@@ -8,6 +8,9 @@ Bus Specification 3.0, 6.8.
 
 from kpy import Ptr, struct, u32, u64, volatile_load, volatile_store
 
+from kernel.frame_table import frame_valid
+from kernel.ids import Maddr, maddr_to_mfn
+from kernel.x86.features import max_physical_bits
 from kernel.x86.paging import map_device
 from kernel.x86.pci import pci_config_read, pci_config_write
 
@@ -85,6 +88,8 @@ def find_msi(address: u32, source: Ptr[MsiSource]) -> bool:
 def find_msix(address: u32, index: u32, source: Ptr[MsiSource]) -> bool:
     """Fill in entry `index` of a device's MSI-X table and map it; false when there is no such
     entry.
+
+    Domain 0 can write anything into a BAR, so what it names must not be RAM.
     """
     source.address = address
     source.is_msix = True
@@ -95,9 +100,12 @@ def find_msix(address: u32, index: u32, source: Ptr[MsiSource]) -> bool:
         return False
     table = read_config(address, source.capability + 4)
     base = read_bar(address, table & 7)
-    if base == 0:
+    if base == 0 or base >> max_physical_bits != 0:
         return False
-    source.entry = map_device(base + u64(table & ~7) + u64(index) * ENTRY_BYTES, ENTRY_BYTES)
+    maddr = base + u64(table & ~7) + u64(index) * ENTRY_BYTES
+    if frame_valid(maddr_to_mfn(Maddr(maddr))):
+        return False
+    source.entry = map_device(maddr, ENTRY_BYTES)
     return source.entry != 0
 
 
