@@ -37,7 +37,6 @@ from kernel.frame import (
     MOST_REFERENCES,
     REFERENCE_MASK,
     get_frame,
-    owner_of,
     page_at,
     put_frame,
     release_frame,
@@ -46,6 +45,7 @@ from kernel.frame import (
 from kernel.frame_table import Frame, frame_at, frame_valid
 from kernel.ids import Mfn
 from kernel.x86.ipi import flush_tlb_mask
+from kernel.x86.percpu import online_cpus
 from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
 
 TYPE_ONE = 1 << 32
@@ -120,15 +120,14 @@ def begin_type(frame: Ptr[Frame], wanted: u64) -> u32:
 
 def flush_old_use(frame: Ptr[Frame], old: u64, wanted: u64) -> None:
     """Flush translations that a frame's new type could not bear: writable ones of a table to be,
-    and cached entries of a former table.
+    and cached entries of a former table. Any processor may hold them, not only the owner's: who
+    mapped the frame by a grant may have dropped the entry without a flush.
 
     Context: the new type is counted already, so no new translation of the old kind can come.
     """
     if wanted == PGT_writable_page and old in (PGT_none, PGT_seg_desc_page):
         return
-    d = owner_of(frame)
-    if d is not None:
-        flush_tlb_mask(cpus_needing_flush(d.dirty_cpumask, frame.stamp))
+    flush_tlb_mask(cpus_needing_flush(online_cpus(), frame.stamp))
 
 
 @inline
