@@ -13,6 +13,7 @@ from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.registry import domctl
 from kernel.runstate import vcpu_runtime_ns
 from kernel.sched import set_hard_affinity
+from kernel.time import update_wallclock
 from kernel.vcpu import MAX_VCPUS, Vcpu, VPF_blocked, VPF_down
 from kernel.vcpu_context import arch_get_vcpu_context, arch_set_vcpu_context
 from kernel.x86.percpu import online_cpus
@@ -54,6 +55,8 @@ def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_dom
         return -abi.EFAULT
     domain_pause(d)
     result = arch_set_vcpu_context(vcpu, ref(context))
+    if result == 0 and vcpu.vcpu_id == 0:
+        update_wallclock(d)
     domain_unpause(d)
     return result
 

@@ -1,11 +1,25 @@
-"""A vCPU's whole state as the ABI's vcpu_guest_context: how it starts, and how the toolstack sees it.
+"""A vCPU's whole state as the ABI's vcpu_guest_context: how it starts, and how the toolstack sees
+it.
 
-Everything is checked before anything is changed, but for the page tables: their validation may stop half way (-ERESTART), and
-then begins again with what has been validated so far.
+Everything is checked before anything is changed, but for the page tables: their validation may stop
+half way (-ERESTART), and then begins again with what has been validated so far.
 """
 
 import abi
-from kpy import Array, Ptr, atomic_and, atomic_or, copy, copy_slice, i64, ref, require, u32, u64, zero
+from kpy import (
+    Array,
+    Ptr,
+    atomic_and,
+    atomic_or,
+    copy,
+    copy_slice,
+    i64,
+    ref,
+    require,
+    u32,
+    u64,
+    zero,
+)
 
 from kernel.callback import RPL_USER
 from kernel.core_page import alloc_core_page, free_core_page
@@ -14,8 +28,9 @@ from kernel.emulate.control import CR4_GUEST, guest_cr0, guest_cr4
 from kernel.ids import PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr
 from kernel.mmu import set_guest_tables
 from kernel.segments import destroy_gdt, set_gdt, set_ldt
-from kernel.vcpu import VPF_down, Vcpu
-from kernel.x86.bits import CR4_OSXSAVE, EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT
+from kernel.time import update_vcpu_time
+from kernel.vcpu import Vcpu, VPF_down
+from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT
 from kernel.x86.canonical import is_canonical
 from kernel.x86.fpu import fpu_changed, fpu_fxsave_view
 from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
@@ -43,9 +58,9 @@ def arch_init_vcpu(v: Ptr[Vcpu]) -> bool:
     page = alloc_core_page()
     if u64(page) == 0:
         return False
-    v.trap_table = Ptr[Array[abi.trap_info, 256]](u64(page))  # a page of 256 entries, the vCPU's own
+    # a page of 256 entries, the vCPU's own
+    v.trap_table = Ptr[Array[abi.trap_info, 256]](u64(page))
     v.kernel_mode = True
-    v.cr4 = CR4_OSXSAVE
     return True
 
 
@@ -57,8 +72,8 @@ def arch_free_vcpu(v: Ptr[Vcpu]) -> None:
 def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     """Give a vCPU that does not run its whole state.
 
-    Errors: -EINVAL, a bad address, table or missing page table; -EOPNOTSUPP, it was started and has other tables now;
-    -EBUSY and others, from the GDT and the page tables; -ERESTART, not done yet.
+    Errors: -EINVAL, a bad address, table or missing page table; -EOPNOTSUPP, it was started and has
+    other tables now; -EBUSY and others, from the GDT and the page tables; -ERESTART, not done yet.
     """
     result = decode_context(v, c)
     require(result == 0, result)
@@ -68,6 +83,7 @@ def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
         result = install_tables(v, c)
         require(result == 0, result)
     install_registers(v, c)
+    update_vcpu_time(v)  # again: a builder clears the shared page
     v.initialised = True
     if c.flags & abi.VGCF_online:
         atomic_and(ref(v.pause_flags), ~u32(VPF_down))
@@ -86,7 +102,10 @@ def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
         require(is_canonical(trap.address), -abi.EINVAL)
     require(c.ldt_ents <= MAX_LDT_ENTRIES and c.ldt_base & (PAGE_SIZE - 1) == 0, -abi.EINVAL)
     require(c.ldt_ents == 0 or guest_address(c.ldt_base), -abi.EINVAL)
-    require(is_canonical(c.fs_base) and is_canonical(c.gs_base_kernel) and is_canonical(c.gs_base_user), -abi.EINVAL)
+    require(
+        is_canonical(c.fs_base) and is_canonical(c.gs_base_kernel) and is_canonical(c.gs_base_user),
+        -abi.EINVAL,
+    )
     require(c.gdt_ents <= MAX_GDT_ENTRIES, -abi.EINVAL)
     require(v.initialised or c.flags & abi.VGCF_in_kernel or c.ctrlreg[1] != 0, -abi.EINVAL)
     require(v.vcpu_id != 0 or c.vm_assist & ~VALID_VM_ASSIST == 0, -abi.EINVAL)
@@ -99,8 +118,11 @@ def guest_address(address: u64) -> bool:
 
 
 def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:
-    """Tell whether a vCPU already has the tables of a context: those of a started one can't be changed."""
-    if c.ctrlreg[3] != u64(v.guest_table) << PAGE_SHIFT or c.ctrlreg[1] != u64(v.guest_table_user) << PAGE_SHIFT:
+    """Tell whether a started vCPU has a context's tables: they can't be changed any more."""
+    if (
+        c.ctrlreg[3] != u64(v.guest_table) << PAGE_SHIFT
+        or c.ctrlreg[1] != u64(v.guest_table_user) << PAGE_SHIFT
+    ):
         return False
     if c.gdt_ents != u64(v.gdt_ents) or c.ldt_ents != u64(v.ldt_ents):
         return False
@@ -124,7 +146,10 @@ def install_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
 
 
 def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
-    """Take over registers, traps and callbacks. Selectors get ring 3, flags what a guest must have."""
+    """Take over registers, traps and callbacks.
+
+    Selectors get ring 3, flags what a guest must have.
+    """
     v.kernel_mode = c.flags & abi.VGCF_in_kernel != 0
     install_page_table(v)
     copy(ref(v.regs), ref(c.user_regs))
@@ -137,7 +162,7 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
         v.trap_table[i].cs |= RPL_USER
     v.kernel_ss = c.kernel_ss | RPL_USER
     v.kernel_sp = c.kernel_sp
-    v.cr4 = c.ctrlreg[4] & CR4_GUEST | CR4_OSXSAVE
+    v.cr4 = c.ctrlreg[4] & CR4_GUEST
     v.event_callback_eip = c.event_callback_eip
     v.failsafe_callback_eip = c.failsafe_callback_eip
     v.syscall_callback_eip = c.syscall_callback_eip

@@ -8,5 +8,6 @@ selftest = program("guest_selftest", "tests.guests.selftest", "guests")
 hostile = program(
     "guest_hostile", "tests.guests.hostile", "guests", assembly=["tests/guests/wild.asm"]
 )
+traps = program("guest_traps", "tests.guests.traps", "guests", assembly=["tests/guests/traps.asm"])
 errors = program("guest_errors", "tests.guests.errors", "guests")
 probes = program("guest_probes", "tests.guests.probes.main", "guests")

@@ -3,6 +3,7 @@
 import abi
 from kpy import Ptr, asm, export, load, ref, static, store, struct, u64
 
+from libos.console import say
 from libos.event import (
     alloc_unbound,
     close_port,
@@ -138,11 +139,16 @@ def test_threads() -> None:
 @export
 def main() -> u64:
     check(b"forever is later than now", system_time_ns() < FOREVER)
+    say("selftest: memory")
     test_memory()
     test_heap()
     test_protection()
+    say("selftest: traps")
     breakpoint()
+    say("selftest: events")
     test_events()
+    say("selftest: time")
     test_time()
+    say("selftest: threads")
     test_threads()
     return verdict()
