@@ -24,7 +24,7 @@ from tools.qemu.serial import Serial, SerialTimeout
 from tools.qemu.shell import Shell
 from tools.setup.paths import RUNS
 
-START_S = 10
+START_S = 60
 KEPT_RUNS = 20
 
 

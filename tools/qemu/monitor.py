@@ -13,7 +13,7 @@ from qemu.qmp import QMPClient, QMPError
 
 from tools.qemu.serial import socket_path
 
-REPLY_S = 10
+REPLY_S = 30
 
 
 class Monitor:
