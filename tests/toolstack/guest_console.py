@@ -26,7 +26,7 @@ class GuestConsole:
                 message = self.stream.receive()
             except TimeoutError:
                 raise AssertionError(f"no `{pattern}` on the console:\n{self.text}") from None
-            assert message and message[0] != TEXT, f"the domain ended:\n{self.text}"
+            assert message and message[0] != TEXT, f"the domain ended: {message}\n{self.text}"
             self.text += message[1].decode(errors="replace").replace("\r", "")
         self.text = self.text[match.end() :]
         return match

@@ -177,7 +177,11 @@ def test_stock_linux_with_disk_and_network(client, dom0, upload, tmp_path):
     }
     client.post("/domains", config)
     console = GuestConsole(client, "linux")
-    console.wait_for("domU user space", 300)
+    try:
+        console.wait_for("domU user space", 300)
+    except AssertionError:
+        print(xm(client, "show", "linux")[1])
+        raise
     console.wait_for("domU# ", 60)
     assert "2" in console.check("nproc").split()
     use_disk(console, client, tmp_path)

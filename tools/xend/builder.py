@@ -65,6 +65,8 @@ class _Builder:
 
     def build(self):
         self.load_images()
+        for name in ("store", "console"):
+            self.copy(self.layout[name].pfn * PAGE_SIZE, b"", PAGE_SIZE)
         self.store_port = memory.alloc_unbound(self.xc, self.domid, DOM0)
         self.console_port = memory.alloc_unbound(self.xc, self.domid, DOM0)
         tables = self.make_tables()
