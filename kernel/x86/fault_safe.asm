@@ -1,7 +1,7 @@
 ; Instructions that may fault because of what a guest said, each listed with the place to go on at when it does. The exception table
 ; is pairs of addresses; trap_from_core (kernel/x86/core_trap.py) looks a faulting rip up in it.
-.global guest_copy, guest_compare_exchange, rdmsr_safe, wrmsr_safe, xsetbv_safe, load_ds_safe, load_es_safe, load_fs_safe
-.global load_gs_safe, load_user_gs_safe, xrstor_safe, fxrstor_safe
+.global guest_copy, load_ds_safe, load_es_safe, load_fs_safe, load_gs_safe, load_user_gs_safe
+.global xrstor_safe, fxrstor_safe
 
 %def on_fault(fixup):                        ; the next instruction may fault
 %unique = globals()["unique"] = globals().get("unique", 0) + 1
@@ -30,48 +30,6 @@ guest_copy_bytes_failed:
 guest_copy_words_failed:
     and edx, 7
     lea rax, [rdx + rcx*8]
-    ret
-
-; Compare and exchange a word of guest memory.  rdi = address, rsi = Ptr to the expected value, which becomes the value found,
-; rdx = new value.  rax = 0, or 1: the access failed.
-guest_compare_exchange:
-    mov rax, [rsi]
-    %on_fault("access_failed")
-    lock cmpxchg [rdi], rdx
-    mov [rsi], rax
-    xor eax, eax
-    ret
-
-; rdi = MSR, rsi = Ptr to the value.  rax = 0, or 1: the processor has no such MSR.
-rdmsr_safe:
-    mov ecx, edi
-    %on_fault("access_failed")
-    rdmsr
-    mov [rsi], eax
-    mov [rsi + 4], edx
-    xor eax, eax
-    ret
-
-; rdi = MSR, rsi = value.  rax = 0, or 1: no such MSR or value.
-wrmsr_safe:
-    mov ecx, edi
-    mov eax, esi
-    mov rdx, rsi
-    shr rdx, 32
-    %on_fault("access_failed")
-    wrmsr
-    xor eax, eax
-    ret
-
-; rdi = register, rsi = value.  rax = 0, or 1: the processor refuses.
-xsetbv_safe:
-    mov ecx, edi
-    mov eax, esi
-    mov rdx, rsi
-    shr rdx, 32
-    %on_fault("access_failed")
-    xsetbv
-    xor eax, eax
     ret
 
 ; rdi = selector.  rax = 0, or 1: the guest's tables have no such segment; the register then holds the null selector.
