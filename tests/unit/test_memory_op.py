@@ -1,0 +1,167 @@
+"""memory_op on a domain's own frames: populate, give up, exchange; errors change nothing."""
+
+import abi
+import pytest
+
+from kernel.page_type import PGT_writable_page
+from tests.unit.guest import GuestMemory
+from tests.unit.memory_machine import NR_FRAMES, MemoryMachine
+
+ARGUMENT, LIST, LIST2 = 0x10000, 0x11000, 0x12000
+UNMAPPED = 0x40000
+
+
+class Machine(MemoryMachine):
+    def __init__(self):
+        self.guest = GuestMemory(ARGUMENT, 0x4000)
+        super().__init__(
+            "kernel.memory_reservation",
+            also=["kernel.memory_exchange", "kernel.page_type", "kernel.frame"],
+            replace={
+                "kernel.guest_memory.copy_bytes_from_guest": self.guest.copy_from_guest,
+                "kernel.guest_memory.copy_bytes_to_guest": self.guest.copy_to_guest,
+                "kernel.preempt.preempt_pending": lambda: False,
+                "kernel.domain.get_domain_or_self": lambda caller, number: (
+                    caller if number == abi.DOMID_SELF else self.domains.get(number)
+                ),
+                "kernel.domain.put_domain": lambda d: None,
+            },
+        )
+
+    def start_over(self):
+        super().start_over()
+        self["kernel.frame_table.max_page"].value = 1 << 20
+        self.domain = self.new_domain(1)
+        if hasattr(self, "vcpu"):
+            self.vcpu.domain = self.domain
+
+    def place_list(self, address, words):
+        self.guest.write(address, b"".join(word.to_bytes(8, "little") for word in words))
+
+    def reservation(self, count, address=LIST, order=0, flags=0, domid=abi.DOMID_SELF):
+        return self.program.new(
+            abi.xen_memory_reservation,
+            extent_start=address,
+            nr_extents=count,
+            extent_order=order,
+            mem_flags=flags,
+            domid=domid,
+        )
+
+    def call(self, operation, argument, start=0):
+        self.guest.write(ARGUMENT, bytes(argument))
+        return self[operation](self.vcpu, start, ARGUMENT)
+
+    def populate(self, pfns, **fields):
+        self.place_list(LIST, pfns)
+        operation = "kernel.memory_reservation.memory_populate_physmap"
+        return self.call(operation, self.reservation(len(pfns), **fields))
+
+    def decrease(self, mfns, **fields):
+        self.place_list(LIST, mfns)
+        operation = "kernel.memory_reservation.memory_decrease_reservation"
+        return self.call(operation, self.reservation(len(mfns), **fields))
+
+    def exchange(self, given, wanted, **fields):
+        request = self.program.new(abi.xen_memory_exchange, **fields)
+        request.in_, request.out = given, wanted
+        result = self.call("kernel.memory_exchange.memory_exchange", request)
+        return result, self.guest.words(ARGUMENT + 64, 1)[0]
+
+
+@pytest.fixture(scope="module")
+def machine():
+    return Machine()
+
+
+@pytest.fixture
+def fresh(machine):
+    machine.start_over()
+    return machine
+
+
+def test_populate_and_give_up(fresh):
+    assert fresh.populate([10, 20, 30], order=1) == 3
+    mfns = fresh.guest.words(LIST, 3)
+    assert fresh.domain.tot_pages == 6
+    entry = (mfns[1] - 0x100) * 8
+    fresh.m2p.seek(entry)
+    assert fresh.m2p.read(16) == (20).to_bytes(8, "little") + (21).to_bytes(8, "little")
+    assert fresh.decrease(mfns, order=1) == 3
+    assert fresh.domain.tot_pages == 0 and fresh.nr_free == NR_FRAMES
+
+
+def test_as_many_as_there_are(fresh):
+    fresh.domain.max_pages = 2
+    assert fresh.populate([1, 2, 3]) == 2
+    mfns = fresh.guest.words(LIST, 2)
+    assert fresh.decrease([mfns[0], 1 << 40, mfns[1]]) == 1, "up to the first bad one"
+
+
+@pytest.mark.parametrize(
+    "fields",
+    [{"order": 10}, {"flags": 12}, {"domid": 2}, {"domid": 9}, {"address": UNMAPPED}],
+    ids=["order", "address bits", "foreign", "no domain", "list"],
+)
+def test_nothing_is_done(fresh, fields):
+    fresh.new_domain(2)
+    assert fresh.populate([1], **fields) == 0
+    assert fresh.nr_free == NR_FRAMES
+
+
+def test_a_shared_core_page_cannot_be_given_up(fresh):
+    mfn = fresh.alloc(fresh.domain)
+    fresh.frame(mfn).info |= 1 << 29
+    assert fresh.decrease([mfn]) == 0
+    assert fresh.counts(mfn) == (1, 0, 0)
+
+
+def test_exchange_for_adjacent_frames(fresh):
+    assert fresh.populate(list(range(8))) == 8
+    mfns = fresh.guest.words(LIST, 8)
+    fresh.place_list(LIST2, [40, 44])
+    wanted = fresh.reservation(2, LIST2, order=2)
+    assert fresh.exchange(fresh.reservation(8), wanted) == (0, 8)
+    new = fresh.guest.words(LIST2, 2)
+    assert all(mfn % 4 == 0 for mfn in new) and fresh.domain.tot_pages == 8
+    assert not set(range(new[0], new[0] + 4)) & set(mfns)
+    assert fresh.counts(new[1] + 3) == (1, 0, 0) and fresh.nr_free == NR_FRAMES - 8
+
+
+def test_exchange_of_a_frame_in_use(fresh):
+    """The second chunk has a mapped frame: the first is exchanged, of the second nothing."""
+    assert fresh.populate([0, 1, 2, 3]) == 4
+    mfns = fresh.guest.words(LIST, 4)
+    assert fresh["kernel.page_type.get_frame_and_type"](mfns[3], fresh.domain, PGT_writable_page)
+    fresh.place_list(LIST2, [8, 10])
+    wanted = fresh.reservation(2, LIST2, order=1)
+    assert fresh.exchange(fresh.reservation(4), wanted) == (-abi.EINVAL, 2)
+    assert fresh.counts(mfns[2]) == (1, 0, 0), "given back"
+    assert fresh.domain.tot_pages == 4 and fresh.nr_free == NR_FRAMES - 4
+
+
+def test_exchange_without_memory(fresh):
+    assert fresh.populate([0, 1]) == 2
+    fresh.place_list(LIST2, [0, 1])
+    other = fresh.new_domain(2)
+    while fresh.alloc(other) is not None:
+        pass
+    result = fresh.exchange(fresh.reservation(2), fresh.reservation(2, LIST2))
+    assert result == (-abi.ENOMEM, 0)
+    assert fresh.domain.tot_pages == 2
+
+
+@pytest.mark.parametrize(
+    ("given", "wanted", "fields", "error"),
+    [
+        ({"count": 2}, {"count": 3}, {}, abi.EINVAL),
+        ({"count": 2}, {"count": 2, "domid": 1}, {}, abi.EINVAL),
+        ({"count": 2}, {"count": 2}, {"nr_exchanged": 3}, abi.EINVAL),
+        ({"count": 1 << 60, "order": 5}, {"count": 1 << 60, "order": 5}, {}, abi.EINVAL),
+        ({"count": 1, "order": 12}, {"count": 1, "order": 12}, {}, abi.EPERM),
+        ({"count": 1, "domid": 9}, {"count": 1, "domid": 9}, {}, abi.ESRCH),
+    ],
+)
+def test_exchange_errors(fresh, given, wanted, fields, error):
+    request = fresh.reservation(**given), fresh.reservation(**wanted)
+    assert fresh.exchange(*request, **fields)[0] == -error
