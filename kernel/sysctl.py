@@ -77,7 +77,12 @@ def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
         count, index = console_read_ring(index, chunk[0 : min(room - copied, len(chunk))])
         if count == 0:
             break
-        if copy_bytes_to_guest(wrapping_add(request.buffer.address(), copied), u64(ref(chunk)), count) != 0:
+        if (
+            copy_bytes_to_guest(
+                wrapping_add(request.buffer.address(), copied), u64(ref(chunk)), count
+            )
+            != 0
+        ):
             return -abi.EFAULT
         copied += count
     request.count = truncate(u32, copied)
