@@ -1,8 +1,9 @@
-"""Bounce frames: how the core makes a guest kernel run its handler for a trap, an event or a system call.
+"""Bounce frames: how a guest kernel comes to run its handler for a trap, event or system call.
 
-The frame that a processor would push lies on the guest kernel's stack, with rcx and r11 below it, since `syscall` and `sysret`
-destroy both on the way. A guest user's stack is never used: its address spaces are switched, and the frame goes to the stack that
-the kernel registered. A kernel whose stack cannot be written is beyond help, and crashes.
+The frame that a processor would push lies on the guest kernel's stack, with rcx and r11 below it,
+since `syscall` and `sysret` destroy both on the way. A guest user's stack is never used: its
+address spaces are switched, and the frame goes to the stack that the kernel registered. A kernel
+whose stack cannot be written is beyond help, and crashes.
 
     +0x38 / +0x30   ss
     +0x30 / +0x28   rsp
@@ -21,17 +22,17 @@ from kernel.console import printk
 from kernel.domain import domain_crash
 from kernel.guest_memory import copy_bytes_to_guest
 from kernel.vcpu import Vcpu
-from kernel.x86.context import read_selectors, toggle_guest_mode
 from kernel.x86.bits import (
     EFLAGS_AC,
     EFLAGS_IF,
     EFLAGS_IOPL,
-    IOPL_SHIFT,
     EFLAGS_NT,
     EFLAGS_RF,
     EFLAGS_TF,
     EFLAGS_VM,
+    IOPL_SHIFT,
 )
+from kernel.x86.context import toggle_guest_mode
 from kernel.x86.vectors import (
     HAS_ERROR_CODE,
     NR_EXCEPTIONS,
@@ -55,7 +56,7 @@ RPL_CLEARED = 0xFFFC
 
 @inline
 def stack_frame(vcpu: Ptr[Vcpu], words: Ptr[Array[u64, 5]]) -> None:
-    """Fill in rip, cs, rflags, rsp, ss of the interrupted context as the guest kernel shall see them."""
+    """Fill in rip, cs, rflags, rsp, ss of what was interrupted as the guest kernel shall see it."""
     regs = ref(vcpu.regs)
     mask = vcpu.vcpu_info.evtchn_upcall_mask
     cs = u64(regs.cs & RPL_CLEARED) if vcpu.kernel_mode else u64(regs.cs)
@@ -75,7 +76,8 @@ def stack_frame(vcpu: Ptr[Vcpu], words: Ptr[Array[u64, 5]]) -> None:
 def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: u64, nr_words: u64, mask_events: bool) -> None:
     """Put a frame of the core on the guest kernel's stack and let the vCPU go on at `entry`.
 
-    Args: frame (u64[nr_words] in the core's memory). rcx and r11 are set so that the exit can use `sysret`.
+    Args: frame (u64[nr_words] in the core's memory). rcx and r11 are set so that the exit can use
+    `sysret`.
     """
     regs = ref(vcpu.regs)
     top = regs.rsp
@@ -100,9 +102,11 @@ def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: u64, nr_words: u64, mask_ev
 
 @noinline
 def bounce_failed(vcpu: Ptr[Vcpu], entry: u64) -> None:
-    """Crash the domain of a vCPU that has no handler for what happened, or no stack to handle it on."""
+    """Crash the domain of a vCPU that has no handler for this, or no stack to handle it on."""
     if entry == 0:
-        domain_crash(vcpu.domain, b"a trap, event or system call for which its kernel has no handler")
+        domain_crash(
+            vcpu.domain, b"a trap, event or system call for which its kernel has no handler"
+        )
     else:
         domain_crash(vcpu.domain, b"its kernel stack cannot be written")
 
@@ -130,13 +134,12 @@ def bounce_with_error(vcpu: Ptr[Vcpu], entry: u64, error_code: u32, mask_events:
 
 @noinline
 def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: u32) -> None:
-    """Let the guest kernel handle an exception as its trap table says. Without a handler the domain crashes."""
+    """Let the guest kernel handle an exception; without a handler the domain crashes."""
     handler = ref(vcpu.trap_table[vector])
     mask_events = handler.flags & TI_MASK_EVENTS != 0
     if handler.address == 0:
-        d = vcpu.domain.domain_id
         rip = vcpu.regs.rip
-        printk(f"d{d}v{vcpu.vcpu_id}: no handler for exception {vector}, code {error_code:#x}, at {rip:#x}")
+        printk(f"no handler for exception {vector}, error code {error_code:#x}, at {rip:#x}")
         domain_crash(vcpu.domain, b"an exception that its kernel does not handle")
         return
     if vector < NR_EXCEPTIONS and HAS_ERROR_CODE >> vector & 1:
@@ -177,7 +180,7 @@ def deliver_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> None:
 
 @noinline
 def deliver_event_upcall(vcpu: Ptr[Vcpu]) -> None:
-    """Call the guest kernel's event callback, events masked. Context: an event is pending and not masked."""
+    """Call the guest kernel's event callback. Context: an event is pending and not masked."""
     bounce(vcpu, vcpu.event_callback_eip, True)
 
 
@@ -189,20 +192,3 @@ def deliver_nmi(vcpu: Ptr[Vcpu]) -> None:
         return
     vcpu.nmi_masked = True
     deliver_trap(vcpu, TRAP_nmi, 0)
-
-
-@noinline
-def deliver_failsafe(vcpu: Ptr[Vcpu]) -> None:
-    """Call the failsafe callback: the guest's frame or segments could not be loaded. ds, es, fs, gs lie above r11."""
-    read_selectors(vcpu)
-    regs = ref(vcpu.regs)
-    frame = uninitialized(Array[u64, 11])
-    frame[0] = regs.rcx
-    frame[1] = regs.r11
-    frame[2] = u64(regs.ds)
-    frame[3] = u64(regs.es)
-    frame[4] = u64(regs.fs)
-    frame[5] = u64(regs.gs)
-    stack_frame(vcpu, Ptr[Array[u64, 5]](u64(ref(frame[6]))))  # words 6-10 of the local frame
-    mask_events = vcpu.callback_flags & abi.VGCF_failsafe_disables_events != 0
-    enter_kernel(vcpu, vcpu.failsafe_callback_eip, u64(ref(frame)), 11, mask_events)

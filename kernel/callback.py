@@ -1,4 +1,6 @@
-"""Hypercalls by which a guest kernel names its entry points: traps, events, system calls, failsafe, NMI."""
+"""Hypercalls by which a guest kernel names its entry points: traps, events, system calls, failsafe,
+NMI.
+"""
 
 import abi
 from kpy import Guest, Ptr, i64, ref, truncate, u16, u32, u64, uninitialized, zero
@@ -20,7 +22,8 @@ ENTRIES_AT_ONCE = 64
 def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
     """Set handlers of exceptions and software interrupts.
 
-    Hypercall: set_trap_table(traps: trap_info[] in the guest, ended by address 0; null clears the table).
+    Hypercall: set_trap_table(traps: trap_info[] in the guest, ended by address 0; null clears the
+    table).
     Errors: -EFAULT, an entry can't be read; -EINVAL, a handler's address is not canonical.
     """
     if traps == 0:
@@ -45,10 +48,13 @@ def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u6
 
 
 @hypercall(abi.__HYPERVISOR_set_callbacks)
-def do_set_callbacks(vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64, d: u64, e: u64) -> i64:
+def do_set_callbacks(
+    vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64, d: u64, e: u64
+) -> i64:
     """Set the event, failsafe and system call callbacks at once.
 
-    Hypercall: set_callbacks(event, failsafe, syscall: addresses). Errors: -EINVAL, one of them is not canonical.
+    Hypercall: set_callbacks(event, failsafe, syscall: addresses). Errors: -EINVAL, one of them is
+    not canonical.
     """
     result = register_callback(vcpu, abi.CALLBACKTYPE_event, 0, event)
     if result == 0:
@@ -63,7 +69,8 @@ def do_callback_op(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u
     """Register or unregister one callback.
 
     Hypercall: callback_op(command, arg: callback_register or callback_unregister).
-    Errors: -EFAULT; -ENOSYS, no such command or type; -EINVAL, not canonical, or can't be unregistered.
+    Errors: -EFAULT; -ENOSYS, no such command or type; -EINVAL, not canonical, or can't be
+    unregistered.
     """
     match truncate(u32, command):
         case abi.CALLBACKOP_register:

@@ -1,7 +1,8 @@
 """Debug registers of a vCPU: the hypercalls, and what a guest may put into them.
 
-A breakpoint of a guest must never hit inside the core: its address has to be the guest's, and no global-detect or I/O breakpoint
-is allowed. The context switch loads them only for vCPUs that enabled any.
+A breakpoint of a guest must never hit inside the core: its address has to be the guest's, and no
+global-detect or I/O breakpoint is allowed. The context switch loads them only for vCPUs that
+enabled any.
 """
 
 import abi
@@ -9,9 +10,9 @@ from kpy import Ptr, i64, inline, require, truncate, u32, u64
 
 from kernel.registry import hypercall
 from kernel.vcpu import Vcpu
+from kernel.x86.canonical import is_canonical
 from kernel.x86.context import load_debug_registers
 from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
-from kernel.x86.canonical import is_canonical
 from kernel.x86.vectors import DR6_FIXED, DR7_FIXED
 
 DR6_RESERVED = 0xFFFFFFFF00001000
@@ -25,22 +26,28 @@ DR7_IO_BREAKPOINT = 2
 def do_set_debugreg(vcpu: Ptr[Vcpu], register: u64, value: u64, c: u64, d: u64, e: u64) -> i64:
     """Set a debug register. Hypercall: set_debugreg(register, value).
 
-    Errors: -EPERM, an address that is not the guest's; -EINVAL, an I/O breakpoint, upper bits of dr6 or dr7;
-    -ENODEV, no such register.
+    Errors: -EPERM, an address that is not the guest's; -EINVAL, an I/O breakpoint, upper bits of
+    dr6 or dr7; -ENODEV, no such register.
     """
     return set_debugreg(vcpu, truncate(u32, register), value)
 
 
 @hypercall(abi.__HYPERVISOR_get_debugreg)
 def do_get_debugreg(vcpu: Ptr[Vcpu], register: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
-    """Read a debug register. Hypercall: get_debugreg(register). Errors: -ENODEV, no such register."""
+    """Read a debug register.
+
+    Hypercall: get_debugreg(register). Errors: -ENODEV, no such register.
+    """
     value, exists = get_debugreg(vcpu, truncate(u32, register))
     require(exists, -abi.ENODEV)
     return truncate(i64, value)
 
 
 def get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> tuple[u64, bool]:
-    """Return a debug register as the guest sees it; False: it has none of that number. 4 and 5 are 6 and 7."""
+    """Return a debug register as the guest sees it; False: it has none of that number.
+
+    4 and 5 are 6 and 7.
+    """
     if register < 4:
         return vcpu.debugreg[register], True
     if register == 4 or register == 6:

@@ -1,7 +1,7 @@
-"""Building domain 0 from the boot modules: its kernel, an ELF file with Xen notes, then an optional ramdisk.
+"""Building domain 0 from the boot modules: its kernel, an ELF file, then perhaps a ramdisk.
 
-Options of the core's command line: `dom0_mem=SIZE[,max:SIZE]`, `dom0_max_vcpus=N`. Whatever is wrong stops the boot with a
-sentence on the console: without domain 0 there is nothing to do.
+Options of the core's command line: `dom0_mem=SIZE[,max:SIZE]`, `dom0_max_vcpus=N`. Whatever is
+wrong stops the boot with a sentence on the console: without domain 0 there is nothing to do.
 """
 
 import abi
@@ -17,9 +17,9 @@ from kernel.domain_life import alloc_vcpu, create_domain
 from kernel.domain_pause import domain_unpause_by_controller
 from kernel.elf import PT_LOAD, UNSET, ElfHeader, KernelImage, program_header, read_kernel, view
 from kernel.frame import free_boot_frames, free_frames
-from kernel.ids import PAGE_SHIFT, PAGE_SIZE, DomId, Maddr, Mfn, Vaddr, maddr_to_mfn
+from kernel.ids import PAGE_SHIFT, PAGE_SIZE, DomId, Mfn, Vaddr, maddr_to_mfn
 from kernel.mmu import pin_table, set_guest_tables
-from kernel.vcpu import MAX_VCPUS, VPF_down, Vcpu
+from kernel.vcpu import MAX_VCPUS, VPF_down
 from kernel.x86 import multiboot
 from kernel.x86.bits import EFLAGS_IF
 from kernel.x86.hypercall_page import fill_hypercall_page
@@ -46,20 +46,24 @@ image = static(KernelImage)
 def construct_dom0() -> Ptr[Domain]:
     """Build domain 0 and make its first vCPU ready to run. Context: boot, once, last."""
     if multiboot.nr_modules == 0:
-        panic("no boot modules: domain 0's kernel is missing (QEMU: -initrd \"vmlinux ARGS,initramfs\")")
+        panic('no boot modules: domain 0 needs a kernel (QEMU: -initrd "vmlinux ARGS,initramfs")')
     kernel = multiboot.module(0)
     ramdisk_bytes: u64 = 0
     ramdisk = Mfn(0)
     if multiboot.nr_modules > 1:
         ramdisk_bytes = multiboot.module(1).size
         ramdisk = maddr_to_mfn(multiboot.module(1).start)
-    file = Slice[u8](Ptr[u8](u64(maddr_to_vaddr(kernel.start))), kernel.size)  # RAM that stays reserved
+    # RAM that stays reserved
+    file = Slice[u8](Ptr[u8](u64(maddr_to_vaddr(kernel.start))), kernel.size)
     read_kernel(file, ref(image))
     d = create_dom0()
     size, largest = memory_wanted()
     d.max_pages = u32(largest >> PAGE_SHIFT)
     plan(ref(layout), ref(image), size >> PAGE_SHIFT, ramdisk_bytes)
-    if layout.p2m_pfn + layout.nr_p2m + layout.nr_p2m_tables > layout.nr_pages or layout.nr_boot > layout.nr_pages:
+    if (
+        layout.p2m_pfn + layout.nr_p2m + layout.nr_p2m_tables > layout.nr_pages
+        or layout.nr_boot > layout.nr_pages
+    ):
         panic("domain 0's memory is too small for its kernel and ramdisk: raise dom0_mem=")
     populate(d, ref(layout), ramdisk)
     load_kernel()
@@ -67,7 +71,9 @@ def construct_dom0() -> Ptr[Domain]:
     l4 = build_tables(ref(layout))
     write_start_info(d, kernel.command_line(), ramdisk_bytes)
     start_first_vcpu(d, l4)
-    printk(f"domain 0: {size >> 20} MiB, {d.max_vcpus} vCPUs, kernel {image.start:#x}-{image.end:#x}")
+    printk(
+        f"domain 0: {size >> 20} MiB, {d.max_vcpus} vCPUs, kernel {image.start:#x}-{image.end:#x}"
+    )
     return d
 
 

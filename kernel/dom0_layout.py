@@ -1,11 +1,13 @@
 """Where everything lies when domain 0 begins, in its virtual and its pseudo-physical memory.
 
-The virtual addresses from `virt_base` on are pfns 0 and up, in this order, as the ABI demands (xen.h, "start of day"):
+The virtual addresses from `virt_base` on are pfns 0 and up, in this order, as the ABI demands
+(xen.h, "start of day"):
 
-    kernel | ramdisk, unless it needs no mapping | pfn -> mfn list, unless the kernel wants it elsewhere |
+    kernel | ramdisk (unless it needs no mapping) | pfn -> mfn list (unless wanted elsewhere) |
     start_info | page tables | stack | room up to a multiple of 4 MiB, at least 512 KiB
 
-What is not mapped there has the pfns after it: the ramdisk, then the pfn -> mfn list with the tables that map it, then the rest.
+What is not mapped there has the pfns after it: the ramdisk, then the pfn -> mfn list with the
+tables that map it, then the rest.
 """
 
 from kpy import Ptr, inline, struct, u64

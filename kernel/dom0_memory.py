@@ -1,7 +1,8 @@
 """Domain 0's memory: frames for every pfn, and the pfn -> mfn list that says which.
 
-The list is adjacent in machine memory, so the builder uses it as an array. The ramdisk's frames are the boot module's own,
-handed over instead of copied; everything else comes in blocks as large as the heap has them.
+The list is adjacent in machine memory, so the builder uses it as an array. The ramdisk's frames are
+the boot module's own, handed over instead of copied; everything else comes in blocks as large as
+the heap has them.
 """
 
 from kpy import Ptr, Slice, copy_slice, fill, inline, panic, static, u8, u32, u64

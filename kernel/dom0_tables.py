@@ -1,6 +1,7 @@
 """Domain 0's first page tables, written before it runs and then validated like those of any guest.
 
-The boot mapping's tables lie inside it, read-only as the ABI demands; a pfn -> mfn list at an address of its own has more behind it.
+The boot mapping's tables lie inside it, read-only as the ABI demands; a pfn -> mfn list at an
+address of its own has more behind it.
 """
 
 from kpy import Array, Ptr, panic, static, struct, u64, zero

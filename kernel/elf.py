@@ -1,13 +1,29 @@
 """The ELF64 file of domain 0's kernel: checked, its Xen notes read, its segments found.
 
-Nothing in the file is trusted: every structure is looked at through `view`, which knows where the file ends. A file that is not
-what the core can start stops the boot with a sentence that says what to do.
+Nothing in the file is trusted: every structure is looked at through `view`, which knows where the
+file ends. A file that is not what the core can start stops the boot with a sentence that says what
+to do.
 
 Source: System V ABI, ELF-64 object file format 1.5; Xen public ABI, elfnote.h.
 """
 
 import abi
-from kpy import Array, Ptr, Slice, TypeVar, inline, load, panic, ref, sizeof, struct, u8, u16, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    Slice,
+    TypeVar,
+    inline,
+    load,
+    panic,
+    ref,
+    sizeof,
+    struct,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 T = TypeVar("T")
 
@@ -91,7 +107,7 @@ def view(kind: type[T], file: Slice[u8], offset: u64) -> Ptr[T]:
 
 
 def read_kernel(file: Slice[u8], image: Ptr[KernelImage]) -> None:
-    """Read header, notes and segments of domain 0's kernel, or panic with the reason why it can't be started."""
+    """Read header, notes and segments of domain 0's kernel, or panic with the reason."""
     check_kind(file)
     header = view(ElfHeader, file, 0)
     image.file = file
@@ -105,7 +121,7 @@ def read_kernel(file: Slice[u8], image: Ptr[KernelImage]) -> None:
         if segment.type == PT_NOTE:
             read_notes(image, segment.offset, segment.filesz)
     if not image.has_notes:
-        panic("domain 0's kernel has no Xen ELF notes: it is not built to run on Xen (CONFIG_XEN_PV, CONFIG_XEN_DOM0)")
+        panic("domain 0's kernel has no Xen ELF notes: it was built without CONFIG_XEN_PV")
     if image.virt_base == UNSET:
         image.virt_base = 0
     if image.paddr_offset == UNSET:
@@ -115,9 +131,9 @@ def read_kernel(file: Slice[u8], image: Ptr[KernelImage]) -> None:
 
 def check_kind(file: Slice[u8]) -> None:
     """Panic unless the file is an x86-64 ELF file."""
-    if len(file) > LINUX_BOOT_MAGIC_OFFSET + 4:
-        if load(view(u32, file, LINUX_BOOT_MAGIC_OFFSET)) == LINUX_BOOT_MAGIC:
-            panic("module 0 is a bzImage; pass the ELF file inside it: `python3 -m tools.image` extracts build/image/vmlinux")
+    has_room = len(file) >= LINUX_BOOT_MAGIC_OFFSET + sizeof(u32)
+    if has_room and load(view(u32, file, LINUX_BOOT_MAGIC_OFFSET)) == LINUX_BOOT_MAGIC:
+        panic("module 0 is a bzImage: pass the ELF inside it (tools/image makes vmlinux)")
     header = view(ElfHeader, file, 0)
     if header.magic != ELF_MAGIC:
         panic("module 0, domain 0's kernel, is not an ELF file")
@@ -151,7 +167,7 @@ def aligned(size: u32) -> u64:
 
 
 def read_note(image: Ptr[KernelImage], note: Ptr[NoteHeader], content: u64) -> None:
-    """Take over one of Xen's notes; those that are texts, and those the core needs not know, are skipped."""
+    """Take over one of Xen's notes; those that the core needs not know are skipped."""
     value: u64 = 0
     if note.content_size == 8:
         value = load(view(u64, image.file, content))

@@ -32,7 +32,10 @@ def upcall_due(vcpu: Ptr[Vcpu]) -> bool:
 
 @noinline
 def exit_with_work(cpu: Ptr[Pcpu], vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
-    """Schedule and deliver until a vCPU can run. Delivery to a broken kernel crashes it, and the scheduler is asked again."""
+    """Schedule and deliver until a vCPU can run.
+
+    Delivery to a broken kernel crashes it, and the scheduler is asked again.
+    """
     chosen = vcpu
     while True:
         if cpu.reschedule:

@@ -1,4 +1,6 @@
-"""Hypercalls of the way back and of task switches: iret, stack_switch, set_segment_base, fpu_taskswitch."""
+"""Hypercalls of the way back and of task switches: iret, stack_switch, set_segment_base,
+fpu_taskswitch.
+"""
 
 import abi
 from kpy import Guest, Ptr, i64, ref, require, truncate, u16, u32, u64, uninitialized
@@ -7,6 +9,7 @@ from kernel.domain import domain_crash
 from kernel.guest_memory import copy_from_guest
 from kernel.registry import hypercall
 from kernel.vcpu import Vcpu
+from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, EFLAGS_VM, IOPL_SHIFT
 from kernel.x86.canonical import is_canonical
 from kernel.x86.context import (
     load_gs_user_selector,
@@ -15,7 +18,6 @@ from kernel.x86.context import (
     set_gs_base_user,
     toggle_guest_mode,
 )
-from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT, EFLAGS_VM
 from kernel.x86.fpu import fpu_set_ts
 
 RPL = 3
@@ -26,8 +28,10 @@ ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl
 def do_iret(vcpu: Ptr[Vcpu], a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
     """Return from a trap, an event or a system call to where the guest kernel's stack says.
 
-    Hypercall: iret(), with an iret_context at rsp. RPL 3 in cs means guest user mode. rflags.IF becomes the event mask.
-    Returns: the context's rax. A stack that can't be read, or user mode without page tables, crashes the domain.
+    Hypercall: iret(), with an iret_context at rsp. RPL 3 in cs means guest user mode. rflags.IF
+    becomes the event mask.
+    Returns: the context's rax. A stack that can't be read, or user mode without page tables,
+    crashes the domain.
     """
     regs = ref(vcpu.regs)
     frame = uninitialized(abi.iret_context)
@@ -57,7 +61,7 @@ def do_iret(vcpu: Ptr[Vcpu], a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
 
 
 def leave_by_sysret(vcpu: Ptr[Vcpu]) -> None:
-    """Set the registers as `sysret` leaves them: the guest allows it, and the exit is then the fast one."""
+    """Set the registers as `sysret` leaves them, so that the exit is the fast one."""
     regs = ref(vcpu.regs)
     if regs.cs != abi.FLAT_USER_CS32:
         regs.cs = abi.FLAT_USER_CS64
@@ -68,7 +72,10 @@ def leave_by_sysret(vcpu: Ptr[Vcpu]) -> None:
 
 @hypercall(abi.__HYPERVISOR_stack_switch)
 def do_stack_switch(vcpu: Ptr[Vcpu], ss: u64, sp: u64, c: u64, d: u64, e: u64) -> i64:
-    """Set the kernel stack for traps from guest user mode. Hypercall: stack_switch(ss: selector, sp: address)."""
+    """Set the kernel stack for traps from guest user mode.
+
+    Hypercall: stack_switch(ss: selector, sp: address).
+    """
     vcpu.kernel_ss = ss | RPL
     vcpu.kernel_sp = sp
     return 0
@@ -78,8 +85,10 @@ def do_stack_switch(vcpu: Ptr[Vcpu], ss: u64, sp: u64, c: u64, d: u64, e: u64) -
 def do_set_segment_base(vcpu: Ptr[Vcpu], which: u64, base: u64, c: u64, d: u64, e: u64) -> i64:
     """Set the base of fs or gs, of the kernel or of its user mode.
 
-    Hypercall: set_segment_base(which: SEGBASE_*, base: canonical address, or a selector for SEGBASE_GS_USER_SEL).
-    Errors: -EINVAL, not canonical, or no such base. A selector that can't be loaded becomes the null selector.
+    Hypercall: set_segment_base(which: SEGBASE_*, base: canonical address, or a selector for
+    SEGBASE_GS_USER_SEL).
+    Errors: -EINVAL, not canonical, or no such base. A selector that can't be loaded becomes the
+    null selector.
     """
     kind = truncate(u32, which)
     if kind == abi.SEGBASE_GS_USER_SEL:

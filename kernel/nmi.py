@@ -1,4 +1,6 @@
-"""nmi_op: a guest kernel's handler of non-maskable interrupts. Only vCPU 0 of dom0 gets those of the machine."""
+"""nmi_op: a guest kernel's handler of non-maskable interrupts. Only vCPU 0 of dom0 gets those of
+the machine.
+"""
 
 import abi
 from kpy import Guest, Ptr, i64, ref, require, truncate, u32, u64, uninitialized
@@ -14,7 +16,8 @@ from kernel.x86.vectors import TRAP_nmi
 def do_nmi_op(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
     """Set or drop the NMI handler.
 
-    Hypercall: nmi_op(command, arg: xennmi_callback). Errors: -EFAULT; -ENOSYS; -EINVAL, not canonical, or not vCPU 0.
+    Hypercall: nmi_op(command, arg: xennmi_callback). Errors: -EFAULT; -ENOSYS; -EINVAL, not
+    canonical, or not vCPU 0.
     """
     match truncate(u32, command):
         case abi.XENNMI_register_callback:

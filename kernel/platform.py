@@ -1,7 +1,8 @@
 """platform_op: what domain 0 does to the machine as a whole.
 
-Done: the wall clock, which processors there are, sleep state S5. The firmware answers are those of a machine whose BIOS left
-nothing behind. Processor power management stays with the core, which does none.
+Done: the wall clock, which processors there are, sleep state S5. The firmware answers are those of
+a machine whose BIOS left nothing behind. Processor power management stays with the core, which does
+none.
 """
 
 import abi
@@ -24,7 +25,8 @@ def do_platform_op(vcpu: Ptr[Vcpu], arg: u64, b: u64, c: u64, d: u64, e: u64) ->
     """Serve one operation of domain 0.
 
     Hypercall: platform_op(arg: xen_platform_op, written back where it answers).
-    Errors: -EPERM, not dom0; -EFAULT; -EACCES, another interface version; -ENOSYS, not an operation of this core.
+    Errors: -EPERM, not dom0; -EFAULT; -EACCES, another interface version; -ENOSYS, not an operation
+    of this core.
     """
     require(vcpu.domain.is_privileged, -abi.EPERM)
     op = uninitialized(abi.xen_platform_op)
@@ -50,7 +52,10 @@ def do_platform_op(vcpu: Ptr[Vcpu], arg: u64, b: u64, c: u64, d: u64, e: u64) ->
 
 
 def settime(seconds: u64, nanoseconds: u32, system_time_ns: u64) -> i64:
-    """Set the wall clock of every domain: what time it was at a system time. Errors: -EINVAL, no number of nanoseconds."""
+    """Set the wall clock of every domain: what time it was at a system time.
+
+    Errors: -EINVAL, no number of nanoseconds.
+    """
     require(nanoseconds < NANOSECONDS_PER_SECOND, -abi.EINVAL)
     set_wallclock(seconds, nanoseconds, system_time_ns)
     return 0
@@ -76,7 +81,10 @@ def firmware_info(op: Ptr[abi.xen_platform_op], here: Guest[abi.xen_platform_op]
 
 
 def enter_acpi_sleep(sleep: Ptr[abi.xenpf_enter_acpi_sleep]) -> i64:
-    """Switch the machine off. Errors: -EINVAL, not a sleep state; -EOPNOTSUPP, one that returns (S1 to S4)."""
+    """Switch the machine off.
+
+    Errors: -EINVAL, not a sleep state; -EOPNOTSUPP, one that returns (S1 to S4).
+    """
     require(sleep.sleep_state <= S5_SOFT_OFF and sleep.sleep_state != 0, -abi.EINVAL)
     require(sleep.sleep_state == S5_SOFT_OFF, -abi.EOPNOTSUPP)
     printk("domain 0 switches the machine off")

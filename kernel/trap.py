@@ -1,31 +1,32 @@
 """Exceptions of guests: repaired by the core, emulated, or bounced to the guest kernel.
 
-The core repairs page faults that it caused itself (write-protected page tables, lazily mapped descriptor tables), emulates
-privileged instructions of a guest kernel, and hands everything else to the kernel's own handler. What no handler takes ends
-the domain, never the core.
+The core repairs page faults that it caused itself (write-protected page tables, lazily mapped
+descriptor tables), emulates privileged instructions of a guest kernel, and hands everything else to
+the kernel's own handler. What no handler takes ends the domain, never the core.
 """
 
 from kpy import Ptr, cold, export, noinline, u32, wrapping_sub
 
-from kernel.bounce import bounce_syscall32, deliver_failsafe, deliver_page_fault, deliver_trap
+from kernel.bounce import bounce_syscall32, deliver_page_fault, deliver_trap
 from kernel.emulate.invalid_op import emulate_forced
 from kernel.emulate.privop import emulate_privileged
-from kernel.emulate.softint import deliver_software_interrupt
+from kernel.emulate.softint import deliver_software_interrupt, software_vector
 from kernel.exit import exit_to_guest
 from kernel.mmu import page_fault_fixup
-from kernel.vcpu import Vcpu
 from kernel.sched_wake import vcpu_kick
-from kernel.x86.cpu import read_cr2
+from kernel.vcpu import Vcpu
+from kernel.x86.cpu import read_cr2, read_dr6, write_dr6
 from kernel.x86.fpu import fpu_set_ts
-from kernel.x86.percpu import this_cpu
 from kernel.x86.vectors import (
+    DR6_EVENTS,
+    XEC_EXT,
+    XEC_IDT,
+    XEC_INDEX_SHIFT,
     TRAP_debug,
     TRAP_gp_fault,
     TRAP_invalid_op,
     TRAP_no_device,
     TRAP_page_fault,
-    XEC_EXT,
-    XEC_IDT,
 )
 
 SYSCALL_BYTES = 2
@@ -33,7 +34,10 @@ SYSCALL_BYTES = 2
 
 @export
 def trap_from_guest(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
-    """Handle an exception that a guest raised. Returns: the vCPU to run next. Context: from entry.asm."""
+    """Handle an exception that a guest raised.
+
+    Returns: the vCPU to run next. Context: from entry.asm.
+    """
     if vector == TRAP_page_fault:
         page_fault(vcpu)
     elif vector == TRAP_gp_fault:
@@ -45,7 +49,10 @@ def trap_from_guest(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
 
 @export
 def syscall32_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
-    """Serve `syscall` from 32-bit guest user code, or raise #UD for a kernel that does not. Context: from entry.asm."""
+    """Serve `syscall` from 32-bit guest user code, or raise #UD for a kernel that does not.
+
+    Context: from entry.asm.
+    """
     if vcpu.syscall32_callback_eip != 0:
         bounce_syscall32(vcpu)
     else:
@@ -56,8 +63,17 @@ def syscall32_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
 
 @export
 def iret_fault(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
-    """Handle a register frame that `iretq` could not load: the guest's failsafe callback learns of it."""
-    deliver_failsafe(vcpu)
+    """Handle a register frame that `iretq` could not load: the guest kernel gets the fault, as if
+    the frame had been running.
+
+    Only a page of the LDT that was not mapped yet is the core's business.
+    """
+    error_code = vcpu.regs.error_code
+    if vector == TRAP_page_fault:
+        if not page_fault_fixup(vcpu, read_cr2(), error_code):
+            deliver_trap(vcpu, TRAP_gp_fault, 0)
+    else:
+        deliver_trap(vcpu, vector, error_code)
     return exit_to_guest(vcpu)
 
 
@@ -70,12 +86,14 @@ def page_fault(vcpu: Ptr[Vcpu]) -> None:
 
 
 def general_protection(vcpu: Ptr[Vcpu]) -> None:
-    """Emulate what a guest kernel may do in ring 0: `int n` through its trap table, privileged instructions."""
+    """Emulate what ring 0 could do: `int n` by the trap table, privileged instructions."""
     error_code = vcpu.regs.error_code
     if error_code & XEC_EXT == 0:
         if error_code & XEC_IDT:
-            if deliver_software_interrupt(vcpu, error_code):
-                return
+            vector = software_vector(vcpu, error_code)
+            if not deliver_software_interrupt(vcpu, vector):
+                deliver_trap(vcpu, TRAP_gp_fault, vector << XEC_INDEX_SHIFT | XEC_IDT)
+            return
         elif error_code == 0 and emulate_privileged(vcpu):
             return
     deliver_trap(vcpu, TRAP_gp_fault, error_code)
@@ -87,9 +105,11 @@ def other_exception(vcpu: Ptr[Vcpu], vector: u32) -> None:
     if vector == TRAP_invalid_op and emulate_forced(vcpu):
         return
     if vector == TRAP_debug:
-        vcpu.debugreg[6] |= this_cpu().dr6
+        vcpu.debugreg[6] |= read_dr6() & DR6_EVENTS
+        write_dr6(0)
     if vector == TRAP_no_device:
-        fpu_set_ts(vcpu, False)  # the guest asked for this fault by fpu_taskswitch or cr0, and gets it once
+        # the guest asked for this fault by fpu_taskswitch or cr0, and gets it once
+        fpu_set_ts(vcpu, False)
     deliver_trap(vcpu, vector, vcpu.regs.error_code)
 
 

@@ -65,8 +65,8 @@ def do_xen_version(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u
     """Say what runs underneath.
 
     Hypercall: xen_version(command: XENVER_*, arg: a structure to fill).
-    Errors: -EFAULT; -ENOSYS, no such command; -EINVAL, no such set of features; -ENODATA, no build id;
-    -EPERM, a domain other than dom0 asks for the build id.
+    Errors: -EFAULT; -ENOSYS, no such command; -EINVAL, no such set of features; -ENODATA, no build
+    id; -EPERM, a domain other than dom0 asks for the build id.
     """
     match truncate(u32, command):
         case abi.XENVER_version:

@@ -1,14 +1,15 @@
 """mov to and from control and debug registers.
 
-cr0 shows the machine's, of which a guest may change only TS. cr2 is the address that its last page fault reported. cr3 is
-its kernel's L4 as a machine address. Of cr4 it owns the bits that change nothing for the core.
+cr0 shows the machine's, of which a guest may change only TS. cr2 is the address that its last page
+fault reported. cr3 is its kernel's L4 as a machine address. Of cr4 it owns the bits that change
+nothing for the core.
 """
 
 from kpy import Ptr, load, store, u32, u64
 
 from kernel.debugreg import get_debugreg, set_debugreg
 from kernel.emulate.instruction import Instruction, decoded_reg, decoded_rm, gpr
-from kernel.ids import Mfn, PAGE_SHIFT
+from kernel.ids import PAGE_SHIFT, Mfn
 from kernel.mmu import new_guest_cr3
 from kernel.vcpu import Vcpu
 from kernel.x86.context import load_cr4
@@ -70,7 +71,7 @@ def guest_cr0(vcpu: Ptr[Vcpu]) -> u64:
 
 
 def guest_cr4(vcpu: Ptr[Vcpu]) -> u64:
-    """Return the machine's cr4 with the bits that the guest chose; it has neither large nor global pages."""
+    """Return the machine's cr4 with the guest's bits; it has no large and no global pages."""
     return read_cr4() & ~(CR4_GUEST | CR4_PSE | CR4_PGE) | vcpu.cr4
 
 

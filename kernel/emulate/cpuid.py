@@ -1,8 +1,10 @@
-"""CPUID as PV guests see it: the processor's own, less what ring 3 cannot have, plus the hypervisor's leaves.
+"""CPUID as PV guests see it: the processor's own, less what ring 3 cannot have, plus the
+hypervisor's leaves.
 
-A guest kernel asks through forced emulation. Guest user code executes CPUID itself and sees the bare processor, as it does on
-Xen without CPUID faulting: the kernel's view decides what is used. Feature words are masked by what is *allowed*, so a new
-processor's features stay hidden until somebody has thought about them.
+A guest kernel asks through forced emulation. Guest user code executes CPUID itself and sees the
+bare processor, as it does on Xen without CPUID faulting: the kernel's view decides what is used.
+Feature words are masked by what is *allowed*, so a new processor's features stay hidden until
+somebody has thought about them.
 """
 
 from kpy import Ptr, build_time, i64, inline, noinline, ref, truncate, u32, u64
@@ -29,7 +31,8 @@ def bits(*numbers):
     return sum(1 << number for number in numbers)
 
 
-# Allowed bits. Not allowed: VME, PSE, MTRR, PGE, PSE-36 (ring 3 can't), MCE and MCA (the core's), DS, ACPI, HTT, TM, PBE.
+# Allowed bits. Not allowed: VME, PSE, MTRR, PGE, PSE-36 (ring 3 can't), MCE and MCA (the core's),
+# DS, ACPI, HTT, TM, PBE.
 LEAF_1_EDX = bits(0, 2, 4, 5, 6, 8, 11, 15, 16, 19, 23, 24, 25, 26, 27) | bits(9)
 # Not allowed: DTES64, MONITOR, DS-CPL, VMX, SMX, EST, TM2, PDCM, PCID, DCA, x2APIC, TSC deadline.
 LEAF_1_ECX = bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30)
@@ -37,11 +40,13 @@ LEAF_1_ECX = bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30)
 LEAF_7_EBX = bits(3, 5, 8, 9, 13, 16, 17, 18, 19, 21, 23, 24, 28, 29, 30, 31)
 # Not allowed: UMIP, PKU, OSPKE, WAITPKG, CET, LA57, bus lock detect, ENQCMD, SGX_LC, PKS.
 LEAF_7_ECX = bits(1, 6, 8, 9, 10, 11, 12, 14, 22, 25, 27, 28)
-# Allowed: AVX512 4VNNIW, 4FMAPS, fast short rep mov, VP2INTERSECT, SERIALIZE. No speculation controls.
+# Allowed: AVX512 4VNNIW, 4FMAPS, fast short rep mov, VP2INTERSECT, SERIALIZE. No speculation
+# controls.
 LEAF_7_EDX = bits(2, 3, 4, 8, 14)
 LEAF_7_1_EAX = bits(4, 5, 10, 11, 12)
 XSAVE_FEATURES = bits(0, 1, 2)  # XSAVEOPT, XSAVEC, XGETBV1; XSAVES needs ring 0
-# Not allowed: EXTAPIC, SVM, CR8 legacy, OSVW, IBS, SKINIT, WDT, LWP, topology and performance extensions, MWAITX.
+# Not allowed: EXTAPIC, SVM, CR8 legacy, OSVW, IBS, SKINIT, WDT, LWP, topology and performance
+# extensions, MWAITX.
 EXTENDED_1_ECX = bits(0, 5, 6, 7, 8, 11, 16, 21)
 # Not allowed: what leaf 1 hides, MP, 1 GiB pages.
 EXTENDED_1_EDX = bits(0, 2, 4, 5, 6, 8, 9, 11, 15, 20, 22, 23, 24, 25, 27, 29, 30, 31)
@@ -58,7 +63,7 @@ LAST_EXTENDED_LEAF = 0x80000008
 
 @noinline
 def emulate_cpuid(vcpu: Ptr[Vcpu]) -> None:
-    """Execute CPUID for the guest: rax and rcx name the leaf, the answer goes to rax, rbx, rcx, rdx."""
+    """Execute CPUID for the guest, its registers in and out."""
     regs = ref(vcpu.regs)
     answer = guest_cpuid(vcpu, truncate(u32, regs.rax), truncate(u32, regs.rcx))
     regs.rax = u64(answer.eax)
@@ -172,7 +177,10 @@ def extended_leaf(leaf: u32) -> CpuidResult:
 
 
 def hypervisor_leaf(leaf: u32, subleaf: u32) -> CpuidResult:
-    """Return one of the leaves that name the hypervisor. Source: Xen public ABI, arch-x86/cpuid.h."""
+    """Return one of the leaves that name the hypervisor.
+
+    Source: Xen public ABI, arch-x86/cpuid.h.
+    """
     answer = CpuidResult()
     match leaf - XEN_LEAF:
         case 0:
@@ -195,7 +203,7 @@ def hypervisor_leaf(leaf: u32, subleaf: u32) -> CpuidResult:
 
 
 def time_leaf(subleaf: u32) -> CpuidResult:
-    """Return how the guest's TSC relates to time: never emulated, no offset, the machine's frequency."""
+    """Return how the guest's TSC relates to time: never emulated, no offset."""
     khz = truncate(u32, tsc_khz)
     match subleaf:
         case 0:

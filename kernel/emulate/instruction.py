@@ -1,12 +1,25 @@
 """Fetch and decode the few instructions that the core emulates.
 
-The tables are made at build time from one list. Decoding looks at a copy of the bytes, so a guest that changes its code
-meanwhile changes nothing that has been checked.
+The tables are made at build time from one list. Decoding looks at a copy of the bytes, so a guest
+that changes its code meanwhile changes nothing that has been checked.
 """
 
-from kpy import Array, Ptr, build_time, enum, inline, noinline, offsetof, ref, static, struct, u8, u64
-
 import abi
+from kpy import (
+    Array,
+    Ptr,
+    build_time,
+    enum,
+    inline,
+    noinline,
+    offsetof,
+    ref,
+    static,
+    struct,
+    u8,
+    u64,
+)
+
 from kernel.guest_memory import copy_bytes_from_guest
 from kernel.ids import PAGE_SIZE
 from kernel.vcpu import Vcpu
@@ -71,7 +84,13 @@ TWO_BYTE = {
     0x32: Operation.rdmsr,
     0xA2: Operation.cpuid,
 }
-HAS_MODRM = {Operation.group7, Operation.read_cr, Operation.read_dr, Operation.write_cr, Operation.write_dr}
+HAS_MODRM = {
+    Operation.group7,
+    Operation.read_cr,
+    Operation.read_dr,
+    Operation.write_cr,
+    Operation.write_dr,
+}
 
 # What a prefix byte does, bits of `Instruction.prefixes`.
 PREFIX_OPERAND_SIZE = 1 << 0
@@ -98,9 +117,24 @@ REX_W = 1 << 3
 REX_R = 1 << 2
 REX_B = 1 << 0
 
-REGISTERS = (
-    "rax rcx rdx rbx rsp rbp rsi rdi r8 r9 r10 r11 r12 r13 r14 r15".split()
-)  # by their number in an instruction
+REGISTERS = [
+    "rax",
+    "rcx",
+    "rdx",
+    "rbx",
+    "rsp",
+    "rbp",
+    "rsi",
+    "rdi",
+    "r8",
+    "r9",
+    "r10",
+    "r11",
+    "r12",
+    "r13",
+    "r14",
+    "r15",
+]  # by their number in an instruction
 
 
 @build_time
@@ -112,7 +146,9 @@ def by_opcode(table, default):
 prefix_of = static(Array[u8, 256], by_opcode(PREFIXES, 0))
 one_byte = static(Array[Operation, 256], by_opcode(ONE_BYTE, Operation.none))
 two_byte = static(Array[Operation, 256], by_opcode(TWO_BYTE, Operation.none))
-has_modrm = static(Array[bool, 32], [Operation(i) in HAS_MODRM if i <= 20 else False for i in range(32)])
+has_modrm = static(
+    Array[bool, 32], [Operation(i) in HAS_MODRM if i <= 20 else False for i in range(32)]
+)
 register_offset = static(Array[u64, 16], [offsetof(abi.cpu_user_regs, name) for name in REGISTERS])
 
 
@@ -133,7 +169,10 @@ class Instruction:
 
 @inline
 def gpr(vcpu: Ptr[Vcpu], number: u8) -> Ptr[u64]:
-    """Return the place of a general register in the frame. The table's offsets are all inside it."""
+    """Return the place of a general register in the frame.
+
+    The table's offsets are all inside it.
+    """
     return Ptr[u64](u64(ref(vcpu.regs)) + register_offset[number & 15])
 
 
@@ -150,7 +189,10 @@ def decoded_rm(instruction: Ptr[Instruction]) -> u8:
 
 
 def next_byte(instruction: Ptr[Instruction]) -> tuple[u8, bool]:
-    """Consume one byte. False: the instruction goes on where nothing could be read, or is too long."""
+    """Consume one byte.
+
+    False: the instruction goes on where nothing could be read, or is too long.
+    """
     position = instruction.length
     if position >= instruction.nr_fetched:
         return 0, False
@@ -199,6 +241,9 @@ def decode_operands(instruction: Ptr[Instruction]) -> bool:
     if has_modrm[u8(instruction.operation)]:
         instruction.modrm, ok = next_byte(instruction)
         return ok and instruction.modrm >> 6 == 3
-    if instruction.operation == Operation.in_immediate or instruction.operation == Operation.out_immediate:
+    if (
+        instruction.operation == Operation.in_immediate
+        or instruction.operation == Operation.out_immediate
+    ):
         instruction.immediate, ok = next_byte(instruction)
     return ok

@@ -1,4 +1,6 @@
-"""Forced emulation: `ud2` and the letters "xen" before cpuid ask the core for the guest's view of it."""
+"""Forced emulation: `ud2` and the letters "xen" before cpuid ask the core for the guest's view of
+it.
+"""
 
 from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized, wrapping_add
 

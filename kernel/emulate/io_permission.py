@@ -1,11 +1,26 @@
-"""Which I/O ports a guest may use: its kernel by its I/O privilege level, its user mode also by a port bitmap.
+"""Which I/O ports a guest may use: its kernel by its I/O privilege level, its user mode also by a
+port bitmap.
 
-That only decides whether the guest gets a #GP. What a permitted access reaches is another matter: dom0 has the machine's
-ports except the core's own; other domains read ones and write nothing.
+That only decides whether the guest gets a #GP. What a permitted access reaches is another matter:
+dom0 has the machine's ports except the core's own; other domains read ones and write nothing.
 """
 
 import abi
-from kpy import Array, Guest, Ptr, i64, inline, ref, require, u8, u16, u32, u64, uninitialized, wrapping_add
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    i64,
+    inline,
+    ref,
+    require,
+    u8,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_add,
+)
 
 from kernel.guest_memory import copy_bytes_from_guest, copy_from_guest
 from kernel.vcpu import Vcpu
@@ -30,7 +45,8 @@ def physdev_set_iopl(vcpu: Ptr[Vcpu], arg: u64) -> i64:
 def physdev_set_iobitmap(vcpu: Ptr[Vcpu], arg: u64) -> i64:
     """Tell where the calling vCPU's port bitmap for user mode lies; a clear bit permits.
 
-    Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iobitmap. Errors: -EFAULT; -EINVAL, more ports than there are.
+    Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iobitmap. Errors: -EFAULT; -EINVAL, more ports
+    than there are.
     """
     op = uninitialized(abi.physdev_set_iobitmap)
     require(copy_from_guest(ref(op), Guest[abi.physdev_set_iobitmap](arg)), -abi.EFAULT)
@@ -42,7 +58,10 @@ def physdev_set_iobitmap(vcpu: Ptr[Vcpu], arg: u64) -> i64:
 
 @inline
 def iopl_ok(vcpu: Ptr[Vcpu]) -> bool:
-    """Tell whether the vCPU's privilege level reaches all ports. A guest kernel counts as ring 1, or 0 if it asked for that."""
+    """Tell whether the vCPU's privilege level reaches all ports.
+
+    A guest kernel counts as ring 1, or 0 if it asked for that.
+    """
     level: u32 = USER_LEVEL
     if vcpu.kernel_mode:
         level = 0 if vcpu.domain.vm_assist & ARCHITECTURAL_IOPL else 1

@@ -1,8 +1,9 @@
 """What a permitted port access reaches: dom0 the machine, other domains nothing.
 
-The core keeps its console's UART, the interrupt controllers and the timer channels that it uses. PCI configuration goes through
-a latched address and the machine's one lock, since the core itself reads and writes configuration space. A port that a domain
-does not have reads as ones and swallows writes, as an empty bus does.
+The core keeps its console's UART, the interrupt controllers and the timer channels that it uses.
+PCI configuration goes through a latched address and the machine's one lock, since the core itself
+reads and writes configuration space. A port that a domain does not have reads as ones and swallows
+writes, as an empty bus does.
 """
 
 from kpy import Array, Ptr, build_time, inline, static, u8, u16, u32
@@ -18,7 +19,8 @@ PCI_CONFIG_ENABLE = 1 << 31
 COM1_FIRST = 0x3F8
 COM1_LAST = 0x3FF
 PIC_PORTS = (0x20, 0x21, 0xA0, 0xA1)
-PIT_CHANNEL_2 = 0x42  # stands still at 0 for other domains: Linux gives up measuring time by it at once
+# stands still at 0 for other domains: Linux gives up measuring time by it at once
+PIT_CHANNEL_2 = 0x42
 PIT_CORE_PORTS = (0x40, 0x41)  # channel 2, which beeps and calibrates, is dom0's
 
 
@@ -73,7 +75,7 @@ def port_write(d: Ptr[Domain], port: u16, size: u32, value: u32) -> None:
 
 @inline
 def is_config_address(port: u16) -> bool:
-    """Tell whether a port is part of the PCI configuration address, which only whole accesses reach."""
+    """Tell whether a port belongs to the PCI address, which only whole accesses reach."""
     return port & 0xFFFC == PCI_CONFIG_ADDRESS and port != PCI_CONFIG_ADDRESS + 1
 
 

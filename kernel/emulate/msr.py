@@ -1,7 +1,8 @@
 """Model-specific registers as a PV guest sees them: a short list, and a #GP for everything else.
 
-Stock Linux reads some that only make sense on the bare machine and looks at the fault; it gets the fault. What it must be able
-to read has the value that the core programmed, or one that says "nothing here". Writes that change nothing are swallowed.
+Stock Linux reads some that only make sense on the bare machine and looks at the fault; it gets the
+fault. What it must be able to read has the value that the core programmed, or one that says
+"nothing here". Writes that change nothing are swallowed.
 """
 
 from kpy import Ptr, truncate, u32, u64
@@ -42,7 +43,7 @@ DE_CFG_LFENCE_SERIALIZE = 1 << 1
 
 
 def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
-    """Return the value of an MSR for the running vCPU, its kernel's; False: it has none of that number."""
+    """Return an MSR as the running vCPU's kernel sees it; False: it has no such one."""
     if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_EFER, MSR_PATCH_LEVEL):
         return rdmsr(msr), True
     if msr == MSR_TSC:
@@ -63,7 +64,10 @@ def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
 
 
 def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
-    """Set an MSR of the running vCPU's kernel. False: it has none of that number, or not with that value."""
+    """Set an MSR of the running vCPU's kernel.
+
+    False: it has none of that number, or not with that value.
+    """
     if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE):
         return write_base(vcpu, msr, value)
     if msr == MSR_TSC_AUX:

@@ -1,6 +1,6 @@
 """in, out, ins and outs of guests."""
 
-from kpy import Ptr, inline, noinline, ref, truncate, u8, u16, u32, u64, uninitialized, wrapping_add, wrapping_sub
+from kpy import Ptr, inline, noinline, ref, truncate, u16, u32, u64, wrapping_add, wrapping_sub
 
 from kernel.domain import Domain
 from kernel.emulate.instruction import (
@@ -23,7 +23,7 @@ REPEATS_AT_ONCE = 64  # then the guest runs the instruction again, so that nobod
 
 @inline
 def operand_bytes(instruction: Ptr[Instruction]) -> u32:
-    """Return 1, 2 or 4: bit 0 of the opcode says byte or word, and REX.W has no effect on port accesses."""
+    """Return 1, 2 or 4: opcode bit 0 says byte or word; REX.W has no effect on ports."""
     if instruction.opcode & 1 == 0:
         return 1
     return 2 if instruction.prefixes & PREFIX_OPERAND_SIZE else 4
@@ -66,7 +66,9 @@ def emulate_string(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
     """ins and outs, repeated or not. A fault of the guest's memory ends it there as a #GP."""
     regs = ref(vcpu.regs)
     size = operand_bytes(instruction)
-    if instruction.prefixes & PREFIX_ADDRESS_SIZE or not ports_permitted(vcpu, truncate(u16, regs.rdx), size):
+    if instruction.prefixes & PREFIX_ADDRESS_SIZE or not ports_permitted(
+        vcpu, truncate(u16, regs.rdx), size
+    ):
         return False
     if instruction.prefixes & PREFIX_REPEAT == 0:
         return transfer(vcpu, instruction, size)

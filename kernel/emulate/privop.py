@@ -1,7 +1,8 @@
-"""Privileged instructions of guests, emulated: the guest kernel runs in ring 3, where they raise #GP.
+"""Privileged instructions of guests, emulated: the guest kernel runs in ring 3, where they raise
+#GP.
 
-A guest user may only reach I/O ports, and only those that its kernel opened to it. Whatever is not emulated returns to the
-guest as the #GP that it raised.
+A guest user may only reach I/O ports, and only those that its kernel opened to it. Whatever is not
+emulated returns to the guest as the #GP that it raised.
 """
 
 import abi
@@ -15,8 +16,8 @@ from kernel.emulate.io_permission import iopl_ok
 from kernel.emulate.msr import read_msr, write_msr
 from kernel.emulate.port_instruction import emulate_in, emulate_out, emulate_string
 from kernel.vcpu import Vcpu
+from kernel.x86.bits import CR4_OSXSAVE, EFLAGS_RF, EFLAGS_TF
 from kernel.x86.cpu import rdtsc, wbinvd
-from kernel.x86.bits import EFLAGS_RF, EFLAGS_TF
 from kernel.x86.fpu import fpu_set_ts, fpu_set_xcr0
 from kernel.x86.vectors import DR6_SINGLE_STEP, TRAP_debug
 
@@ -37,8 +38,13 @@ def emulate_privileged(vcpu: Ptr[Vcpu]) -> bool:
 
 
 def in_long_mode(vcpu: Ptr[Vcpu]) -> bool:
-    """Tell whether the guest runs 64-bit code. Code segments other than the two well-known 32-bit ones count as such."""
-    return vcpu.kernel_mode or not (vcpu.regs.cs == abi.FLAT_RING3_CS32 or vcpu.regs.cs == LINUX_USER32_CS)
+    """Tell whether the guest runs 64-bit code.
+
+    Code segments other than the two well-known 32-bit ones count as such.
+    """
+    return vcpu.kernel_mode or not (
+        vcpu.regs.cs == abi.FLAT_RING3_CS32 or vcpu.regs.cs == LINUX_USER32_CS
+    )
 
 
 def finish(vcpu: Ptr[Vcpu], length: u64) -> None:
@@ -53,7 +59,10 @@ def finish(vcpu: Ptr[Vcpu], length: u64) -> None:
 
 
 def emulate(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
-    """Do what the instruction says. A string instruction that isn't done yet keeps rip by a length of 0."""
+    """Do what the instruction says.
+
+    A string instruction that isn't done yet keeps rip by a length of 0.
+    """
     match instruction.operation:
         case Operation.in_immediate | Operation.in_dx:
             return emulate_in(vcpu, instruction)
@@ -123,7 +132,8 @@ def emulate_group7(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
     match instruction.modrm:
         case 0xD1:
             wanted = regs.rdx << 32 | regs.rax & LOW_32
-            return truncate(u32, regs.rcx) == 0 and fpu_set_xcr0(vcpu, wanted)
+            enabled = vcpu.cr4 & CR4_OSXSAVE != 0
+            return enabled and truncate(u32, regs.rcx) == 0 and fpu_set_xcr0(vcpu, wanted)
         case 0xF9:
             emulate_rdtsc(vcpu)
             regs.rcx = u64(vcpu.tsc_aux)

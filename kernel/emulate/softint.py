@@ -1,7 +1,8 @@
 """Software interrupts of guests: `int n` through the guest's own trap table.
 
-The core's gates forbid `int n` to ring 3, so it arrives as #GP whose error code names the gate. The vector is taken from
-the instruction itself where that can be read: QEMU 7.2 reports twice the vector in the error code.
+The core's gates forbid `int n` to ring 3, so it arrives as #GP whose error code names the gate. The
+vector is taken from the instruction itself where that can be read: QEMU 7.2 reports twice the
+vector in the error code.
 """
 
 from kpy import Array, Ptr, inline, ref, u8, u32, u64, uninitialized, wrapping_add
@@ -16,9 +17,11 @@ INT_BYTES = 2
 DPL_GUEST_KERNEL = 1  # a guest kernel counts as ring 1
 
 
-def deliver_software_interrupt(vcpu: Ptr[Vcpu], error_code: u32) -> bool:
-    """Deliver `int n` to the guest's handler. False: the gate's DPL forbids it, and the guest gets its #GP."""
-    vector = software_vector(vcpu, error_code)
+def deliver_software_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> bool:
+    """Deliver `int n` to the guest's handler.
+
+    False: the gate's DPL forbids it, and the guest gets its #GP.
+    """
     needed: u8 = DPL_GUEST_KERNEL if vcpu.kernel_mode else 3
     if vcpu.trap_table[vector].flags & TI_DPL < needed:
         return False

@@ -10,10 +10,14 @@ from kpy import Array, Never, Ptr, cold, export, ref, sizeof, static, struct, u8
 
 from kernel.console import printk
 from kernel.panic import backtrace, begin_panic, end_panic, print_address
+from kernel.segments import map_ldt_page
 from kernel.x86 import reset
 from kernel.x86.cpu import halt_forever, read_cr2, read_cr3, read_dr6, write_dr6
 from kernel.x86.percpu import this_cpu
-from kernel.x86.vectors import TRAP_debug
+from kernel.x86.perdomain import ldt_window
+from kernel.x86.vectors import TRAP_debug, TRAP_page_fault
+
+LDT_WINDOW_BYTES = 16 * 4096
 
 
 @struct
@@ -43,6 +47,8 @@ def trap_from_core(regs: Ptr[abi.cpu_user_regs], vector: u32) -> None:
     if vector == TRAP_debug:
         note_debug_trap()
         return
+    if vector == TRAP_page_fault and map_missing_ldt_page(read_cr2()):
+        return
     entry = u64(ref(exception_table_start))
     while entry < u64(ref(exception_table_end)):
         # The linker script bounds the table, and fault_safe.asm fills it with whole entries.
@@ -52,6 +58,19 @@ def trap_from_core(regs: Ptr[abi.cpu_user_regs], vector: u32) -> None:
             return
         entry += sizeof(Fixup)
     fatal_exception(regs, vector)
+
+
+def map_missing_ldt_page(address: u64) -> bool:
+    """Map the page of a guest's LDT that the core looked into as it loaded one of the guest's
+    selectors.
+
+    Returns: whether that was the reason of the fault.
+    """
+    v = this_cpu().current
+    if v is None or address < ldt_window(v) or address >= ldt_window(v) + LDT_WINDOW_BYTES:
+        return False
+    with v.domain.page_lock:
+        return map_ldt_page(v, address - ldt_window(v))
 
 
 def note_debug_trap() -> None:

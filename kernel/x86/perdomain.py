@@ -6,7 +6,7 @@ in them and keeps them so by their type. A window's addresses depend on the vCPU
 `set_gdt_frame` and `set_ldt_frame` change the mappings of a live domain.
 """
 
-from kpy import Array, Ptr, inline, ref, u64
+from kpy import Array, Ptr, inline, ref, static, struct, u64
 
 from kernel.core_page import alloc_core_page, free_core_page
 from kernel.domain import Domain
@@ -32,6 +32,15 @@ PAGE = 4096
 NR_TABLES = MAX_VCPUS // VCPUS_PER_TABLE
 READ_ONLY = PTE_PRESENT | PTE_ACCESSED | PTE_NX
 READ_WRITE = READ_ONLY | PTE_WRITE | PTE_DIRTY
+
+
+@struct(align=4096)
+class DescriptorPage:
+    descriptors: Array[u64, 512]
+
+
+# where a guest has no frame: selectors find nothing there
+empty_descriptors = static(DescriptorPage)
 
 
 @inline
@@ -84,6 +93,8 @@ def add_perdomain_vcpu(v: Ptr[Vcpu]) -> bool:
         l2_table(d)[index] = l1 | TABLE
     core_page = u64(image_to_maddr(u64(ref(core_gdt))))
     entries = table_of(d.perdomain_l1[index])
+    for page in range(RESERVED_GDT_PAGE):
+        entries[window_index(v) + page] = empty_entry()
     entries[window_index(v) + RESERVED_GDT_PAGE] = core_page | READ_WRITE
     return True
 
@@ -112,12 +123,17 @@ def window_index(v: Ptr[Vcpu]) -> u64:
     return u64(v.vcpu_id) % VCPUS_PER_TABLE * PAGES_PER_VCPU
 
 
-def set_entry(v: Ptr[Vcpu], page: u64, mfn: Mfn) -> None:
-    """Show a frame, or nothing for 0, in a page of a vCPU's window. The vCPU is the running one, or
-    stopped.
+def empty_entry() -> u64:
+    """Return the entry of a GDT page that has no frame: a selector there is no reason for a page
+    fault.
     """
+    return u64(image_to_maddr(u64(ref(empty_descriptors)))) | READ_ONLY
+
+
+def set_entry(v: Ptr[Vcpu], page: u64, entry: u64) -> None:
+    """Change a page of a vCPU's window. The vCPU is the running one, or stopped."""
     table = table_of(v.domain.perdomain_l1[u64(v.vcpu_id) // VCPUS_PER_TABLE])
-    table[window_index(v) + page] = u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else u64(0)
+    table[window_index(v) + page] = entry
     flush_tlb_one_local(gdt_window(v) + page * PAGE)
     v.loaded_cpu = 0  # whichever processor loads it next must reload CR3, and so flush
 
@@ -127,7 +143,7 @@ def set_gdt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
     reference.
     """
     assert index < RESERVED_GDT_PAGE, "that GDT page is the core's"
-    set_entry(v, index, mfn)
+    set_entry(v, index, u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else empty_entry())
 
 
 def set_ldt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
@@ -135,7 +151,7 @@ def set_ldt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
     reference.
     """
     assert index < LDT_PAGE, "an LDT has 16 pages"
-    set_entry(v, LDT_PAGE + index, mfn)
+    set_entry(v, LDT_PAGE + index, u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else u64(0))
 
 
 def init_guest_l4(l4: Ptr[Array[u64, 512]], d: Ptr[Domain]) -> None:

@@ -34,6 +34,7 @@ XEC_EXT = 1 << 0
 XEC_IDT = 1 << 1
 XEC_INDEX_SHIFT = 3
 
+DR6_EVENTS = 0xE00F  # breakpoints 0 to 3, debug register access, single step, task switch
 DR6_SINGLE_STEP = 1 << 14
 DR6_FIXED = 0xFFFF0FF0
 DR7_FIXED = 0x400

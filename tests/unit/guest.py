@@ -1,4 +1,6 @@
-"""A guest's memory for in-process tests of the core: one stretch of addresses, everything else faults."""
+"""A guest's memory for in-process tests of the core: one stretch of addresses, everything else
+faults.
+"""
 
 import ctypes
 

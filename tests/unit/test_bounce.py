@@ -2,10 +2,10 @@
 
 import abi
 import pytest
+from kpy import Array, jit
 
 from kernel.domain import Domain
 from kernel.vcpu import Vcpu
-from kpy import Array, jit
 from tests.unit.guest import GuestMemory
 
 STACK = 0xFFFF888000010000
@@ -24,8 +24,9 @@ class Guest:
             replace={
                 "kernel.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
                 "kernel.x86.context.toggle_guest_mode": self.toggle,
-                "kernel.x86.context.read_selectors": lambda vcpu: None,
-                "kernel.domain.domain_crash": lambda domain, reason: self.crashes.append(bytes(reason)),
+                "kernel.domain.domain_crash": lambda domain, reason: self.crashes.append(
+                    bytes(reason)
+                ),
                 "kernel.console.write_str": lambda text: None,
                 "kernel.console.write_int": lambda value, negative, style: None,
                 "kernel.console.end_line": lambda: None,
@@ -60,7 +61,16 @@ def test_exception_from_kernel(guest):
     regs = guest.vcpu.regs
     assert regs.rsp == STACK - 0x80 - 64
     frame = guest.memory.words(regs.rsp, 8)
-    assert frame == [0x1111, 0x2222, 0x18, 0xFFFFFFFF81000042, 0xE030, 0x202 | TF | AC, STACK - 0x78, 0xE02B]
+    assert frame == [
+        0x1111,
+        0x2222,
+        0x18,
+        0xFFFFFFFF81000042,
+        0xE030,
+        0x202 | TF | AC,
+        STACK - 0x78,
+        0xE02B,
+    ]
     assert (regs.rip, regs.cs, regs.ss) == (HANDLER, 0xE033, 0xE02B)
     assert regs.rflags == 0x202
     assert (regs.rcx, regs.r11) == (HANDLER, 0x202)
@@ -92,7 +102,9 @@ def test_event_mask(guest, masked):
 
 
 def test_page_fault(guest):
-    """cr2 goes to vcpu_info; the user bit tells the guest's own modes apart, both of which are ring 3."""
+    """cr2 goes to vcpu_info; the user bit tells the guest's own modes apart, both of which are ring
+    3.
+    """
     guest.set_handler(14)
     guest.program.deliver_page_fault(guest.vcpu, 0xDEAD000, 0b111)
     assert guest.vcpu.vcpu_info.arch.cr2 == 0xDEAD000
@@ -105,16 +117,6 @@ def test_upcall(guest):
     guest.program.deliver_event_upcall(guest.vcpu)
     assert guest.vcpu.regs.rip == HANDLER
     assert guest.vcpu.vcpu_info.evtchn_upcall_mask == 1
-
-
-def test_failsafe(guest):
-    """The failsafe frame holds the data segments above r11."""
-    guest.vcpu.failsafe_callback_eip = HANDLER
-    regs = guest.vcpu.regs
-    regs.ds, regs.es, regs.fs, regs.gs = 1, 2, 3, 4
-    guest.program.deliver_failsafe(guest.vcpu)
-    frame = guest.memory.words(regs.rsp, 11)
-    assert frame[:7] == [0x1111, 0x2222, 1, 2, 3, 4, 0xFFFFFFFF81000042]
 
 
 def test_no_handler(guest):

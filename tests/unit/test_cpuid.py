@@ -1,10 +1,10 @@
 """The CPUID policy on a processor that has every feature, and the hypervisor's leaves."""
 
 import pytest
+from kpy import jit
 
 from kernel.emulate import cpuid as policy
 from kernel.vcpu import Vcpu
-from kpy import jit
 
 ALL = (1 << 32) - 1
 OSXSAVE = 1 << 27
@@ -17,7 +17,9 @@ def full_processor(leaf, subleaf):
 
 @pytest.fixture(scope="module")
 def machine():
-    program = jit.load("kernel.emulate.cpuid", replace={"kernel.x86.features.cpuid": full_processor})
+    program = jit.load(
+        "kernel.emulate.cpuid", replace={"kernel.x86.features.cpuid": full_processor}
+    )
     return program, program.new(Vcpu, vcpu_id=3)
 
 

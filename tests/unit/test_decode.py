@@ -4,10 +4,10 @@ import capstone
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
+from kpy import jit
 
 from kernel.emulate.instruction import Instruction, Operation
 from kernel.vcpu import Vcpu
-from kpy import jit
 from tests.unit.guest import GuestMemory
 
 BASE = 0xFFFFFFFF81000000
@@ -67,7 +67,7 @@ def test_decodes(machine, text):
 
 @pytest.mark.parametrize("text", EXAMPLES)
 def test_needs_every_byte(machine, text):
-    """An instruction that ends beyond what can be read is not decoded, and one that ends there is."""
+    """An instruction is decoded up to the end of what can be read, not beyond."""
     code, _ = EXAMPLES[text]
     end = BASE + 4096
     assert decode(machine, code, end - len(code))[0]
@@ -75,9 +75,11 @@ def test_needs_every_byte(machine, text):
         assert not decode(machine, code[:-1], end - len(code) + 1)[0]
 
 
-@pytest.mark.parametrize("code", [b"\xf0\xfa", b"\x0f\x0b", b"\x90", b"\x0f\x20\x18", b"\xf4", b"\x66" * 15])
+@pytest.mark.parametrize(
+    "code", [b"\xf0\xfa", b"\x0f\x0b", b"\x90", b"\x0f\x20\x18", b"\xf4", b"\x66" * 15]
+)
 def test_leaves_alone(machine, code):
-    """A lock prefix, plain #UD, harmless instructions, memory operands, and too many prefixes are the guest's business."""
+    """Lock prefixes, #UD, harmless ones, memory operands: the guest's own business."""
     assert not decode(machine, code + b"\x90" * 16)[0]
 
 

@@ -4,10 +4,10 @@ import struct
 from pathlib import Path
 
 import pytest
+from kpy import jit
 
 from kernel.dom0_layout import Layout
 from kernel.elf import UNSET, KernelImage
-from kpy import jit
 
 VMLINUX = Path("build/image/vmlinux")
 
@@ -23,7 +23,9 @@ def elf():
 
 
 def note(kind, content):
-    return struct.pack("<III4s", 4, len(content), kind, b"Xen\0") + content.ljust(-len(content) % 4 + len(content), b"\0")
+    return struct.pack("<III4s", 4, len(content), kind, b"Xen\0") + content.ljust(
+        -len(content) % 4 + len(content), b"\0"
+    )
 
 
 def kernel(notes, machine=62, segments=((0x1000000, 0x1000, 0x3000),)):
@@ -42,7 +44,7 @@ def kernel(notes, machine=62, segments=((0x1000000, 0x1000, 0x3000),)):
 
 @pytest.mark.skipif(not VMLINUX.exists(), reason="build/image/vmlinux is not built")
 def test_stock_linux(elf, program):
-    """Debian's kernel: base, entry and the wish for its list at an address of its own; everything has a place."""
+    """Debian's kernel: its notes, and that everything has a place."""
     image = elf.new(KernelImage)
     elf.read_kernel(VMLINUX.read_bytes(), image)
     assert image.virt_base == 0xFFFFFFFF80000000
@@ -52,7 +54,11 @@ def test_stock_linux(elf, program):
     layout = program.new(Layout)
     program.plan(layout, image, 262144, 5 << 20)
     assert layout.start_info == layout.kernel_end
-    assert layout.tables + layout.nr_tables * 4096 + 4096 == layout.stack_end <= layout.end - (512 << 10)
+    assert (
+        layout.tables + layout.nr_tables * 4096 + 4096
+        == layout.stack_end
+        <= layout.end - (512 << 10)
+    )
     assert layout.nr_p2m == 512
     assert layout.nr_p2m_tables == 3
     assert layout.end % (4 << 20) == 0
