@@ -6,9 +6,6 @@ by the core takes another. Only when the last one goes does the frame return to 
 ever maps memory that is somebody else's by now. Whatever changes hands is scrubbed first, unless
 the next owner is the last one, and stale translations of it are flushed from every processor that
 has not flushed since the frame was freed.
-
-The core's own pages have an owner that is no domain; `share_core_page` gives one to a domain to map
-(shared_info, grant tables).
 """
 
 import abi
