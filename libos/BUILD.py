@@ -13,8 +13,7 @@ ASSEMBLY = ["libos/start.asm", "libos/probe.asm", "libos/memory_functions.asm"]
 
 
 def program(name, module, group="examples", assembly=()):
-    """A kernel made of libos and a module that exports `main`; `assembly` lists files of its own.
-    """
+    """A kernel made of libos and a module that exports `main`; `assembly` lists its own files."""
     return Target(
         name=name,
         group=group,
@@ -27,6 +26,7 @@ def program(name, module, group="examples", assembly=()):
 
 hello = program("hello", "libos.examples.hello")
 readfile = program("readfile", "libos.examples.readfile")
+echo = program("echo", "libos.examples.echo")
 bench_guest = program(
     "bench_guest", "libos.bench.main", group="bench", assembly=["libos/bench/traps.asm"]
 )

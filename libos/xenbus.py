@@ -114,6 +114,8 @@ def request(kind: u32, transaction: u32, path: Slice[u8], rest: Slice[u8], rest_
 
     Returns: the length of the reply, which lies in `reply`; or a negative error number.
     """
+    if not has_xenbus():
+        return -abi.ENODEV
     acquire_ring()
     length = len(path) + 1 + len(rest) + u64(rest_ends)
     header = abi.xsd_sockmsg(type=kind, req_id=1, tx_id=transaction, len=u32(length))
