@@ -39,6 +39,8 @@ def code(text: str) -> str:
         (".equ N, 3 * 8\nmov ecx, N", "b9 18 00 00 00"),
         ("nop\n.align 8", "90 66 0f 1f 44 00 00 90"),
         (".long a - .\na:", "04 00 00 00"),
+        ("a: mov rax, gs:[b - a]\nb:", "65 48 8b 04 25 09 00 00 00"),
+        ("a: mov eax, [b - a + rbx*4]\nb:", "8b 04 9d 07 00 00 00"),
     ],
 )
 def test_encodings(text, expected):

@@ -38,7 +38,8 @@ REFUSED = {(64, "iret"): "iretq", (64, "sysret"): "sysretq", (64, "retf"): "retf
 LEGACY = ("ax", "bx", "cx", "dx", "si", "di", "bp", "sp")
 REGISTERS = {prefix + name for name in LEGACY for prefix in ("", "e", "r")}
 REGISTERS |= {f"{name}{half}" for name in "abcd" for half in "lh"} | {"sil", "dil", "bpl", "spl"}
-REGISTERS |= {"rip", "eip", "cs", "ds", "es", "fs", "gs", "ss", "st"}
+SEGMENTS = {"cs", "ds", "es", "fs", "gs", "ss"}
+REGISTERS |= SEGMENTS | {"rip", "eip", "st"}
 REGISTERS |= {f"r{i}{s}" for i in range(8, 16) for s in ("", "d", "w", "b")}
 REGISTERS |= {
     f"{bank}{i}" for bank in ("cr", "dr", "xmm", "ymm", "mm", "st", "k") for i in range(16)
@@ -191,27 +192,21 @@ def encode_symbol(mnemonic: str, operands: list[str], index: int, bits: int) -> 
     if BRANCH.match(word) and "[" not in operand:
         return encode_branch(mnemonic, word, operand, bits)
     head, total, tail = split_operand(operand)
-    rip = "rip" in names_in(operand)
+    registers = [name for name in names_in(operand) if name.lower() in REGISTERS]
+    bare = bits == 64 and "[" in operand and not set(registers) - SEGMENTS
     for size in (8, 4, 2) if word == "movabs" else (4, 2):
-        relative = rip or (
-            bits == 64 and "[" in operand and not names_in_bracket_registers(operand)
-        )
-        filler = f"{head}{'rip + ' if relative and not rip else ''}{STAND_IN[size]}{tail}"
+        filler = f"{head}{'rip + ' if bare else ''}{STAND_IN[size]}{tail}"
         code = _keystone(join(mnemonic, [*operands[:index], filler, *operands[index + 1 :]]), bits)
         at = code.find(STAND_IN[size].to_bytes(size, "little")) if code else -1
-        if at >= 0:
-            if relative and not rip:
-                code, at = absolute(code, at, bytes(4)), at + 1
-            shorter = descriptor_load(mnemonic, code, bits)
-            at -= len(code) - len(shorter)
-            signed = bits == 64 and size == 4
-            return Encoded(blank(shorter, at, size), (Fixup(at, size, total, rip, False, signed),))
+        if at < 0:
+            continue
+        if bare:
+            code, at = absolute(code, at, bytes(size)), at + 1
+        mended = descriptor_load(mnemonic, code, bits)
+        at -= len(code) - len(mended)
+        fixup = Fixup(at, size, total, "rip" in registers, False, bits == 64 and size == 4)
+        return Encoded(blank(mended, at, size), (fixup,))
     raise AsmError(f"keystone does not take `{mnemonic} {', '.join(operands)}`")
-
-
-def names_in_bracket_registers(operand: str) -> list[str]:
-    inside = re.search(r"\[([^\]]*)\]", operand)[1]
-    return [name for name in names_in(inside) if not is_symbol(name)]
 
 
 def split_operand(operand: str) -> tuple[str, Sum, str]:
