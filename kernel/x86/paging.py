@@ -110,7 +110,7 @@ def map_one(va: u64, maddr: u64, size: u64, flags: u64) -> u64:
 
 
 def core_maddr(va: u64) -> u64:
-    """Return the machine address behind an address that the core's tables map; 0 when they don't."""
+    """Return the machine address behind an address that the core maps; 0 when it maps none."""
     table = table_at(core_l4)
     shift: u64 = 39
     while True:

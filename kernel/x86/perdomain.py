@@ -21,7 +21,7 @@ from kernel.x86.memlayout import (
     mfn_to_vaddr,
     vaddr_to_maddr,
 )
-from kernel.x86.paging import TABLE, PageTable, fill_core_slots
+from kernel.x86.paging import TABLE, PageTable
 from kernel.x86.selectors import RESERVED_GDT_PAGE
 from kernel.x86.tlb import flush_tlb_one_local
 
@@ -152,8 +152,3 @@ def set_ldt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
     """
     assert index < LDT_PAGE, "an LDT has 16 pages"
     set_entry(v, LDT_PAGE + index, u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else u64(0))
-
-
-def init_guest_l4(l4: Ptr[Array[u64, 512]], d: Ptr[Domain]) -> None:
-    """Write the slots that the core owns into an L4 table of a domain."""
-    fill_core_slots(l4, u64(mfn_to_maddr(d.perdomain_l3)))
