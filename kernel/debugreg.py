@@ -26,7 +26,7 @@ DR7_IO_BREAKPOINT = 2
 def do_set_debugreg(vcpu: Ptr[Vcpu], register: u64, value: u64, c: u64, d: u64, e: u64) -> i64:
     """Set a debug register. Hypercall: set_debugreg(register, value).
 
-    Errors: -EPERM, an address that is not the guest's; -EINVAL, an I/O breakpoint, upper bits of
+    Errors: -EPERM, an address that is not the guest's, an I/O breakpoint; -EINVAL, upper bits of
     dr6 or dr7; -ENODEV, no such register.
     """
     return set_debugreg(vcpu, truncate(u32, register), value)
@@ -74,7 +74,8 @@ def set_debugreg_value(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
         require(value >> 32 == 0, -abi.EINVAL)
         vcpu.debugreg[6] = value & ~DR6_RESERVED | DR6_FIXED
     elif register == 5 or register == 7:
-        require(control_allowed(value), -abi.EINVAL)
+        require(value >> 32 == 0, -abi.EINVAL)
+        require(control_allowed(value), -abi.EPERM)
         vcpu.debugreg[7] = value & ~DR7_RESERVED & ~DR7_GENERAL_DETECT | DR7_FIXED
     else:
         return -abi.ENODEV
@@ -89,8 +90,6 @@ def breakpoint_allowed(address: u64) -> bool:
 
 def control_allowed(dr7: u64) -> bool:
     """Tell whether a dr7 watches nothing but instructions and memory."""
-    if dr7 >> 32 != 0:
-        return False
     for i in range(4):
         if dr7 >> (DR7_CONTROL_SHIFT + 4 * i) & 3 == DR7_IO_BREAKPOINT:
             return False

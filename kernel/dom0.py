@@ -5,7 +5,21 @@ wrong stops the boot with a sentence on the console: without domain 0 there is n
 """
 
 import abi
-from kpy import Array, Ptr, Slice, build_time, i8, panic, ref, static, truncate, u8, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    Slice,
+    build_time,
+    i8,
+    panic,
+    ref,
+    saturating_sub,
+    static,
+    truncate,
+    u8,
+    u32,
+    u64,
+)
 
 from kernel.cmdline import option, option_number, parse_size
 from kernel.console import printk
@@ -97,7 +111,7 @@ def create_dom0() -> Ptr[Domain]:
 
 def memory_wanted() -> tuple[u64, u64]:
     """Return how many bytes domain 0 has at first and at most, from `dom0_mem=`."""
-    available = (free_frames() << PAGE_SHIFT) - KEPT_FOR_OTHERS
+    available = saturating_sub(free_frames() << PAGE_SHIFT, KEPT_FOR_OTHERS)
     size: u64 = 0
     largest: u64 = 0
     text = option(b"dom0_mem")

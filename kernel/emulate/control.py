@@ -5,6 +5,7 @@ fault reported. cr3 is its kernel's L4 as a machine address. Of cr4 it owns the 
 nothing for the core.
 """
 
+import abi
 from kpy import Ptr, load, store, u32, u64
 
 from kernel.debugreg import get_debugreg, set_debugreg
@@ -55,13 +56,21 @@ def write_control(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
         case 2:
             vcpu.vcpu_info.arch.cr2 = value
         case 3:
-            return new_guest_cr3(vcpu, Mfn(value >> PAGE_SHIFT)) == 0
+            return write_cr3(vcpu, instruction, Mfn(value >> PAGE_SHIFT))
         case 4:
             vcpu.cr4 = value & CR4_GUEST
             load_cr4(vcpu)
         case _:
             return False
     return True
+
+
+def write_cr3(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction], mfn: Mfn) -> bool:
+    """mov to cr3: change the kernel's page tables; what takes longer is executed again."""
+    result = new_guest_cr3(vcpu, mfn)
+    if result == -abi.ERESTART:
+        instruction.length = 0
+    return result == 0 or result == -abi.ERESTART
 
 
 def guest_cr0(vcpu: Ptr[Vcpu]) -> u64:

@@ -6,12 +6,12 @@ through (see `test_software_interrupts`).
 """
 
 import abi
-from kpy import Array, Ptr, export, extern, load, ref, static, truncate, u8, u64
+from kpy import Array, Ptr, export, extern, i64, load, ref, static, truncate, u8, u64
 
 from libos.hypercall import hypercall, set_trap_table
 from libos.start_info import boot
 from libos.trap import init_traps
-from tests.guests.report import check, verdict
+from tests.guests.report import check, expect, verdict
 from tests.guests.trap_frames import NOTHING, VECTORS, seen
 
 FLAG_TRAP = 1 << 8
@@ -134,6 +134,10 @@ def begin() -> None:
 def trapped(vector: u64) -> bool:
     """Whether exactly this trap came since `begin`."""
     return seen.vector == vector
+
+
+def call(number: u64, a: u64, b: u64) -> i64:
+    return hypercall(number, a, b, 0, 0, 0)
 
 
 def set_debugreg(number: u64, value: u64) -> u64:
@@ -274,6 +278,46 @@ def test_iret() -> None:
     check(b"with its rip", seen.rip == u64(ref(experiment_entries)))
 
 
+def test_errors() -> None:
+    """Wrong arguments of the calls about traps, debug registers, ports and the machine."""
+    debug = abi.__HYPERVISOR_set_debugreg
+    core = abi.HYPERVISOR_VIRT_START
+    expect(b"breakpoint in the hypervisor", call(debug, 0, core), -abi.EPERM)
+    expect(b"breakpoint not canonical", call(debug, 1, 1 << 47), -abi.EPERM)
+    expect(b"I/O breakpoint", call(debug, 7, 1 | 2 << 16), -abi.EPERM)
+    expect(b"upper half of dr6", call(debug, 6, 1 << 32), -abi.EINVAL)
+    expect(b"debug register 9", call(abi.__HYPERVISOR_get_debugreg, 9, 0), -abi.ENODEV)
+    level = abi.physdev_set_iopl(iopl=4)
+    physdev = abi.__HYPERVISOR_physdev_op
+    result = call(physdev, abi.PHYSDEVOP_set_iopl, u64(ref(level)))
+    expect(b"I/O privilege level 4", result, -abi.EINVAL)
+    expect(b"level, unmapped", call(physdev, abi.PHYSDEVOP_set_iopl, 8), -abi.EFAULT)
+    nmi = abi.__HYPERVISOR_nmi_op
+    expect(b"nmi_op, unknown", call(nmi, 9, 0), -abi.ENOSYS)
+    expect(b"nmi_op, unmapped", call(nmi, abi.XENNMI_register_callback, 8), -abi.EFAULT)
+    callback = abi.callback_register(type=abi.CALLBACKTYPE_event, address=1 << 47)
+    register = u64(ref(callback))
+    result = call(abi.__HYPERVISOR_callback_op, abi.CALLBACKOP_register, register)
+    expect(b"callback not canonical", result, -abi.EINVAL)
+    test_platform_errors()
+
+
+def test_platform_errors() -> None:
+    platform = abi.__HYPERVISOR_platform_op
+    expect(b"platform_op, unmapped", call(platform, 8, 0), -abi.EFAULT)
+    op = abi.xen_platform_op(cmd=abi.XENPF_settime64, interface_version=1)
+    here = u64(ref(op))
+    expect(b"platform_op, version", call(platform, here, 0), -abi.EACCES)
+    op.interface_version = abi.XENPF_INTERFACE_VERSION
+    op.u.settime64.mbz = 1
+    expect(b"settime64, not zero", call(platform, here, 0), -abi.EINVAL)
+    op.cmd = 9999
+    expect(b"platform_op, unknown", call(platform, here, 0), -abi.ENOSYS)
+    op.cmd = abi.XENPF_firmware_info
+    op.u.firmware_info.type = 77
+    expect(b"firmware_info, unknown", call(platform, here, 0), -abi.EINVAL)
+
+
 @export
 def main() -> u64:
     register_handlers()
@@ -285,4 +329,5 @@ def main() -> u64:
     test_fpu()
     test_iret()
     init_traps()
+    test_errors()
     return verdict()
