@@ -187,6 +187,8 @@ def take_apart(d: Ptr[Domain]) -> i64:
         match d.kill_phase:
             case KillPhase.events:
                 error = evtchn_close_all(d)
+                if error == 0:
+                    leave_guest_memory(d)
             case KillPhase.grants:
                 error = grant_release_mappings(d)
             case KillPhase.memory:
@@ -199,8 +201,17 @@ def take_apart(d: Ptr[Domain]) -> i64:
     return 0
 
 
+def leave_guest_memory(d: Ptr[Domain]) -> None:
+    """Leave the page tables of stopped vCPUs and their vcpu_info, which no event reaches now."""
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None:
+            reset_vcpu_info(v)
+    drop_lazy_state(online_cpus())
+
+
 def stop_timers(d: Ptr[Domain]) -> None:
-    """Stop what would signal stopped vCPUs, and leave their page tables and vcpu_info places."""
+    """Stop what would signal stopped vCPUs by itself."""
     stop_watchdogs(d)
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
@@ -209,5 +220,3 @@ def stop_timers(d: Ptr[Domain]) -> None:
             stop_timer_sync(ref(v.singleshot_timer))
             stop_timer_sync(ref(v.periodic_timer))
             stop_timer_sync(ref(v.poll_timer))
-            reset_vcpu_info(v)
-    drop_lazy_state(online_cpus())

@@ -143,5 +143,5 @@ def release_side(side: Ptr[Side]) -> None:
     side.is_claimed = False
     if side.is_grant:
         unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
-        unpin_grant(domain, u32(side.name), side.is_source, u32(unit))
+        unpin_grant(domain, u32(side.name), side.mfn, side.is_source, u32(unit))
     unreference(side.mfn, side.is_source)

@@ -67,7 +67,7 @@ def map_from(vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[abi.gnttab_map_grant
     if status == abi.GNTST_okay:
         status = enter_mapping(vcpu, granter, mfn, op)
         if status != abi.GNTST_okay:
-            unpin_grant(granter, op.ref, readonly, pin_unit(op.flags))
+            unpin_grant(granter, op.ref, mfn, readonly, pin_unit(op.flags))
     if status != abi.GNTST_okay:
         give_handle_back(vcpu.domain, handle)
         return status

@@ -78,18 +78,30 @@ def pin_grant(
 
 
 @inline
-def unpin_grant(granter: Ptr[Domain], number: u32, readonly: bool, unit: u32) -> None:
+def unpin_grant(granter: Ptr[Domain], number: u32, mfn: Mfn, readonly: bool, unit: u32) -> None:
     """End a use of a grant. The caller gives the frame's reference back.
 
+    Does nothing when the granter is another domain than the one that granted `mfn`: a mapping whose
+    page-table entry the guest overwrote keeps neither frame nor granter alive, and ids come again.
     Locks: takes the granter's grant lock.
     """
     with granter.grant.lock:
         entry = entry_at(granter, number)
         active = active_at(granter, number)
-        if active is not None:
-            active.pin -= unit
-            if entry is not None:
-                unclaim(entry, active, readonly)
+        if active is None or active.mfn != mfn or not has_pins(active.pin, unit):
+            return
+        active.pin -= unit
+        if entry is not None:
+            unclaim(entry, active, readonly)
+
+
+@inline
+def has_pins(pin: u32, unit: u32) -> bool:
+    """Tell whether each counter of `pin` holds what `unit` wants to take from it."""
+    for shift in range(u32(0), u32(32), u32(8)):
+        if pin >> shift & 0xFF < unit >> shift & 0xFF:
+            return False
+    return True
 
 
 @inline

@@ -35,7 +35,7 @@ def release_mapping(entry: Ptr[Maptrack]) -> None:
     readonly = flags & abi.GNTMAP_readonly != 0
     granter = get_domain_by_id(entry.domain_id)
     if granter is not None:
-        unpin_grant(granter, entry.ref_or_next, readonly, pin_unit(flags))
+        unpin_grant(granter, entry.ref_or_next, entry.mfn, readonly, pin_unit(flags))
         put_domain(granter)
     if flags & abi.GNTMAP_device_map:
         unreference(entry.mfn, readonly)

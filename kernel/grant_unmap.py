@@ -158,7 +158,7 @@ def complete(d: Ptr[Domain], batch: Ptr[Array[Unmapped, BATCH]], nr: u32) -> Non
         if granter is None:
             continue
         readonly = unmapped.done & abi.GNTMAP_readonly != 0
-        unpin_grant(granter, unmapped.ref, readonly, pin_unit(unmapped.done))
+        unpin_grant(granter, unmapped.ref, unmapped.mfn, readonly, pin_unit(unmapped.done))
         if unmapped.done & abi.GNTMAP_host_map:
             unreference(unmapped.mfn, readonly)
         if unmapped.done & abi.GNTMAP_device_map:

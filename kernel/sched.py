@@ -258,6 +258,8 @@ def offer_work() -> None:
 
     What just left this CPU could not be taken by others until now.
     """
+    if run_queue.nr_queued == 0:
+        return
     with run_queue.lock:
         first = run_queue.first
         if first is not None:

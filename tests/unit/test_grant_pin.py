@@ -86,7 +86,7 @@ class Machine:
     def unpin(self, number, readonly=False, unit=None):
         if unit is None:
             unit = GNTPIN_hstr_inc if readonly else GNTPIN_hstw_inc
-        self.program.unpin_grant(self.granter, number, readonly, unit)
+        self.program.unpin_grant(self.granter, number, FRAME, readonly, unit)
         self.program.unreference(FRAME, readonly)
 
 
@@ -206,3 +206,15 @@ def test_flags_follow_the_uses(compiled, uses):
         assert bool(entry.flags & READ) == bool(active)
         assert bool(entry.flags & WRITE) == (not all(active))
     assert machine.references == {} and machine.types == {}
+
+
+def test_stranger_to_the_grant_unpins_nothing(machine):
+    """A handle that outlived its granter names another domain's grants: they stay as they are."""
+    entry = machine.grant(1)
+    machine.pin(1, readonly=True)
+    unpin = machine.program.unpin_grant
+    unpin(machine.granter, 1, FRAME + 1, True, GNTPIN_hstr_inc)
+    unpin(machine.granter, 1, FRAME, False, GNTPIN_hstw_inc)
+    unpin(machine.granter, 2, FRAME, True, GNTPIN_hstr_inc)
+    assert entry.flags == abi.GTF_permit_access | READ
+    assert machine.granter.grant.active[0].entries[1].pin == GNTPIN_hstr_inc
