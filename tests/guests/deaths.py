@@ -15,9 +15,10 @@ from libos.hypercall import (
     set_trap_table,
     update_va_mapping,
 )
-from libos.layout import pfn_of
-from libos.memory import PTE_READ_ONLY, machine_address, mfn_of
+from libos.layout import PAGE_SHIFT, Mfn, Pfn, pfn_of
+from libos.memory import PTE_KERNEL, PTE_READ_ONLY, machine_address, mfn_of
 from libos.pages import alloc_pages
+from libos.probe import probe_load
 from libos.start_info import boot
 from libos.text import same_text
 from tests.guests.bad import NON_CANONICAL, UNMAPPED
@@ -25,6 +26,7 @@ from tests.guests.bad import NON_CANONICAL, UNMAPPED
 NR_PINNED = 200
 NR_GRANTED = 300
 SYSCALL_NUMBER = 1 << 40
+THEFT_STEP = 7
 
 disk = static(Disk)
 empty_table = static(abi.trap_info)
@@ -70,6 +72,8 @@ def die(mode: Slice[u8]) -> None:
         die_with_disk()
     elif same_text(mode, b"spin"):
         spin()
+    elif same_text(mode, b"thief"):
+        steal()
     elif same_text(mode, b"syscall"):
         say(f"hostile: result {wild_system_call(SYSCALL_NUMBER)}")
 
@@ -133,3 +137,25 @@ def spin() -> None:
     disable_events()
     while True:
         pass
+
+
+def steal() -> None:
+    """Try to map frames of others, all over the machine, writable and read-only."""
+    page = alloc_pages(1)
+    nr_frames = u64(hypercall(abi.__HYPERVISOR_memory_op, abi.XENMEM_maximum_ram_page, 0, 0, 0, 0))
+    stolen: u64 = 0
+    for mfn in range(0, nr_frames, THEFT_STEP):
+        if not is_ours(mfn):
+            entry = mfn << PAGE_SHIFT
+            stolen += u64(update_va_mapping(page, entry | PTE_KERNEL, abi.UVMF_INVLPG) == 0)
+            stolen += u64(update_va_mapping(page, entry | PTE_READ_ONLY, abi.UVMF_INVLPG) == 0)
+    say(f"hostile: stole {stolen} of {nr_frames} frames")
+    sched_shutdown(abi.SHUTDOWN_poweroff)
+
+
+def is_ours(mfn: u64) -> bool:
+    """Whether both tables say so; m2p is mapped where there is memory."""
+    pfn: u64 = 0
+    if not probe_load(abi.MACH2PHYS_VIRT_START + 8 * mfn, ref(pfn)) or pfn >= boot().nr_pages:
+        return False
+    return mfn_of(Pfn(pfn)) == Mfn(mfn)
