@@ -13,7 +13,7 @@ NEVER_END = {"spin"}
 
 
 def run(domains, name, kernel, timeout=END_S, **config):
-    """Create a domain, wait for its end, remove it; return its record (None: no end) and console."""
+    """Run a domain to its end; return its record (None: it did not end) and its console."""
     domains.create(name, kernel, memory=32, **config)
     try:
         return domains.wait_end(name, timeout), domains.console(name)
