@@ -8,6 +8,7 @@
 #define PROXEN_ABI_DOMCTL_H
 
 #include "domctl_args.h"
+#include "domctl_machine.h"
 #include "xen.h"
 
 #define XEN_DOMCTL_INTERFACE_VERSION 0x00000015

@@ -35,7 +35,7 @@ def code_lines(assembler, section) -> list[str]:
     engine = capstone.Cs(capstone.CS_ARCH_X86, MODES[assembler.widths[section.name]])
     engine.skipdata = True
     labels: dict[int, list[str]] = {}
-    for symbol in assembler.symbols.values():
+    for symbol in assembler.names.symbols.values():
         if symbol.section is section:
             labels.setdefault(symbol.value, []).append(symbol.name)
     lines = []
@@ -69,5 +69,5 @@ def object_file(text: str) -> bytes:
     assembler = assemble(text, "test.asm")
     sections = list(assembler.sections.values())
     debug, anchors = debug_sections(assembler, sections)
-    symbols = [*assembler.symbols.values(), *anchors]
+    symbols = [*assembler.names.symbols.values(), *anchors]
     return write_object([*sections, *debug], symbols, "test.asm")

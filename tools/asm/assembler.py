@@ -1,54 +1,34 @@
-"""Lines to sections: labels, directives, instructions, and at the end the fixups that labels
-settle.
-"""
+"""Lines to sections: labels, directives, instructions. What waits for a label comes last."""
 
 import ast
 import re
-from dataclasses import dataclass
 from pathlib import Path
 
 from asm import elf
 from asm.errors import AsmError
 from asm.expression import Sum, parse_sum
 from asm.instruction import Fixup, encode
+from asm.names import Names
+from asm.settle import Pending, settle
 from asm.template import expand
 
 LABEL = re.compile(r"\s*(\.?[A-Za-z_$][\w$]*)\s*:(?!\S*:)\s*")
-KNOWN_FLAGS = {
-    ".text": "ax", ".rodata": "a", ".data": "aw", ".bss": "awn", ".note": "a",
-}  # fmt: skip
+KNOWN_FLAGS = {".text": "ax", ".rodata": "a", ".data": "aw", ".bss": "awn", ".note": "a"}
 DATA_SIZES = {".byte": 1, ".word": 2, ".long": 4, ".quad": 8}
 NOPS = [
     bytes.fromhex(code)
     for code in ("", "90", "6690", "0f1f00", "0f1f4000", "0f1f440000", "660f1f440000")
 ]
 LONGEST_NOP = len(NOPS) - 1
-ABSOLUTE = {8: elf.R_X86_64_64, 4: elf.R_X86_64_32, 2: elf.R_X86_64_16}
-RELATIVE = {8: elf.R_X86_64_PC64, 4: elf.R_X86_64_PC32}
-
-
-@dataclass
-class Pending:
-    """A fixup placed in a section, to be settled when all labels are known."""
-
-    section: elf.Section
-    start: int
-    end: int
-    fixup: Fixup
-    line: int
 
 
 class Assembler:
-    """State of one file; `lines` maps section and offset to source lines, for debuggers and
-    listings.
-    """
+    """State of one file; `lines` (section, offset, source line) is for debuggers and listings."""
 
     def __init__(self, file: str):
         self.file = file
+        self.names = Names()
         self.sections: dict[str, elf.Section] = {}
-        self.symbols: dict[str, elf.Symbol] = {}
-        self.externals: set[str] = set()
-        self.constants: dict[str, int] = {}
         self.pending: list[Pending] = []
         self.widths: dict[str, int] = {}
         self.lines: list[tuple[elf.Section, int, int]] = []
@@ -65,10 +45,13 @@ class Assembler:
                 raise AsmError(error.text, self.file, number) from error
         for pending in self.pending:
             try:
-                self.settle(pending)
+                settle(pending, self.names)
             except AsmError as error:
                 raise AsmError(error.text, self.file, pending.line) from error
-        self.size_symbols()
+        for symbol in self.names.symbols.values():
+            if not symbol.section and symbol.name not in self.names.externals:
+                raise AsmError(f".global {symbol.name}: it is not defined here", self.file, 1)
+        self.names.measure(list(self.sections.values()))
 
     def statement(self, line: str) -> None:
         while match := LABEL.match(line):
@@ -105,10 +88,7 @@ class Assembler:
             name = self.scope + name
         else:
             self.scope = name
-        symbol = self.symbols.setdefault(name, elf.Symbol(name))
-        if symbol.section:
-            raise AsmError(f"label `{name}` is defined twice")
-        symbol.section, symbol.value = self.section, self.section.size
+        self.names.define(name, self.section)
 
     # Directives
 
@@ -154,19 +134,15 @@ class Assembler:
         self.section = self.enter_section(name.strip(), flags.strip().strip('"') or None)
 
     def do_global(self, rest: str) -> None:
-        self.bind(rest, elf.STB_GLOBAL)
+        self.names.bind(rest, elf.STB_GLOBAL)
 
     do_globl = do_global
 
     def do_weak(self, rest: str) -> None:
-        self.bind(rest, elf.STB_WEAK)
+        self.names.bind(rest, elf.STB_WEAK)
 
     def do_extern(self, rest: str) -> None:
-        self.externals.update(name.strip() for name in rest.split(","))
-
-    def bind(self, names: str, binding: int) -> None:
-        for name in names.split(","):
-            self.symbols.setdefault(name.strip(), elf.Symbol(name.strip())).binding = binding
+        self.names.externals.update(name.strip() for name in rest.split(","))
 
     def do_type(self, rest: str) -> None:
         """Nothing to do: the section says it."""
@@ -208,7 +184,7 @@ class Assembler:
 
     def do_equ(self, rest: str) -> None:
         name, _, value = rest.partition(",")
-        self.constants[name.strip()] = self.constant(value)
+        self.names.constants[name.strip()] = self.constant(value)
 
     def data(self, size: int, rest: str) -> None:
         for text in rest.split(","):
@@ -222,97 +198,17 @@ class Assembler:
         if "." not in total.plus + total.minus:
             return total
         name = f".L{self.section.name}.{self.section.size:x}"
-        self.symbols[name] = elf.Symbol(name, self.section, self.section.size)
-        swap = lambda names: tuple(name if n == "." else n for n in names)  # noqa: E731
-        return Sum(total.number, swap(total.plus), swap(total.minus))
+        self.names.symbols[name] = elf.Symbol(name, self.section, self.section.size)
+        plus, minus = (
+            tuple(name if n == "." else n for n in names) for names in (total.plus, total.minus)
+        )
+        return Sum(total.number, plus, minus)
 
     def constant(self, text: str) -> int:
-        number, plus = self.reduce(self.here(parse_sum(self.qualify(text))))
+        number, plus = self.names.reduce(self.here(parse_sum(self.qualify(text))))
         if plus:
             raise AsmError(f"`{text.strip()}` is not known at this place")
         return number
-
-    def reduce(self, total: Sum) -> tuple[int, list[elf.Symbol]]:
-        """Fold constants and differences of labels; what is left are symbols to add."""
-        number, plus = total.number, []
-        for name in total.plus:
-            if name in self.constants:
-                number += self.constants[name]
-            else:
-                plus.append(self.symbol(name))
-        for name in total.minus:
-            if name in self.constants:
-                number -= self.constants[name]
-                continue
-            minus = self.symbol(name)
-            partner = next((s for s in plus if s.section and s.section is minus.section), None)
-            if partner is None:
-                raise AsmError(f"`- {name}` has no label of its section to go with")
-            plus.remove(partner)
-            number += partner.value - minus.value
-        return number, plus
-
-    def symbol(self, name: str) -> elf.Symbol:
-        symbol = self.symbols.get(name)
-        if symbol is None or (symbol.section is None and name not in self.externals):
-            if name not in self.externals:
-                raise AsmError(f"`{name}` is not defined; say `.extern {name}` if it is elsewhere")
-            symbol = self.symbols.setdefault(name, elf.Symbol(name, binding=elf.STB_GLOBAL))
-        return symbol
-
-    # The end
-
-    def settle(self, pending: Pending) -> None:
-        """Write the value of a fixup, or leave a relocation for the linker."""
-        fixup, at = pending.fixup, pending.start + pending.fixup.offset
-        number, plus = self.reduce(fixup.sum)
-        if len(plus) > 1:
-            raise AsmError("a sum of two addresses")
-        if not plus:
-            self.patch(pending.section, at, fixup.size, number)
-        elif fixup.pc_relative and plus[0].section is pending.section:
-            self.patch(
-                pending.section, at, fixup.size, plus[0].value + number - pending.end, signed=True
-            )
-        else:
-            addend = number - (pending.end - at if fixup.pc_relative else 0)
-            kind = self.relocation_kind(fixup, plus[0])
-            pending.section.relocations.append(elf.Relocation(at, kind, plus[0], addend))
-
-    def relocation_kind(self, fixup: Fixup, symbol: elf.Symbol) -> int:
-        kinds = RELATIVE if fixup.pc_relative else ABSOLUTE
-        if fixup.size not in kinds:
-            raise AsmError(f"{fixup.size} bytes cannot hold the address of `{symbol.name}`")
-        if fixup.branch and symbol.section is None:
-            return elf.R_X86_64_PLT32
-        if fixup.signed and not fixup.pc_relative and fixup.size == 4:
-            return elf.R_X86_64_32S
-        return kinds[fixup.size]
-
-    def patch(
-        self, section: elf.Section, at: int, size: int, value: int, signed: bool = False
-    ) -> None:
-        low, high = -(1 << 8 * size - 1), 1 << 8 * size - signed
-        if not low <= value < high:
-            raise AsmError(f"{value:#x} does not fit in {size} bytes")
-        section.data[at : at + size] = (value & (1 << 8 * size) - 1).to_bytes(size, "little")
-
-    def size_symbols(self) -> None:
-        """A symbol reaches to the next one without a dot, or to the end of its section."""
-        undefined = [
-            s.name for s in self.symbols.values() if not s.section and s.name not in self.externals
-        ]
-        if undefined:
-            raise AsmError(f".global {undefined[0]}: it is not defined here", self.file, 1)
-        for section in self.sections.values():
-            tops = sorted(
-                (s for s in self.symbols.values() if s.section is section and "." not in s.name),
-                key=lambda s: s.value,
-            )
-            ends = [s.value for s in tops[1:]] + [section.size]
-            for symbol, end in zip(tops, ends, strict=True) if tops else ():
-                symbol.size = end - symbol.value
-                symbol.kind = elf.STT_FUNC if section.flags & elf.SHF_EXECINSTR else elf.STT_OBJECT
 
 
 def assemble(text: str, file: str) -> Assembler:
@@ -331,7 +227,9 @@ def assemble_file(path: Path | str) -> bytes:
         assembler.sections.values()
     )
     kept = [
-        s for s in assembler.symbols.values() if "." not in s.name or needs_relocation(sections, s)
+        s
+        for s in assembler.names.symbols.values()
+        if "." not in s.name or needs_relocation(sections, s)
     ]
     debug, debug_symbols = dwarf.debug_sections(assembler, sections)
     return elf.write_object([*sections, *debug], [*kept, *debug_symbols], path.name)
