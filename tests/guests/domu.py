@@ -1,9 +1,11 @@
 """Run test kernels as domains of a machine that has dom0 up."""
 
+import json
 import time
 from pathlib import Path
 
 from xm.client import Client, XendError, domain_path
+from xm.websocket import TEXT, WebSocket
 
 from tools.setup.paths import BUILD
 
@@ -26,6 +28,25 @@ class Domains:
 
     def console(self, name: str) -> str:
         return self.client.text(domain_path(name, "/console"))
+
+    def talk(self, name: str, typed: bytes, timeout: float) -> tuple[bytes, dict | None]:
+        """Type at a domain's console until it ends; return what it printed and its exit."""
+        path = "/api/v1" + domain_path(name, "/console/stream")
+        stream = WebSocket(self.client.host, self.client.port, path, timeout)
+        stream.socket.settimeout(timeout)
+        stream.send(typed)
+        printed = b""
+        try:
+            while (message := stream.receive()) is not None:
+                kind, data = message
+                if kind == TEXT:
+                    return printed, json.loads(data)["exit"]
+                printed += data
+        except TimeoutError:
+            pass
+        finally:
+            stream.close()
+        return printed, None
 
     def wait_end(self, name: str, timeout: float) -> dict | None:
         """Return how the domain ended; None when it still runs after `timeout` seconds."""

@@ -48,6 +48,17 @@ def test_verdict_as_domu(domains, kernel):
     assert record is not None and record["exit"]["code"] == 0, console
 
 
+def test_a_kernel_to_talk_to(domains):
+    """Keys go through the WebSocket, the console daemon and the ring; backspace works."""
+    domains.create("echo", "echo", memory=32)
+    try:
+        printed, how = domains.talk("echo", b"hellp\x7fo\rquit\r", END_S)
+    finally:
+        domains.destroy("echo")
+    assert b"echo: hello\n" in printed.replace(b"\r", b"")
+    assert how == {"reason": "poweroff", "code": 0}
+
+
 @pytest.mark.parametrize("mode", DEATHS)
 def test_death_harms_nobody_else(domains, dom0, xvda, free_before, mode):
     """However a guest dies, dom0 lives on and every page comes back."""
