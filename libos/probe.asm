@@ -1,5 +1,7 @@
-; Memory that may not be there: each access is one instruction between labels, and libos/probe.py resumes behind it on a fault.
+; What may fault: an access is one instruction with a label, and libos/probe.py resumes behind it; a call resumes with the stack
+; pointer that it had.
 .global probe_load, probe_store, probe_load_at, probe_store_at, probe_failed
+.global probe_call, probe_call_failed, probe_stack
 
 .section .text
 probe_load:                         ; (address, to: Ptr[u64]) -> whether it worked
@@ -18,3 +20,28 @@ probe_store_at:
 probe_failed:                       ; where a fault at one of the two resumes
     xor eax, eax
     ret
+
+%SAVED = ("rbp", "rbx", "r12", "r13", "r14", "r15")
+probe_call:                         ; (address) -> whether it came back by itself
+%for name in SAVED:
+    push {name}
+%end
+    mov [rip + probe_stack], rsp
+    call rdi
+    mov eax, 1
+leave_probe_call:
+    mov rsp, [rip + probe_stack]
+    mov qword ptr [rip + probe_stack], 0
+%for name in reversed(SAVED):
+    pop {name}
+%end
+    cld
+    ret
+probe_call_failed:
+    xor eax, eax
+    jmp leave_probe_call
+
+.section .bss
+.align 8
+probe_stack:                        ; not 0 while a probed call runs
+    .zero 8

@@ -6,7 +6,20 @@ anything.
 """
 
 import abi
-from kpy import Array, Ptr, export, static, u64, wrapping_add, wrapping_mul
+from kpy import (
+    Array,
+    Ptr,
+    cast,
+    export,
+    ref,
+    static,
+    struct,
+    truncate,
+    u8,
+    u64,
+    wrapping_add,
+    wrapping_mul,
+)
 
 from libos.console import say
 from libos.hypercall import hypercall
@@ -14,6 +27,7 @@ from libos.layout import PAGE_SHIFT, Pfn
 from libos.memory import mfn_of
 from libos.options import option, option_number
 from libos.pages import alloc_pages
+from libos.probe import probe_call
 from libos.start_info import boot
 from libos.text import same_text
 from tests.guests.bad import HYPERVISOR, NO_FRAME, NON_CANONICAL, UNMAPPED
@@ -27,6 +41,28 @@ SMALL = 40
 random_state = static(u64)
 arguments = static(u64)  # a page of random words, which arguments point to
 successes = static(u64)
+
+
+@struct
+class Opcode:
+    bytes: Array[u8, 8]
+    length: u64
+
+
+RETURN = 0xC3
+# By their first bytes: system registers, descriptor tables, ports, flags, MSRs, segments, software
+# interrupts and system calls, state saving, and the prefix that asks the hypervisor to emulate.
+PRIVILEGED = (
+    ("0f00", "0f01", "0f06", "0f08", "0f09", "0f20", "0f21", "0f22", "0f23", "0f30", "0f31")
+    + ("0f32", "0f33", "0f34", "0f35", "0fa1", "0fa2", "0fa9", "0fae", "0fb2", "0fb4", "0fc7")
+    + ("e4", "e5", "e6", "e7", "ec", "ed", "ee", "ef", "6c", "6d", "6e", "6f", "f36e", "f36c")
+    + ("fa", "fb", "f4", "cc", "cd", "ce", "8c", "8e", "63", "9c", "9d", "c8", "62", "c4", "c5")
+    + ("0f05", "0f0b78656e0fa2", "0f0b78656e0f01", "0f0b78656e", "f0", "2e", "65", "66", "48")
+)
+OPCODES = static(
+    Array[Opcode, len(PRIVILEGED)],
+    [{"bytes": list(bytes.fromhex(c)), "length": len(c) // 2} for c in PRIVILEGED],
+)
 
 
 def random() -> u64:
@@ -106,15 +142,39 @@ def main() -> u64:
     global random_state, arguments
     mode = option(b"mode")
     say(f"hostile: mode {mode}")
-    if not same_text(mode, b"random"):
-        die(mode)
-        return 1
     random_state = option_number(b"seed", 1)
     rounds = option_number(b"rounds", 20000)
     arguments = alloc_pages(1)
-    for i in range(rounds):
-        if i % 64 == 0:
-            fill_arguments()
-        random_call()
-    say(f"hostile: survived, {successes} of {rounds} calls did something")
+    if same_text(mode, b"random"):
+        for i in range(rounds):
+            if i % 64 == 0:
+                fill_arguments()
+            random_call()
+    elif same_text(mode, b"instructions"):
+        random_instructions(rounds)
+    else:
+        die(mode)
+        return 1
+    say(f"hostile: survived, {successes} of {rounds} did something")
     return 0
+
+
+def random_instructions(rounds: u64) -> None:
+    """Run random instructions, mostly such as only a hypervisor may."""
+    global successes
+    code = cast(Array[u8, 16], Ptr[u8](alloc_pages(1)))
+    for _ in range(rounds):
+        put_instruction(code)
+        if probe_call(u64(code)):
+            successes += 1
+
+
+def put_instruction(code: Ptr[Array[u8, 16]]) -> None:
+    """An opcode with random bytes behind it, as its operands, and a return."""
+    opcode = ref(OPCODES[random_below(len(OPCODES))])
+    for i in range(16):
+        code[i] = truncate(u8, random())
+    for i in range(opcode.length):
+        code[i] = opcode.bytes[i]
+    for i in range(opcode.length + random_below(6), 16):
+        code[i] = RETURN

@@ -70,9 +70,11 @@ def test_death_harms_nobody_else(domains, dom0, xvda, free_before, mode):
 
 
 @pytest.mark.parametrize("seed", range(1, 9))
-def test_random_hypercalls_harm_nobody_else(domains, dom0, free_before, seed):
-    line = f"mode=random seed={seed} rounds=20000"
-    run(domains, f"random-{seed}", "guest_hostile", RANDOM_S, cmdline=line)
+@pytest.mark.parametrize("mode", ["random", "instructions"])
+def test_random_acts_harm_nobody_else(domains, dom0, free_before, mode, seed):
+    """Hypercalls with any arguments, or instructions that a guest may not execute."""
+    line = f"mode={mode} seed={seed} rounds=20000"
+    run(domains, f"{mode}-{seed}", "guest_hostile", RANDOM_S, cmdline=line)
     assert dom0.check("echo alive").strip() == "alive"
     assert domains.free_pages(at_least=free_before) >= free_before
 
