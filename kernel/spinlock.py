@@ -1,4 +1,7 @@
-"""Ticket locks: `with lock:`. First come, first served, over all processors.
+"""Spin locks: `with lock:`. Whoever comes while the lock is free takes it.
+
+There is no queue of waiters on purpose. A processor may be a thread of an emulator whose host gives it
+no time just now: a lock that had to be handed to it would stop all others for that long.
 
 The core runs with interrupts off, so a processor that waits here must still answer others that wait
 for it: it serves its mailbox (TLB flushes) between looks at the lock.
@@ -6,7 +9,7 @@ for it: it serves its mailbox (TLB flushes) between looks at the lock.
 
 from kpy import (
     Ptr,
-    atomic_add,
+    atomic_cas,
     atomic_load,
     atomic_store,
     inline,
@@ -15,7 +18,6 @@ from kpy import (
     ref,
     struct,
     u32,
-    wrapping_add,
 )
 
 from kernel.x86.cpu import pause
@@ -27,23 +29,20 @@ from kernel.x86.percpu import this_cpu
 class SpinLock:
     """Zeroed memory is a free lock."""
 
-    next_ticket: u32
-    now_serving: u32
     owner: u32  # the holder's CPU + 1, 0 while free
 
     @inline
     def __enter__(self) -> None:
         """Take the lock; panics when this processor holds it already."""
-        ticket = atomic_add(ref(self.next_ticket), 1)
-        if atomic_load(ref(self.now_serving)) != ticket:
-            wait_for_turn(self, ticket)
-        self.owner = this_cpu().id + 1
+        me = this_cpu().id + 1
+        _, taken = atomic_cas(ref(self.owner), 0, me)
+        if not taken:
+            wait_for_lock(self, me)
 
     @inline
     def __exit__(self) -> None:
         """Release the lock."""
-        self.owner = 0
-        atomic_store(ref(self.now_serving), wrapping_add(self.now_serving, 1))
+        atomic_store(ref(self.owner), 0)
 
     @inline
     def is_mine(self) -> bool:
@@ -52,10 +51,14 @@ class SpinLock:
 
 
 @noinline
-def wait_for_turn(lock: Ptr[SpinLock], ticket: u32) -> None:
-    """Spin until `ticket` is served."""
+def wait_for_lock(lock: Ptr[SpinLock], me: u32) -> None:
+    """Spin until the lock is free, and take it."""
     if lock.is_mine():
         panic("deadlock: this processor already holds the lock")
-    while atomic_load(ref(lock.now_serving)) != ticket:
-        serve_mailbox()
-        pause()
+    while True:
+        while atomic_load(ref(lock.owner)) != 0:
+            serve_mailbox()
+            pause()
+        _, taken = atomic_cas(ref(lock.owner), 0, me)
+        if taken:
+            return
