@@ -17,7 +17,9 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    atomic_and,
     atomic_load,
+    atomic_or,
     atomic_store,
     bit,
     ctz,
@@ -79,6 +81,7 @@ def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
         save_context(current)
         atomic_store(ref(current.context_loaded), 0)
         return idle(cpu)
+    start_slice(cpu.id)
     if chosen != current:
         update_runstate_area(current)
         switch_to(current, chosen)
@@ -102,16 +105,24 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
     """
     while True:
         cpu.reschedule = False
-        with run_queue.lock:
-            chosen = arrive(cpu.id, system_time_ns())
-            if chosen is None:
-                run_queue.idle_cpus |= bit(u64(cpu.id))
+        # First say that we idle, then look: who queues a vCPU does it the other way round.
+        atomic_or(ref(run_queue.idle_cpus), bit(u64(cpu.id)))
+        chosen = find_work(cpu.id)
         if chosen is not None:
+            start_slice(cpu.id)
             switch_to(None, chosen)
             update_runstate_area(chosen)
             return chosen
         free_buried_domains()
         idle_wait()
+
+
+def find_work(cpu: u32) -> Ptr[Vcpu] | None:
+    """Return a vCPU for an idle CPU to run. Takes no lock when nothing is queued at all."""
+    if atomic_load(ref(run_queue.nr_queued)) == 0:
+        return None
+    with run_queue.lock:
+        return arrive(cpu, system_time_ns())
 
 
 def leave(current: Ptr[Vcpu], now: u64) -> None:
@@ -138,16 +149,21 @@ def arrive(cpu: u32, now: u64) -> Ptr[Vcpu] | None:
     cpu_scheds[cpu].running = chosen
     if chosen is None:
         return None
-    run_queue.idle_cpus &= ~bit(u64(cpu))
+    atomic_and(ref(run_queue.idle_cpus), ~bit(u64(cpu)))
     chosen.is_running = True
     chosen.processor = cpu
     atomic_store(ref(chosen.context_loaded), 1)
     chosen.sched.dispatched_at_ns = now
     if chosen.sched.runstate.state != abi.RUNSTATE_running:
         change_runstate(chosen, abi.RUNSTATE_running, now)
-    if run_queue.nr_queued != 0:
-        set_timer(ref(cpu_scheds[cpu].slice_timer), now + SLICE_NS)
     return chosen
+
+
+@inline
+def start_slice(cpu: u32) -> None:
+    """Bound how long this CPU runs what it has just chosen, if anybody waits."""
+    if run_queue.nr_queued != 0:
+        set_timer(ref(cpu_scheds[cpu].slice_timer), system_time_ns() + SLICE_NS)
 
 
 @inline
@@ -215,10 +231,10 @@ def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
 
     An idle one, best its last, or one whose vCPU ran most.
     """
-    idle_cpus = run_queue.idle_cpus & v.sched.affinity
+    idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & v.sched.affinity
     if idle_cpus != 0:
         cpu = v.processor if idle_cpus & bit(u64(v.processor)) else u32(ctz(idle_cpus))
-        run_queue.idle_cpus &= ~bit(u64(cpu))
+        atomic_and(ref(run_queue.idle_cpus), ~bit(u64(cpu)))
         alert(cpu)
         return
     victim, lead = greatest_lead(v, now)
@@ -263,7 +279,7 @@ def offer_work() -> None:
     with run_queue.lock:
         first = run_queue.first
         if first is not None:
-            idle_cpus = run_queue.idle_cpus & first.sched.affinity
+            idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & first.sched.affinity
             if idle_cpus != 0:
                 alert(u32(ctz(idle_cpus)))
 

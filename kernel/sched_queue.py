@@ -7,7 +7,7 @@ scheduling state. A vCPU whose context is still in the registers of the CPU that
 taken by that CPU only.
 """
 
-from kpy import Ptr, bit, inline, static, struct, u32, u64
+from kpy import Ptr, atomic_add, atomic_sub, bit, inline, ref, static, struct, u32, u64
 
 from kernel.spinlock import SpinLock
 from kernel.vcpu import Vcpu
@@ -16,11 +16,11 @@ from kernel.vcpu import Vcpu
 @struct(align=64)
 class RunQueue:
     lock: SpinLock
-    nr_queued: u32
+    nr_queued: u32  # changed atomically, so that an idle CPU can look without the lock
     first: Ptr[Vcpu] | None
     last: Ptr[Vcpu] | None
     virtual_time: u64  # the least virtual runtime of all that want to run; never goes back
-    idle_cpus: u64  # CPUs that found nothing to run, a bit each
+    idle_cpus: u64  # CPUs that found nothing to run, a bit each; changed atomically
 
 
 run_queue = static(RunQueue)
@@ -35,7 +35,7 @@ def enqueue(v: Ptr[Vcpu]) -> None:
         behind = behind.sched.previous
     insert_behind(v, behind)
     v.sched.is_queued = True
-    run_queue.nr_queued += 1
+    atomic_add(ref(run_queue.nr_queued), 1)
 
 
 @inline
@@ -68,7 +68,7 @@ def dequeue(v: Ptr[Vcpu]) -> None:
     else:
         ahead.sched.previous = behind
     v.sched.is_queued = False
-    run_queue.nr_queued -= 1
+    atomic_sub(ref(run_queue.nr_queued), 1)
 
 
 def take_first_for(cpu: u32) -> Ptr[Vcpu] | None:

@@ -73,6 +73,7 @@ class Machine:
         if running is not None:
             self.program.leave(running, self.now)
         chosen = self.program.arrive(cpu, self.now)
+        self.program.start_slice(cpu)
         if running is not None and (chosen is None or chosen.address != running.address):
             running.context_loaded = 0
             change_runstate = self.program["kernel.runstate.change_runstate"]
