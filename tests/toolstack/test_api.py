@@ -190,6 +190,18 @@ async def test_reboot_makes_the_domain_anew(xend):
 
 
 @with_xend
+async def test_a_domain_that_only_reboots_is_left_ended(xend):
+    await xend.create()
+    for domid in range(1, 5):
+        await xend.until("guest", lambda domain, domid=domid: domain["id"] == domid)
+        xend.xen.shutdown(domid, abi.SHUTDOWN_reboot)
+    ended = await xend.until("guest", lambda domain: domain["state"] == "ended")
+    assert ended["exit"]["reason"] == "reboot"
+    await asyncio.sleep(0.2)
+    assert (await xend.call("GET", "/domains/guest"))["state"] == "ended"
+
+
+@with_xend
 async def test_shutdown_asks_the_guest(xend):
     await xend.create()
     await xend.call("POST", "/domains/guest/actions/shutdown")

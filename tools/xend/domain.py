@@ -41,6 +41,7 @@ class Domain:
     crash: dict | None = None
     info: object = None
     building: bool = False
+    quick_reboots: int = 0  # one after another, each soon after its start
     # Held by whoever takes the domain apart, be it because it ended or because a client said so.
     ending: asyncio.Lock = field(default_factory=asyncio.Lock)
 

@@ -8,6 +8,7 @@ report can still be read. Whatever ends a domain is noticed through xenstore's @
 import asyncio
 import contextlib
 import logging
+import time
 
 from xen import domctl, sysctl
 
@@ -19,6 +20,8 @@ from xend.errors import conflict, not_found
 ENDED_MAX = 64
 EVENTS_MAX = 256
 GONE_S = 10
+QUICK_REBOOT_S = 10
+QUICK_REBOOTS_MAX = 3  # one after another
 POLL_S = 0.01
 
 log = logging.getLogger("xend")
@@ -195,9 +198,15 @@ class Manager:
         self.publish("shutdown", domain)
 
     async def restart(self, domain):
-        """Make a domain that rebooted anew."""
+        """Make a domain that rebooted anew, unless it does nothing but reboot."""
+        lived_s = time.time() - domain.created_at
+        quick_reboots = domain.quick_reboots + 1 if lived_s < QUICK_REBOOT_S else 0
+        if quick_reboots > QUICK_REBOOTS_MAX:
+            log.warning("%s reboots without end, so it stays ended", domain.config.name)
+            return
         domain.config.paused = False
-        await self.create(domain.config, fresh=False)
+        again = await self.create(domain.config, fresh=False)
+        again.quick_reboots = quick_reboots
 
     async def destroy(self, domain):
         """Kill a domain and wait until it has given everything back."""
