@@ -27,6 +27,10 @@ probe_call:                         ; (address) -> whether it came back by itsel
     push {name}
 %end
     mov [rip + probe_stack], rsp
+    lea rsp, [rip + probe_scratch + 2048] ; a stack that the callee may unbalance
+%for name in ("eax", "ecx", "edx", "ebx", "ebp", "esi", "r8d", "r9d", "r10d", "r11d", "r12d", "r13d", "r14d", "r15d"):
+    xor {name}, {name}              ; and no address of ours to find
+%end
     call rdi
     mov eax, 1
 leave_probe_call:
@@ -45,3 +49,5 @@ probe_call_failed:
 .align 8
 probe_stack:                        ; not 0 while a probed call runs
     .zero 8
+probe_scratch:
+    .zero 4096

@@ -9,7 +9,7 @@ from libos.console import say
 from libos.hypercall import set_trap_table
 from libos.panic import backtrace, print_address, stop_crashed
 from libos.probe import resume_probe
-from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_page_fault
+from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_overflow, TRAP_page_fault
 
 RING_3 = 3
 
@@ -29,7 +29,8 @@ names = static(Array[Name, NR_TRAPS], [{"text": name} for name in NAMES])
 def init_traps() -> None:
     for vector in range(NR_TRAPS):
         table[vector].vector = u8(vector)
-        table[vector].flags = RING_3
+        # int3 and into may be executed; any other `int n` would come without its error code.
+        table[vector].flags = RING_3 if vector in (TRAP_breakpoint, TRAP_overflow) else 0
         table[vector].cs = abi.FLAT_KERNEL_CS
         table[vector].address = trap_entries[vector]
     assert set_trap_table(u64(ref(table))) == 0

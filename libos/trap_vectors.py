@@ -2,6 +2,7 @@
 
 NR_TRAPS = 20
 TRAP_breakpoint = 3
+TRAP_overflow = 4
 TRAP_general_protection = 13
 TRAP_page_fault = 14
 HAS_ERROR_CODE = (8, 10, 11, 12, 13, 14, 17)
