@@ -1,7 +1,7 @@
 """Spin locks: `with lock:`. Whoever comes while the lock is free takes it.
 
-There is no queue of waiters on purpose. A processor may be a thread of an emulator whose host gives it
-no time just now: a lock that had to be handed to it would stop all others for that long.
+There is no queue of waiters on purpose. A processor may be a thread of an emulator whose host gives
+it no time just now: a lock that had to be handed to it would stop all others for that long.
 
 The core runs with interrupts off, so a processor that waits here must still answer others that wait
 for it: it serves its mailbox (TLB flushes) between looks at the lock.
