@@ -1,6 +1,5 @@
-"""The guest library: what a kernel on Xen's PV ABI needs, one concept a file, small enough to read
-in an evening.
+"""The guest library: what a kernel on Xen's PV ABI needs, one concept a file.
 
-Reading order: layout, start.asm, start, hypercall, console, memory, event, thread, time, grant,
-xenbus.
+Reading order: layout, start.asm, start, hypercall, start_info, console (and drivers/consfront),
+memory, pages, event, thread, time, trap, grant, xenbus, drivers/blkfront, shutdown.
 """

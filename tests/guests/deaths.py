@@ -1,11 +1,12 @@
 """Ways for a guest to go, each leaving something that the hypervisor must clean up."""
 
 import abi
-from kpy import Ptr, Slice, extern, i64, load, ref, static, store, u8, u64
+from kpy import Array, Ptr, Slice, extern, i64, load, ref, static, store, u8, u64
 
 from drivers.blkfront import XVDA, Disk
 from libos.console import say
 from libos.event import disable_events, notify
+from libos.grant import frames as grant_frames
 from libos.grant import grant_access
 from libos.hypercall import (
     event_channel_op,
@@ -17,6 +18,7 @@ from libos.hypercall import (
 )
 from libos.layout import PAGE_SHIFT, Mfn, Pfn, pfn_of
 from libos.memory import PTE_KERNEL, PTE_READ_ONLY, machine_address, mfn_of
+from libos.options import option_number
 from libos.pages import alloc_pages
 from libos.probe import probe_load
 from libos.start_info import boot
@@ -27,6 +29,7 @@ NR_PINNED = 200
 NR_GRANTED = 300
 SYSCALL_NUMBER = 1 << 40
 THEFT_STEP = 7
+THEFT_FLAGS = static(Array[u64, 2], [PTE_KERNEL, PTE_READ_ONLY])
 
 disk = static(Disk)
 empty_table = static(abi.trap_info)
@@ -143,18 +146,28 @@ def steal() -> None:
     """Try to map frames of others, all over the machine, writable and read-only."""
     page = alloc_pages(1)
     nr_frames = u64(hypercall(abi.__HYPERVISOR_memory_op, abi.XENMEM_maximum_ram_page, 0, 0, 0, 0))
+    step = option_number(b"step", THEFT_STEP)
     stolen: u64 = 0
-    for mfn in range(0, nr_frames, THEFT_STEP):
-        if not is_ours(mfn):
-            entry = mfn << PAGE_SHIFT
-            stolen += u64(update_va_mapping(page, entry | PTE_KERNEL, abi.UVMF_INVLPG) == 0)
-            stolen += u64(update_va_mapping(page, entry | PTE_READ_ONLY, abi.UVMF_INVLPG) == 0)
+    for i in range(nr_frames // step):
+        mfn = i * step
+        if is_ours(mfn):
+            continue
+        entry = mfn << PAGE_SHIFT
+        for flags in THEFT_FLAGS:
+            if update_va_mapping(page, entry | flags, abi.UVMF_INVLPG) == 0:
+                stolen += 1
+                say(f"hostile: stole frame {mfn:#x}, flags {flags:#x}")
     say(f"hostile: stole {stolen} of {nr_frames} frames")
     sched_shutdown(abi.SHUTDOWN_poweroff)
 
 
 def is_ours(mfn: u64) -> bool:
-    """Whether both tables say so; m2p is mapped where there is memory."""
+    """Whether both tables say so, or the hypervisor shares it with us.
+
+    m2p is mapped where there is memory.
+    """
+    if mfn == boot().shared_info >> PAGE_SHIFT or mfn == grant_frames[0]:
+        return True
     pfn: u64 = 0
     if not probe_load(abi.MACH2PHYS_VIRT_START + 8 * mfn, ref(pfn)) or pfn >= boot().nr_pages:
         return False
