@@ -1,7 +1,8 @@
-"""Continuations: how a long hypercall stops half way and is made again by the guest's own `syscall`.
+"""Continuations: how a long hypercall stops half way and is made again by the guest's `syscall`.
 
-Progress lives in the arguments, as in Xen: a handler that has done part of its work changes them so that the same call does the
-rest. The guest never sees -ERESTART: dispatch (kernel/hypercall.py, kernel/multicall.py) turns it into a second call.
+Progress lives in the arguments, as in Xen: a handler that has done part of its work changes them so
+that the same call does the rest. The guest never sees -ERESTART: dispatch (kernel/hypercall.py,
+kernel/multicall.py) turns it into a second call.
 """
 
 import abi

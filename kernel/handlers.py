@@ -1,6 +1,5 @@
-"""Every module that registers hypercall handlers, so that the tables are whole before they are built."""
+"""Every module that registers hypercall handlers: so the tables are whole when they are built."""
 
-import kernel.callback  # noqa: F401
 import kernel.callback  # noqa: F401
 import kernel.console_io  # noqa: F401
 import kernel.debugreg  # noqa: F401

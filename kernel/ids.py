@@ -1,7 +1,8 @@
 """The distinct integer types of the core: addresses and names that must never be mixed up.
 
-`Mfn` counts machine frames, `Pfn` a guest's pseudo-physical frames, `Maddr` is a machine address in bytes and
-`Vaddr` a virtual one. `DomId`, `Port` and `GrantRef` are the ABI's names for domains, event channels and grants.
+`Mfn` counts machine frames, `Pfn` a guest's pseudo-physical frames, `Maddr` is a machine address in
+bytes and `Vaddr` a virtual one. `DomId`, `Port` and `GrantRef` are the ABI's names for domains,
+event channels and grants.
 """
 
 from kpy import inline, newtype, u16, u32, u64
