@@ -11,12 +11,12 @@ from kernel.domain import (
     DOMDYING_dead,
     DOMDYING_dying,
     KillPhase,
-    link_domain,
     put_domain,
 )
 from kernel.domain_free import free_buried_domains, free_domain, free_vcpu
 from kernel.domain_pause import domain_pause
 from kernel.domain_shutdown import SHUTDOWN_CODE_none
+from kernel.domain_table import link_domain
 from kernel.evtchn_bind import init_evtchn
 from kernel.evtchn_close import evtchn_close_all
 from kernel.grant_release import grant_release_mappings

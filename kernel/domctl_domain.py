@@ -5,7 +5,7 @@ outside.
 import abi
 from kpy import Ptr, i64, ref, truncate, u32, u64
 
-from kernel.domain import Domain, domain_by_id_exists, first_free_domain_id
+from kernel.domain import Domain, domain_by_id_exists
 from kernel.domain_info import domain_info
 from kernel.domain_life import create_domain, domain_kill
 from kernel.domain_pause import (
@@ -13,6 +13,7 @@ from kernel.domain_pause import (
     domain_resume,
     domain_unpause_by_controller,
 )
+from kernel.domain_table import first_free_domain_id
 from kernel.ids import DomId
 from kernel.registry import domctl
 from kernel.vcpu import Vcpu

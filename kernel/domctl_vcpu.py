@@ -12,7 +12,7 @@ from kernel.guest_bitmap import read_bitmap, write_bitmap
 from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.registry import domctl
 from kernel.runstate import vcpu_runtime_ns
-from kernel.sched import set_hard_affinity
+from kernel.sched_place import set_hard_affinity
 from kernel.time import update_wallclock
 from kernel.vcpu import MAX_VCPUS, Vcpu, VPF_blocked, VPF_down
 from kernel.vcpu_context import arch_get_vcpu_context, arch_set_vcpu_context

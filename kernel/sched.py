@@ -15,49 +15,32 @@ it meanwhile, so no state is ever fetched by an interrupt.
 
 import abi
 from kpy import (
-    Array,
     Ptr,
     atomic_and,
     atomic_load,
     atomic_or,
     atomic_store,
     bit,
-    ctz,
     inline,
     ref,
-    saturating_sub,
-    static,
-    struct,
     u32,
     u64,
 )
 
 from kernel.domain_free import free_buried_domains
 from kernel.runstate import change_runstate, resting_runstate, update_runstate_area
+from kernel.sched_place import advance_virtual_time, can_run, charge, cpu_scheds, offer_work
 from kernel.sched_queue import enqueue, run_queue, take_first_for
-from kernel.sched_unit import DEFAULT_WEIGHT
 from kernel.timer import Timer
 from kernel.timer_heap import init_timer, set_timer
 from kernel.vcpu import Vcpu
 from kernel.x86.context import save_context, switch_to
 from kernel.x86.idle import idle_wait
-from kernel.x86.ipi import WORK_RESCHEDULE, ipi_kick
-from kernel.x86.percpu import NR_CPUS, Pcpu, nr_cpus, online_cpus, this_cpu
+from kernel.x86.percpu import Pcpu, nr_cpus, online_cpus, this_cpu
 from kernel.x86.tsc import system_time_ns
 
 SLICE_NS = 10_000_000  # how long a vCPU runs while another waits
-WAKE_CREDIT_NS = 5_000_000  # how far behind the others a woken vCPU may start
-PREEMPT_MARGIN_NS = 500_000  # how much less it must have run to take the CPU from another at once
 MAX_LEAD_NS = 100_000_000  # how far ahead of the others a vCPU can be that nobody competed with
-
-
-@struct(align=64)
-class CpuSched:
-    running: Ptr[Vcpu] | None  # None: idle
-    slice_timer: Timer
-
-
-cpu_scheds = static(Array[CpuSched, NR_CPUS])
 
 
 def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
@@ -174,114 +157,9 @@ def rest_state(v: Ptr[Vcpu]) -> u32:
     return resting_runstate(v)
 
 
-@inline
-def can_run(v: Ptr[Vcpu]) -> bool:
-    """Tell whether nothing but the lack of a CPU keeps a vCPU from running."""
-    paused = atomic_load(ref(v.pause_flags)) | atomic_load(ref(v.pause_count))
-    return paused | atomic_load(ref(v.domain.pause_count)) == 0
-
-
-@inline
-def virtual_runtime_at(v: Ptr[Vcpu], now: u64) -> u64:
-    """Return the virtual runtime of a running vCPU, the uncharged part included."""
-    elapsed = saturating_sub(now, v.sched.dispatched_at_ns)
-    return v.sched.virtual_runtime + elapsed * DEFAULT_WEIGHT // u64(v.domain.sched_weight)
-
-
-def charge(v: Ptr[Vcpu], now: u64) -> None:
-    """Add the time that a running vCPU used since the last charge to its virtual runtime."""
-    v.sched.virtual_runtime = virtual_runtime_at(v, now)
-    v.sched.dispatched_at_ns = now
-
-
-def advance_virtual_time(now: u64) -> None:
-    """Let virtual time follow the vCPU that has run least among those that want to run.
-
-    Locks: the run queue's, held.
-    """
-    least: u64 = (1 << 64) - 1
-    first = run_queue.first
-    if first is not None:
-        least = first.sched.virtual_runtime
-    for cpu in range(nr_cpus):
-        running = cpu_scheds[cpu].running
-        if running is not None:
-            least = min(least, virtual_runtime_at(running, now))
-    if run_queue.virtual_time < least < (1 << 64) - 1:
-        run_queue.virtual_time = least
-
-
 def slice_is_over(timer: Ptr[Timer]) -> None:
     """Ask for the scheduler: somebody else waits. Context: timer interrupt."""
     this_cpu().reschedule = True
-
-
-def make_runnable(v: Ptr[Vcpu], now: u64) -> None:
-    """Queue a vCPU that came to be able to run, and get it a CPU. Locks: the run queue's, held."""
-    advance_virtual_time(now)
-    change_runstate(v, abi.RUNSTATE_runnable, now)
-    start = saturating_sub(run_queue.virtual_time, WAKE_CREDIT_NS)
-    v.sched.virtual_runtime = max(v.sched.virtual_runtime, start)
-    enqueue(v)
-    find_cpu(v, now)
-
-
-def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
-    """Alert the CPU that should look at a freshly queued vCPU.
-
-    An idle one, best its last, or one whose vCPU ran most.
-    """
-    idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & v.sched.affinity
-    if idle_cpus != 0:
-        cpu = v.processor if idle_cpus & bit(u64(v.processor)) else u32(ctz(idle_cpus))
-        atomic_and(ref(run_queue.idle_cpus), ~bit(u64(cpu)))
-        alert(cpu)
-        return
-    victim, lead = greatest_lead(v, now)
-    if victim < NR_CPUS and (
-        lead > PREEMPT_MARGIN_NS or not cpu_scheds[victim].slice_timer.is_active
-    ):
-        alert(victim)
-
-
-def greatest_lead(v: Ptr[Vcpu], now: u64) -> tuple[u32, u64]:
-    """Find the CPU open to `v` whose vCPU has run most.
-
-    Returns: it, NR_CPUS if there is none, and how much more than `v`.
-    """
-    victim: u32 = NR_CPUS
-    greatest: u64 = 0
-    for cpu in range(nr_cpus):
-        running = cpu_scheds[cpu].running
-        if running is not None and v.sched.affinity & bit(u64(cpu)):
-            reached = virtual_runtime_at(running, now)
-            if victim == NR_CPUS or reached > greatest:
-                victim = cpu
-                greatest = reached
-    return victim, saturating_sub(greatest, v.sched.virtual_runtime)
-
-
-def alert(cpu: u32) -> None:
-    """Make a CPU ask the scheduler soon."""
-    if cpu == this_cpu().id:
-        this_cpu().reschedule = True
-    else:
-        ipi_kick(cpu, WORK_RESCHEDULE)
-
-
-def offer_work() -> None:
-    """Alert an idle CPU if something is queued.
-
-    What just left this CPU could not be taken by others until now.
-    """
-    if run_queue.nr_queued == 0:
-        return
-    with run_queue.lock:
-        first = run_queue.first
-        if first is not None:
-            idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & first.sched.affinity
-            if idle_cpus != 0:
-                alert(u32(ctz(idle_cpus)))
 
 
 def vcpu_yield(v: Ptr[Vcpu]) -> None:
@@ -293,19 +171,6 @@ def vcpu_yield(v: Ptr[Vcpu]) -> None:
         charge(v, system_time_ns())
         v.sched.virtual_runtime = max(v.sched.virtual_runtime, first.sched.virtual_runtime + 1)
     this_cpu().reschedule = True
-
-
-def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
-    """Restrict a vCPU to the CPUs of a mask, at least one of which is online.
-
-    It leaves another one soon.
-    """
-    with run_queue.lock:
-        v.sched.affinity = mask
-        if v.is_running and mask & bit(u64(v.processor)) == 0:
-            alert(v.processor)
-        elif v.sched.is_queued:
-            find_cpu(v, system_time_ns())
 
 
 def init_sched_unit(v: Ptr[Vcpu]) -> None:

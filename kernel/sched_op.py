@@ -8,7 +8,8 @@ from kernel.domain_shutdown import SHUTDOWN_CODE_none, domain_shutdown
 from kernel.guest_memory import copy_from_guest
 from kernel.ids import DomId
 from kernel.registry import hypercall
-from kernel.sched import set_hard_affinity, vcpu_yield
+from kernel.sched import vcpu_yield
+from kernel.sched_place import set_hard_affinity
 from kernel.sched_poll import sched_poll
 from kernel.sched_wake import vcpu_block
 from kernel.vcpu import Vcpu

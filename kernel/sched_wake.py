@@ -15,7 +15,7 @@ from kpy import (
 )
 
 from kernel.runstate import change_runstate, resting_runstate
-from kernel.sched import alert, can_run, make_runnable
+from kernel.sched_place import alert, can_run, make_runnable
 from kernel.sched_queue import dequeue, run_queue
 from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.cpu import pause

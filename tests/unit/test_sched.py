@@ -22,7 +22,12 @@ class Machine:
         self.now, self.alerts = 0, []
         self.program = jit.load(
             "kernel.sched",
-            also=["kernel.sched_wake", "kernel.sched_queue", "kernel.runstate"],
+            also=[
+                "kernel.sched_place",
+                "kernel.sched_wake",
+                "kernel.sched_queue",
+                "kernel.runstate",
+            ],
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.tsc.system_time_ns": lambda: self.now,
@@ -37,6 +42,7 @@ class Machine:
             },
         )
         self.cpu = self.program.new(Pcpu, id=31)
+        self.cpu_scheds = self.program["kernel.sched_place.cpu_scheds"]
 
     def set_timer(self, timer, expires):
         timer.is_active = True
@@ -52,8 +58,8 @@ class Machine:
         self.queue.nr_queued = self.queue.virtual_time = 0
         self.queue.idle_cpus = (1 << nr_cpus) - 1
         for cpu in range(nr_cpus):
-            p.cpu_scheds[cpu].running = None
-            p.cpu_scheds[cpu].slice_timer.is_active = False
+            self.cpu_scheds[cpu].running = None
+            self.cpu_scheds[cpu].slice_timer.is_active = False
 
     def new_vcpu(self, name, weight=256, affinity=ALL):
         d = self.program.new(Domain, sched_weight=weight)
@@ -69,7 +75,7 @@ class Machine:
 
     def reschedule(self, cpu):
         """Do what `schedule` does on a CPU."""
-        running = self.program.cpu_scheds[cpu].running
+        running = self.cpu_scheds[cpu].running
         if running is not None:
             self.program.leave(running, self.now)
         chosen = self.program.arrive(cpu, self.now)
@@ -82,7 +88,7 @@ class Machine:
 
     def block(self, cpu):
         """Let what runs on a CPU block."""
-        self.program.cpu_scheds[cpu].running.pause_flags = VPF_blocked
+        self.cpu_scheds[cpu].running.pause_flags = VPF_blocked
         return self.reschedule(cpu)
 
     def run(self, slices):
@@ -97,7 +103,7 @@ class Machine:
                 self.now += SLICE_NS // self.nr_cpus
                 self.reschedule(cpu)
             for cpu in range(self.nr_cpus):
-                running = self.program.cpu_scheds[cpu].running
+                running = self.cpu_scheds[cpu].running
                 if running is not None:
                     used[names[running.address]] += 1
         return used
@@ -188,11 +194,11 @@ def test_one_alone_needs_no_slices(machine):
     machine.start_over(1)
     machine.wake(machine.new_vcpu("a"))
     machine.reschedule(0)
-    assert not machine.program.cpu_scheds[0].slice_timer.is_active
+    assert not machine.cpu_scheds[0].slice_timer.is_active
     machine.wake(machine.new_vcpu("b"))
     assert machine.alerts == [0]
     machine.reschedule(0)
-    assert machine.program.cpu_scheds[0].slice_timer.is_active
+    assert machine.cpu_scheds[0].slice_timer.is_active
 
 
 def test_loaded_context_stays_with_its_cpu(machine):
