@@ -74,7 +74,7 @@ def replace_grant_mapping(
     The caller flushes.
 
     Returns: GNTST_okay, and the references are the caller's; GNTST_general_error when that isn't
-    how the frame is mapped.
+    how the frame is mapped, or both addresses are the same, so that the mapping would stay.
     Locks: takes the domain's page_lock.
     """
     if new_address != 0 and flags & abi.GNTMAP_contains_pte != 0:
@@ -89,7 +89,7 @@ def replace_grant_mapping(
         moved: u64 = 0
         if new_address != 0:
             source = find_l1e(v, new_address)
-            if source is None:
+            if source is None or source == entry:
                 return abi.GNTST_general_error
             moved = read_entry(source)
             store_entry(source, moved, 0, STORE_PLAIN)
