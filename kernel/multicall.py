@@ -37,7 +37,7 @@ def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: 
 
     Hypercall: multicall(list: multicall_entry[nr_calls] in the guest, nr_calls: u32).
     Errors: -EFAULT, an entry can't be read or its result not written; -EINVAL, an entry is itself a
-    multicall (as its result).
+    multicall or an iret (as its result).
     """
     entries = Guest[abi.multicall_entry](list_)
     nr = truncate(u32, nr_calls)
@@ -66,8 +66,12 @@ def write_result(here: Guest[abi.multicall_entry], result: i64) -> bool:
 
 @noinline
 def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
-    """Serve one entry; a multicall in a multicall would be recursion and is refused."""
-    if entry.op == abi.__HYPERVISOR_multicall:
+    """Serve one entry.
+
+    A multicall in a multicall would be recursion and is refused. So is iret: what follows it would
+    be served in user mode, with the page tables loaded that it may then release.
+    """
+    if entry.op in (abi.__HYPERVISOR_multicall, abi.__HYPERVISOR_iret):
         return -abi.EINVAL
     args = ref(entry.args)
     return kernel.hypercall.call_handler(
