@@ -107,7 +107,7 @@ def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
         -abi.EINVAL,
     )
     require(c.gdt_ents <= MAX_GDT_ENTRIES, -abi.EINVAL)
-    require(v.initialised or c.flags & abi.VGCF_in_kernel or c.ctrlreg[1] != 0, -abi.EINVAL)
+    require(c.flags & abi.VGCF_in_kernel or c.ctrlreg[1] >> PAGE_SHIFT != 0, -abi.EINVAL)
     require(v.vcpu_id != 0 or c.vm_assist & ~VALID_VM_ASSIST == 0, -abi.EINVAL)
     return 0
 
