@@ -7,7 +7,7 @@ the hypercall runs again with the stored arguments once everything more urgent h
 """
 
 import abi
-from kpy import Array, Fn, Ptr, export, i64, inline, ref, static, truncate, u64
+from kpy import Array, Fn, Ptr, export, i64, inline, ref, static, truncate, u64, wrapping_sub
 
 import kernel.handlers  # noqa: F401  imports every module that registers handlers
 from kernel.bounce import bounce_syscall
@@ -42,8 +42,9 @@ def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
     """
     regs = ref(vcpu.regs)
     result = call_handler(vcpu, regs.rax, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
-    if result == -abi.ERESTART:
-        regs.rip -= SYSCALL_INSTRUCTION_BYTES
+    # What iret returns is a register of the guest's, whatever it looks like.
+    if result == -abi.ERESTART and regs.rax != abi.__HYPERVISOR_iret:
+        regs.rip = wrapping_sub(regs.rip, SYSCALL_INSTRUCTION_BYTES)
         regs.rdi = vcpu.continuation[0]
         regs.rsi = vcpu.continuation[1]
         regs.rdx = vcpu.continuation[2]
