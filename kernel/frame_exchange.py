@@ -21,7 +21,9 @@ from kernel.heap import give_block, heap_lock, take_block, zones_below
 from kernel.ids import Mfn
 from kernel.m2p import INVALID_M2P, set_m2p
 from kernel.page_type import TYPE_COUNT_MASK
-from kernel.x86.tlb import tlb_clock_now
+from kernel.x86.ipi import flush_tlb_mask
+from kernel.x86.percpu import online_cpus
+from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
 
 
 def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
@@ -46,7 +48,11 @@ def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
 
 
 def return_stolen_frame(d: Ptr[Domain], mfn: Mfn) -> None:
-    """Give a stolen frame back to its owner."""
+    """Give a stolen frame back to its owner.
+
+    It has lost its type, which would tell what must be flushed before the next use.
+    """
+    flush_tlb_mask(cpus_needing_flush(online_cpus(), frame_at(mfn).stamp))
     enter_frames(d, mfn, 1)
 
 

@@ -135,8 +135,10 @@ def test_exchange_of_a_frame_in_use(fresh):
     assert fresh["kernel.page_type.get_frame_and_type"](mfns[3], fresh.domain, PGT_writable_page)
     fresh.place_list(LIST2, [8, 10])
     wanted = fresh.reservation(2, LIST2, order=1)
+    nr_flushes = len(fresh.flushes)
     assert fresh.exchange(fresh.reservation(4), wanted) == (-abi.EINVAL, 2)
     assert fresh.counts(mfns[2]) == (1, 0, 0), "given back"
+    assert len(fresh.flushes) == nr_flushes + 2, "of the new frames, and of the one given back"
     assert fresh.domain.tot_pages == 4 and fresh.nr_free == NR_FRAMES - 4
 
 
