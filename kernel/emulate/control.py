@@ -12,6 +12,7 @@ from kernel.debugreg import get_debugreg, set_debugreg
 from kernel.emulate.instruction import Instruction, decoded_reg, decoded_rm, gpr
 from kernel.ids import PAGE_SHIFT, Mfn
 from kernel.mmu import new_guest_cr3
+from kernel.table_use import put_old_guest_table
 from kernel.vcpu import Vcpu
 from kernel.x86.context import load_cr4
 from kernel.x86.cpu import read_cr0, read_cr4
@@ -67,7 +68,9 @@ def write_control(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
 
 def write_cr3(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction], mfn: Mfn) -> bool:
     """mov to cr3: change the kernel's page tables; what takes longer is executed again."""
-    result = new_guest_cr3(vcpu, mfn)
+    result = put_old_guest_table(vcpu)
+    if result == 0:
+        result = new_guest_cr3(vcpu, mfn)
     if result == -abi.ERESTART:
         instruction.length = 0
     return result == 0 or result == -abi.ERESTART
