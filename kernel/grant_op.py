@@ -39,9 +39,7 @@ from kernel.vcpu import Vcpu
 
 T = TypeVar("T")
 
-COMMAND_BITS = (
-    12  # of the first argument; what is above continues a cache_flush, which we never interrupt
-)
+COMMAND_BITS = 12  # of the first argument; what is above is for Xen's way to continue a cache_flush
 SOURCE_GREF = abi.GNTTAB_CACHE_SOURCE_GREF
 KNOWN_FLUSHES = abi.GNTTAB_CACHE_INVAL | abi.GNTTAB_CACHE_CLEAN | SOURCE_GREF
 MAX_COUNT = (1 << 31) - 1
@@ -98,7 +96,7 @@ def serve_table_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64, nr: u32) -> i64:
         case abi.GNTTABOP_swap_grant_ref:
             return serve_each(vcpu, cmd, Guest[abi.gnttab_swap_grant_ref](arg), nr, swap_grant_ref)
         case abi.GNTTABOP_cache_flush:
-            return cache_flush(Guest[abi.gnttab_cache_flush](arg), nr)
+            return cache_flush(vcpu, Guest[abi.gnttab_cache_flush](arg), nr)
         case _:
             return -abi.ENOSYS
 
@@ -145,13 +143,16 @@ def swap_entries(d: Ptr[Domain], a: u32, b: u32) -> i16:
     return abi.GNTST_okay
 
 
-def cache_flush(arg: Guest[abi.gnttab_cache_flush], count: u32) -> i64:
+def cache_flush(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_cache_flush], count: u32) -> i64:
     """Check cache flushes, of which x86, where devices see what is in the caches, needs none.
 
     Errors: -EFAULT; -EINVAL, the range leaves its page, or an unknown operation; -EOPNOTSUPP, by
     grant, or to invalidate.
     """
     for i in range(count):
+        if i != 0 and preempt_pending():
+            rest = arg.index(u64(i)).address()
+            return hypercall_continue(vcpu, abi.GNTTABOP_cache_flush, rest, u64(count - i), 0)
         op = uninitialized(abi.gnttab_cache_flush)
         require(copy_from_guest(ref(op), arg.index(u64(i))), -abi.EFAULT)
         end = u64(op.offset) + u64(op.length)
