@@ -265,15 +265,15 @@ def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
     """Make frames that were just taken from the heap fit for a domain: no old contents, no old
     translations.
     """
-    is_foreign = False
+    is_flushed = False
     for i in range(u64(count)):
         frame = frame_at(mfn + i)
         if frame.owner != d.domain_id:
-            is_foreign = True
+            if not is_flushed:  # before the first is zeroed: a stale translation may be writable
+                flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+                is_flushed = True
             frame.owner = d.domain_id
             zero(page_at(mfn + i))
-    if is_foreign:
-        flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
 
 
 def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> bool:
