@@ -5,7 +5,7 @@ reference.
 """
 
 import abi
-from kpy import Ptr, i64, noinline, u32, u64
+from kpy import Ptr, i64, noinline, u32, u64, wrapping_add
 
 from kernel.bounce import deliver_page_fault
 from kernel.domain import Domain
@@ -163,5 +163,5 @@ def fix_ldt_fault(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
     with v.domain.page_lock:
         if map_ldt_page(v, address - window):
             return True
-    deliver_page_fault(v, v.ldt_base + (address - window), error_code)
+    deliver_page_fault(v, wrapping_add(v.ldt_base, address - window), error_code)
     return True

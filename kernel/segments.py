@@ -7,7 +7,7 @@ Locks: the domain's page_lock, for everything here.
 """
 
 import abi
-from kpy import Array, Ptr, i64, u32, u64
+from kpy import Array, Ptr, i64, u32, u64, wrapping_add
 
 from kernel.domain import Domain
 from kernel.guest_walk import find_l1e
@@ -108,7 +108,7 @@ def map_ldt_page(v: Ptr[Vcpu], offset: u64) -> bool:
     page = offset // 4096
     if offset // 8 >= u64(v.ldt_ents) or u64(v.ldt_frames[page]) != 0:
         return False
-    entry = find_l1e(v, v.ldt_base + page * 4096)
+    entry = find_l1e(v, wrapping_add(v.ldt_base, page * 4096))
     if entry is None:
         return False
     l1e = read_entry(entry)
