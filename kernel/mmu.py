@@ -14,6 +14,7 @@ from kernel.frame_table import frame_at
 from kernel.guest_memory import guest_address_okay
 from kernel.ids import Mfn
 from kernel.l4_slots import hide_m2p, show_m2p
+from kernel.page_demote import drop_table
 from kernel.page_type import clear_pinned, set_pinned, table_level
 from kernel.ptwr import emulate_table_write
 from kernel.segments import destroy_ldt, map_ldt_page
@@ -86,11 +87,15 @@ def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
     with d.page_lock:
         result = acquire_table(v, d, kernel_l4, L4)
         if result != 0:
+            v.old_guest_table = Mfn(0)
             return result
         if u64(user_l4) != 0:
             result = acquire_table(v, d, user_l4, L4)
             if result != 0:
-                release_table(v, d, kernel_l4, L4)
+                # What is partial then, the next call or `relinquish_memory` goes on with: the vCPU,
+                # which doesn't run, could not.
+                drop_table(d, kernel_l4, L4)
+                v.old_guest_table = Mfn(0)
                 return result
             hide_m2p(user_l4, d)
         show_m2p(kernel_l4)
