@@ -71,33 +71,54 @@ def set_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> None:
         load_guest_descriptor_tables(v)
 
 
-def destroy_ldt(v: Ptr[Vcpu]) -> bool:
-    """Unmap all LDT frames of a vCPU; they come back as they are used.
+def destroy_ldt(v: Ptr[Vcpu]) -> None:
+    """Unmap all LDT frames of a vCPU that is the running one, or stopped; they come back as they
+    are used.
+    """
+    unmap_ldt(v)
+    put_ldt_frames(v)
 
-    Returns: whether there were any.
+
+def unmap_ldt(v: Ptr[Vcpu]) -> bool:
+    """Unmap all LDT frames of a vCPU, and keep their references. Returns: whether there were
+    any.
     """
     found = False
+    for i in range(NR_LDT_FRAMES):
+        if u64(v.ldt_frames[i]) != 0:
+            set_ldt_frame(v, i, Mfn(0))
+            found = True
+    return found
+
+
+def put_ldt_frames(v: Ptr[Vcpu]) -> None:
+    """Give the references of a vCPU's LDT frames back, which no processor sees any more."""
     for i in range(NR_LDT_FRAMES):
         mfn = v.ldt_frames[i]
         if u64(mfn) != 0:
             v.ldt_frames[i] = Mfn(0)
-            set_ldt_frame(v, i, Mfn(0))
             put_frame_and_type(mfn)
-            found = True
-    return found
 
 
 def forget_ldt_mappings(d: Ptr[Domain]) -> None:
     """Unmap all LDT frames of a domain: it removes a mapping of one, and will expect it to be
     untyped soon.
+
+    As long as a processor may use a frame as an LDT nobody can write to it: so the flush comes
+    before the references go.
     """
     found = False
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
-        if v is not None and destroy_ldt(v):
+        if v is not None and unmap_ldt(v):
             found = True
-    if found:
-        flush_tlb_mask(d.dirty_cpumask)
+    if not found:
+        return
+    flush_tlb_mask(d.dirty_cpumask)
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None:
+            put_ldt_frames(v)
 
 
 def map_ldt_page(v: Ptr[Vcpu], offset: u64) -> bool:
