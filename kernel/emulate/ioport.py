@@ -10,8 +10,8 @@ from kpy import Array, Ptr, build_time, inline, static, u8, u16, u32
 
 from kernel.domain import Domain
 from kernel.uart import is_present
-from kernel.x86.cpu import in8, in16, in32, out8, out16, out32
 from kernel.x86.pci import pci_config_read, pci_config_write
+from kernel.x86.port import read_port, write_port
 
 PCI_CONFIG_ADDRESS = 0xCF8
 PCI_CONFIG_DATA = 0xCFC
@@ -59,7 +59,7 @@ def port_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
         return 0 if port == PIT_CHANNEL_2 else all_ones(size)
     if is_core_port(port) or is_config_address(port):
         return all_ones(size)
-    return machine_read(port, size)
+    return read_port(port, size)
 
 
 def port_write(d: Ptr[Domain], port: u16, size: u32, value: u32) -> None:
@@ -70,7 +70,7 @@ def port_write(d: Ptr[Domain], port: u16, size: u32, value: u32) -> None:
         if config_reachable(d, port, size):
             pci_config_write(d.pci_cf8, u32(port & 3), size, value)
     elif d.is_privileged and not is_core_port(port) and not is_config_address(port):
-        machine_write(port, size, value)
+        write_port(port, size, value)
 
 
 @inline
@@ -89,25 +89,3 @@ def config_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
     if not config_reachable(d, port, size):
         return all_ones(size)
     return pci_config_read(d.pci_cf8, u32(port & 3), size)
-
-
-def machine_read(port: u16, size: u32) -> u32:
-    """Read a port of the machine."""
-    match size:
-        case 1:
-            return u32(in8(port))
-        case 2:
-            return u32(in16(port))
-        case _:
-            return in32(port)
-
-
-def machine_write(port: u16, size: u32, value: u32) -> None:
-    """Write a port of the machine."""
-    match size:
-        case 1:
-            out8(port, u8(value & 0xFF))
-        case 2:
-            out16(port, u16(value & 0xFFFF))
-        case _:
-            out32(port, value)

@@ -5,10 +5,11 @@ The address is a register of the machine, so every access takes one lock: the co
 of dom0, whose `out` to the address port never reaches the machine.
 """
 
-from kpy import static, u8, u16, u32
+from kpy import static, u16, u32
 
 from kernel.spinlock import SpinLock
-from kernel.x86.cpu import in8, in16, in32, out8, out16, out32
+from kernel.x86.cpu import out32
+from kernel.x86.port import read_port, write_port
 
 CONFIG_ADDRESS = 0xCF8
 CONFIG_DATA = 0xCFC
@@ -25,13 +26,7 @@ def pci_config_read(address: u32, offset: u32, size: u32) -> u32:
     port = u16(CONFIG_DATA + offset)
     with pci_lock:
         out32(CONFIG_ADDRESS, address)
-        match size:
-            case 1:
-                return u32(in8(port))
-            case 2:
-                return u32(in16(port))
-            case _:
-                return in32(port)
+        return read_port(port, size)
 
 
 def pci_config_write(address: u32, offset: u32, size: u32, value: u32) -> None:
@@ -39,10 +34,4 @@ def pci_config_write(address: u32, offset: u32, size: u32, value: u32) -> None:
     port = u16(CONFIG_DATA + offset)
     with pci_lock:
         out32(CONFIG_ADDRESS, address)
-        match size:
-            case 1:
-                out8(port, u8(value & 0xFF))
-            case 2:
-                out16(port, u16(value & 0xFFFF))
-            case _:
-                out32(port, value)
+        write_port(port, size, value)
