@@ -78,6 +78,7 @@ def promote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
                 return result
             table[index] = adjusted_upper(entry)
             walk.cursors[level] = index + 1
+            walk.has_partial_child[level] = False  # somebody else has gone on with it
             if is_time_to_stop(walk):
                 return -abi.ERESTART
         else:

@@ -127,6 +127,22 @@ def test_resumes_where_it_stopped(fresh):
     fresh.check(frames)
 
 
+def test_another_finishes_a_partial_child(fresh):
+    """The parent forgets about it, also where it stops next: behind its last entry."""
+    l4, l3, l2, l1, data = tree(fresh)
+    link(fresh, l3, 1, 0, 0)
+    link(fresh, l3, 511, l2)
+    fresh.stops = [True]
+    assert fresh.pin(l3, 3) == ERESTART
+    assert fresh.pin(l2, 2) == 0
+    fresh.stops = [True]
+    assert fresh.pin(l3, 3) == ERESTART
+    fresh.domain.is_dying = DYING
+    while fresh["kernel.relinquish.relinquish_memory"](fresh.domain) == ERESTART:
+        pass
+    assert fresh.nr_free == NR_FRAMES
+
+
 def test_flags_change_without_counting(fresh):
     frames = l4, l3, l2, l1, data = tree(fresh)
     assert fresh.pin(l4, 4) == 0
