@@ -14,7 +14,7 @@ from kpy import Ptr, i64, inline, noinline, struct, u64
 from kernel.domain import Domain
 from kernel.frame import put_frame, take_reference
 from kernel.frame_table import frame_at, frame_valid
-from kernel.ids import DomId
+from kernel.ids import DomId, Mfn
 from kernel.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
 from kernel.page_entry import L1_DISALLOWED, entry_mfn
 from kernel.page_type import (
@@ -58,15 +58,27 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     mfn = entry_mfn(l1e)
     if not frame_valid(mfn):
         return check_io_frame(l1e, d, owner)
+    # First without references: taking them disturbs an owner who must not notice.
+    if not is_mappable(mfn, d, owner):
+        return -abi.EBUSY
     if l1e & PTE_WRITE:
         if not take_writable(frame_at(mfn)):
             return -abi.EBUSY
     elif not take_reference(frame_at(mfn)):
         return -abi.EBUSY
-    if frame_at(mfn).owner != owner.domain_id and not may_map_anyway(frame_at(mfn).owner, d, owner):
+    if not is_mappable(mfn, d, owner):
         put_l1e_frame(l1e)
         return -abi.EBUSY
     return 0
+
+
+@inline
+def is_mappable(mfn: Mfn, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
+    """Say whether a frame of RAM may be mapped as one of `owner`; for certain only while a
+    reference is held.
+    """
+    real = frame_at(mfn).owner
+    return real == owner.domain_id or may_map_anyway(real, d, owner)
 
 
 @noinline

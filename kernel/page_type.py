@@ -247,7 +247,9 @@ def get_frame_and_type(mfn: Mfn, d: Ptr[Domain], wanted: u64) -> bool:
 
 def get_writable_frame(mfn: Mfn, d: Ptr[Domain]) -> bool:
     """Take a reference and a writable type reference to a frame of domain `d`."""
-    if not frame_valid(mfn) or not take_writable(frame_at(mfn)):
+    if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
+        return False
+    if not take_writable(frame_at(mfn)):
         return False
     if frame_at(mfn).owner != d.domain_id:
         put_frame_and_type(mfn)
