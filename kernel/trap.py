@@ -10,12 +10,13 @@ from kpy import Ptr, cold, export, noinline, u32, wrapping_sub
 from kernel.bounce import bounce_syscall32, deliver_page_fault, deliver_trap
 from kernel.emulate.invalid_op import emulate_forced
 from kernel.emulate.privop import emulate_privileged
-from kernel.emulate.softint import deliver_software_interrupt, software_vector
+from kernel.emulate.softint import deliver_int80, deliver_software_interrupt, software_vector
 from kernel.exit import exit_to_guest
 from kernel.mmu import page_fault_fixup
 from kernel.sched_wake import vcpu_kick
 from kernel.vcpu import Vcpu
 from kernel.x86.cpu import read_cr2, read_dr6, write_dr6
+from kernel.x86.descriptors import GUEST_INT80_VECTOR
 from kernel.x86.fpu import fpu_set_ts
 from kernel.x86.vectors import (
     DR6_EVENTS,
@@ -103,6 +104,9 @@ def general_protection(vcpu: Ptr[Vcpu]) -> None:
 def other_exception(vcpu: Ptr[Vcpu], vector: u32) -> None:
     """Handle the rarer exceptions."""
     if vector == TRAP_invalid_op and emulate_forced(vcpu):
+        return
+    if vector == GUEST_INT80_VECTOR:
+        deliver_int80(vcpu)
         return
     if vector == TRAP_debug:
         vcpu.debugreg[6] |= read_dr6() & DR6_EVENTS

@@ -5,12 +5,25 @@ vector is taken from the instruction itself where that can be read: QEMU 7.2 rep
 vector in the error code.
 """
 
-from kpy import Array, Ptr, inline, ref, u8, u32, u64, uninitialized, wrapping_add
+from kpy import (
+    Array,
+    Ptr,
+    inline,
+    noinline,
+    ref,
+    u8,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_add,
+    wrapping_sub,
+)
 
-from kernel.bounce import TI_DPL, deliver_interrupt
+from kernel.bounce import TI_DPL, deliver_interrupt, deliver_trap
 from kernel.guest_memory import copy_bytes_from_guest
 from kernel.vcpu import Vcpu
-from kernel.x86.vectors import XEC_INDEX_SHIFT
+from kernel.x86.descriptors import GUEST_INT80_VECTOR
+from kernel.x86.vectors import XEC_IDT, XEC_INDEX_SHIFT, TRAP_gp_fault
 
 INT_OPCODE = 0xCD
 INT_BYTES = 2
@@ -28,6 +41,16 @@ def deliver_software_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> bool:
     vcpu.regs.rip = wrapping_add(vcpu.regs.rip, INT_BYTES)
     deliver_interrupt(vcpu, vector)
     return True
+
+
+@noinline
+def deliver_int80(vcpu: Ptr[Vcpu]) -> None:
+    """Deliver `int 0x80`, whose gate is open to ring 3, or the #GP of one that the guest's forbids:
+    user mode must not end a guest whose kernel has no use for it.
+    """
+    vcpu.regs.rip = wrapping_sub(vcpu.regs.rip, INT_BYTES)
+    if not deliver_software_interrupt(vcpu, GUEST_INT80_VECTOR):
+        deliver_trap(vcpu, TRAP_gp_fault, GUEST_INT80_VECTOR << XEC_INDEX_SHIFT | XEC_IDT)
 
 
 @inline

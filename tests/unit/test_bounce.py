@@ -21,6 +21,7 @@ class Guest:
         self.crashes, self.toggles = [], 0
         self.program = jit.load(
             "kernel.bounce",
+            also=["kernel.emulate.softint"],
             replace={
                 "kernel.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
                 "kernel.x86.context.toggle_guest_mode": self.toggle,
@@ -132,3 +133,16 @@ def test_no_stack(guest):
     guest.vcpu.regs.rsp = 0x10
     guest.program.deliver_trap(guest.vcpu, 6, 0)
     assert len(guest.crashes) == 1
+
+
+@pytest.mark.parametrize(("flags", "gets"), [(3, 0x80), (0, 13)])
+def test_int80_from_user(guest, flags, gets):
+    """It goes to its handler, or is a #GP where the kernel has none that user mode may call."""
+    guest.set_handler(gets, flags)
+    guest.vcpu.kernel_mode = False
+    guest.vcpu.kernel_sp = STACK
+    rip = guest.vcpu.regs.rip
+    guest.program["kernel.emulate.softint.deliver_int80"](guest.vcpu)
+    assert guest.crashes == [] and guest.vcpu.regs.rip == HANDLER
+    frame = guest.memory.words(guest.vcpu.regs.rsp, 8)
+    assert frame[2:4] == ([rip, 0xE033] if gets == 0x80 else [0x80 << 3 | 2, rip - 2])
