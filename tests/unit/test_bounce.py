@@ -144,5 +144,5 @@ def test_int80_from_user(guest, flags, gets):
     rip = guest.vcpu.regs.rip
     guest.program["kernel.emulate.softint.deliver_int80"](guest.vcpu)
     assert guest.crashes == [] and guest.vcpu.regs.rip == HANDLER
-    frame = guest.memory.words(guest.vcpu.regs.rsp, 8)
-    assert frame[2:4] == ([rip, 0xE033] if gets == 0x80 else [0x80 << 3 | 2, rip - 2])
+    frame = guest.memory.words(guest.vcpu.regs.rsp, 4)
+    assert frame[2:] == ([rip, 0xE033] if gets == 0x80 else [0x80 << 3 | 2, rip - 2])
