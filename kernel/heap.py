@@ -14,6 +14,7 @@ from kpy import Array, Ptr, clz, inline, static, truncate, u8, u32, u64, wrappin
 from kernel.frame_table import Frame, frame_at, frame_valid
 from kernel.ids import Mfn
 from kernel.spinlock import SpinLock
+from kernel.x86.tlb import tlb_clock_now
 
 MAX_ORDER = 18  # 1 GiB
 NR_ORDERS = MAX_ORDER + 1
@@ -150,8 +151,11 @@ def is_free_block(mfn: u64, order: u32) -> bool:
 
 @inline
 def later(a: u32, b: u32) -> u32:
-    """Return the later of two TLB stamps, which may have wrapped around."""
-    return a if wrapping_sub(a, b) < 1 << 31 else b
+    """Return the later of two TLB stamps, by their age as `cpus_needing_flush` sees it: memory that
+    was never mapped has stamp 0 for ever, so they may be any time apart.
+    """
+    now = tlb_clock_now()
+    return a if wrapping_sub(now, a) < wrapping_sub(now, b) else b
 
 
 def give_range(first: u64, end: u64) -> None:

@@ -63,7 +63,7 @@ class MemoryMachine:
             "kernel.frame.owner_of": lambda frame: self.domains.get(frame.owner),
             "kernel.x86.ipi.flush_tlb_mask": self.flushes.append,
             "kernel.x86.tlb.cpus_needing_flush": lambda cpus, stamp: cpus,
-            "kernel.x86.tlb.tlb_clock_now": lambda: 1,
+            "kernel.x86.tlb.tlb_clock_now": lambda: self.tlb_clock,
             "kernel.x86.percpu.online_cpus": lambda: 1,
             **own,
         }
@@ -84,6 +84,7 @@ class MemoryMachine:
         self["kernel.frame_table.nr_ram_ranges"].value = 1
         self.domains.clear()
         self.flushes.clear()
+        self.tlb_clock = 100
         self["kernel.heap.give_range"](FIRST, END)
 
     def new_domain(self, number, max_pages=NR_FRAMES):

@@ -83,3 +83,13 @@ def test_joined_blocks_keep_the_latest_stamp(machine):
     machine["kernel.heap.give_block"](mfn, 0, 5)
     machine["kernel.heap.give_block"](mfn + 1, 0, (1 << 32) - 1)  # before 5: the clock wrapped
     assert all(machine.frame(mfn).stamp in (0, 5) for mfn, _ in blocks(machine))
+
+
+@pytest.mark.parametrize("clock", [100, (1 << 31) + 100, (1 << 32) - 1])
+def test_memory_never_mapped_is_the_oldest(machine, clock):
+    """A frame that was just unmapped joins others with stamp 0."""
+    machine.start_over()
+    machine.tlb_clock = clock
+    mfn, _ = machine["kernel.heap.take_block"](0, ANY_ZONE)
+    machine["kernel.heap.give_block"](mfn, 0, clock - 1)
+    assert any(machine.frame(head).stamp == clock - 1 for head, _ in blocks(machine))
