@@ -9,6 +9,7 @@ from tests.guests.bad import HYPERVISOR, UNMAPPED
 from tests.guests.report import check, expect
 
 NO_VCPU = 99
+MOST_POLLS = 20
 
 
 def vcpu_op(command: u64, vcpu: u64, argument: u64) -> i64:
@@ -56,5 +57,9 @@ def test_sched() -> None:
     expect(b"sched: poll, too many", sched_op(abi.SCHEDOP_poll, u64(ref(poll))), -abi.EINVAL)
     poll.nr_ports = 0
     poll.timeout = system_time_ns() + 1_000_000
-    expect(b"sched: poll until a time", sched_op(abi.SCHEDOP_poll, u64(ref(poll))), 0)
-    check(b"sched: poll waited", system_time_ns() >= poll.timeout)
+    nr_polls: u64 = 0
+    while system_time_ns() < poll.timeout:
+        expect(b"sched: poll until a time", sched_op(abi.SCHEDOP_poll, u64(ref(poll))), 0)
+        nr_polls += 1
+    # Any event, such as the console daemon's, may end a poll early; that many don't come.
+    check(b"sched: poll waited", nr_polls < MOST_POLLS)
