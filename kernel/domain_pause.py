@@ -5,7 +5,7 @@ from kpy import Ptr, atomic_add, atomic_sub, i64, ref
 
 from kernel.domain import Domain
 from kernel.domain_shutdown import SHUTDOWN_CODE_none
-from kernel.sched_wake import vcpu_sleep_nosync, vcpu_sleep_sync, vcpu_unpause, vcpu_wake
+from kernel.sched_wake import vcpu_sleep_sync, vcpu_unpause, vcpu_wake
 
 MAX_CONTROLLER_PAUSES = 255
 
@@ -20,15 +20,6 @@ def domain_pause(d: Ptr[Domain]) -> None:
         v = d.vcpus[i]
         if v is not None:
             vcpu_sleep_sync(v)
-
-
-def domain_pause_nosync(d: Ptr[Domain]) -> None:
-    """Keep all vCPUs of a domain from running; they may go on for a moment."""
-    atomic_add(ref(d.pause_count), 1)
-    for i in range(d.max_vcpus):
-        v = d.vcpus[i]
-        if v is not None:
-            vcpu_sleep_nosync(v)
 
 
 def domain_unpause(d: Ptr[Domain]) -> None:

@@ -232,11 +232,6 @@ def unlink_frame(d: Ptr[Domain], mfn: Mfn) -> None:
 # Allocation
 
 
-def alloc_domain_frame(d: Ptr[Domain]) -> tuple[Mfn, bool]:
-    """Allocate one frame for a domain. Returns: the frame, and whether there was one."""
-    return alloc_domain_frames(d, 0, 0)
-
-
 def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
     """Allocate 2^order adjacent frames for a domain, with machine addresses of at most
     `address_bits` (0: any).

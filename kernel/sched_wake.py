@@ -55,12 +55,6 @@ def vcpu_sleep_sync(v: Ptr[Vcpu]) -> None:
         pause()
 
 
-def vcpu_pause(v: Ptr[Vcpu]) -> None:
-    """Keep a vCPU from running until `vcpu_unpause`; returns when it has stopped."""
-    atomic_add(ref(v.pause_count), 1)
-    vcpu_sleep_sync(v)
-
-
 def vcpu_pause_nosync(v: Ptr[Vcpu]) -> None:
     """Keep a vCPU from running until `vcpu_unpause`; it may be the caller itself."""
     atomic_add(ref(v.pause_count), 1)

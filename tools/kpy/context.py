@@ -16,7 +16,6 @@ from kpy.types import (
     UNTYPED,
     LazyType,
     SliceType,
-    Type,
     TypedInt,
     TypeVar,
     intern,
@@ -183,7 +182,3 @@ def assigned_names(statements):
             if isinstance(node, ast.Name) and isinstance(node.ctx, ast.Store):
                 found.add(node.id)
     return found
-
-
-def is_type(value):
-    return isinstance(value, Type) or value is bool

@@ -91,17 +91,6 @@ class Machine:
         except SerialTimeout as error:
             raise self.failure(str(error)) from error
 
-    def wait_until_off(self, timeout: float) -> None:
-        """Wait until the guest has powered the machine off.
-
-        Errors: MachineFailure, it is still running after `timeout` seconds.
-        """
-        end = time.monotonic() + timeout
-        while self._process.poll() is None and self.monitor.status() != "shutdown":
-            if time.monotonic() > end:
-                raise self.failure(f"still running after {timeout:.0f} s")
-            time.sleep(0.1)
-
     def alive(self) -> bool:
         """Tell whether the guest still runs and has not said that it is lost."""
         if self._monitor is None or self._process.poll() is not None:
