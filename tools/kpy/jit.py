@@ -21,6 +21,7 @@ from kpy.diagnostics import Reported
 from kpy.jit_memory import View, cell_size, from_word, read, slice_words, to_word, write
 from kpy.lower_types import is_aggregate
 from kpy.lower_unit import Unit
+from kpy.mutants import Mutants
 from kpy.program import Program
 from kpy.structs import size_of
 from kpy.types import NEVER, NONE, SliceType, TupleType
@@ -50,7 +51,8 @@ class CompileError(Exception):
 class Loaded:
     """A compiled program: attributes are functions and statics; `[…]` takes dotted names."""
 
-    def __init__(self, module, instances, statics, state):
+    def __init__(self, module, instances, statics, state, checks=()):
+        self.checks = checks
         self._module, self._lookup, self._state = module, state.lookup, state
         self._functions = {_dotted(i): i for i in instances}
         self._statics = {f"{s.module}.{s.name}": s for s in statics}
@@ -78,6 +80,18 @@ class Loaded:
         for name, value in fields.items():
             setattr(view, name, value)
         return view
+
+    def switch_off(self, check=None):
+        """Switch one of the program's `checks` off, and all others on."""
+        self["kpy.mutant_switch.switched_off"].value = check.number if check else 0
+
+    def refused(self):
+        """The checks that have refused something since this was asked last."""
+        flags = self["kpy.mutant_switch.refused"]
+        found = [check for check in self.checks if flags[check.number]]
+        for check in found:
+            flags[check.number] = 0
+        return found
 
     def _function(self, instance):
         wrapper = self._lookup(f"kpy.call.{instance.symbol}")
@@ -181,11 +195,12 @@ def get_cell(type_, address):
     return from_word(type_, number)
 
 
-def load(name, replace=None, also=()):
+def load(name, replace=None, also=(), mutants=()):
     """Compile a module for this process.
 
     Args: replace: Python callables by the dotted names of the functions that they stand for; also:
-    modules whose functions can be called too, whether or not the first one reaches them.
+    modules whose functions can be called too, whether or not the first one reaches them; mutants:
+    modules or packages whose checks can be switched off (kpy.mutants).
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -195,7 +210,8 @@ def load(name, replace=None, also=()):
             roots += modules.declared_instances(program, modules.load(program, other))
     except Reported:
         raise CompileError(program.diagnostics.render()) from None
-    unit = Unit(program, module.__name__, HOST_TRIPLE, whole=True, replaced=replace)
+    rewrite = Mutants(program, mutants) if mutants else None
+    unit = Unit(program, module.__name__, HOST_TRIPLE, True, replace, rewrite)
     for instance in roots:
         unit.function(instance)
     for static in modules.statics_of(module):
@@ -206,10 +222,10 @@ def load(name, replace=None, also=()):
     missing = [name for name in replace if not _exists(name)]
     if missing:
         raise ValueError(f"no such function: {', '.join(missing)}")
-    return _compile(unit, text, replace)
+    return _compile(unit, text, replace, rewrite.checks if rewrite else [])
 
 
-def _compile(unit, text, replace):
+def _compile(unit, text, replace, checks):
     state = State()
     inside, outside = [], []
     for instance in unit.instances():
@@ -221,7 +237,7 @@ def _compile(unit, text, replace):
         extra.append(jit_calls.outbound(instance, state.replacement(instance, python)))
     extra.append(_panic_definition(state))
     state.lookup = _run(_assemble(text, [instance.symbol for instance in outside], extra))
-    return Loaded(unit.module, inside, list(unit.statics), state)
+    return Loaded(unit.module, inside, list(unit.statics), state, checks)
 
 
 def _exists(dotted):

@@ -34,8 +34,9 @@ BASE_ATTRIBUTES = 'nounwind noredzone "frame-pointer"="all" "no-builtins"'
 class Unit:
     """The text of a module under construction; definitions are queued as they are referred to."""
 
-    def __init__(self, program, module, triple=TRIPLE, whole=False, replaced=()):
+    def __init__(self, program, module, triple=TRIPLE, whole=False, replaced=(), mutants=None):
         self.program, self.module, self.triple = program, module, triple
+        self.mutants = mutants
         self.whole, self.replaced = whole, set(replaced)
         self.local = "" if whole else "dso_local "
         self.globals, self.declarations, self.bodies = [], {}, []
@@ -89,6 +90,8 @@ class Unit:
             attributes.append("noreturn")
         if traits.cold or instance.result is NEVER:
             attributes.append("cold")
+        if self.mutants:  # else LLVM concludes from what follows that no check for null fails
+            attributes.append("null_pointer_is_valid")
         if not self.whole:
             area = ".text.unlikely." if "cold" in attributes else ".text."
             attributes.append(f'section "{area}{instance.symbol}"')
@@ -191,6 +194,8 @@ class Unit:
         checker.check(self.program, instance)  # only the JIT meets functions not yet checked here
         if instance.state == "failed":
             return
+        if self.mutants and instance.body:
+            self.mutants(instance)
         if instance.function.traits.kind == "asm":
             self.bodies.append(asm_function(self, instance))
         else:
