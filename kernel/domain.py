@@ -76,7 +76,8 @@ class Domain:
     shutdown_lock: SpinLock  # taken inside any other but event locks: a domain may crash anywhere
     refcount: u32
     pause_count: u32  # all reasons; 0: its vCPUs may run
-    controller_pause_count: u32  # the part of pause_count that domctls made
+    controller_pause_count: u32  # the part of pause_count that domctls and debug traps made
+    debugger_attached: bool  # breakpoints and steps of its kernel pause it (kernel/debugger.py)
     handle: Array[u8, 16]
     lock: SpinLock
     flags: u32  # XEN_DOMCTL_CDF_*

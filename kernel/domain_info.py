@@ -60,6 +60,8 @@ def describe_life(d: Ptr[Domain]) -> u32:
         flags |= abi.XEN_DOMINF_shutdown
     if d.controller_pause_count != 0:
         flags |= abi.XEN_DOMINF_paused
+    if d.debugger_attached:
+        flags |= abi.XEN_DOMINF_debugged
     if d.flags & abi.XEN_DOMCTL_CDF_xs_domain:
         flags |= abi.XEN_DOMINF_xs_domain
     return flags

@@ -1,11 +1,11 @@
 """Pausing whole domains, by the core and by the toolstack."""
 
 import abi
-from kpy import Ptr, atomic_add, atomic_sub, i64, ref
+from kpy import Ptr, atomic_add, atomic_cas, atomic_load, atomic_sub, i64, ref
 
 from kernel.domain import Domain
 from kernel.domain_shutdown import SHUTDOWN_CODE_none
-from kernel.sched_wake import vcpu_sleep_sync, vcpu_unpause, vcpu_wake
+from kernel.sched_wake import vcpu_sleep_nosync, vcpu_sleep_sync, vcpu_unpause, vcpu_wake
 
 MAX_CONTROLLER_PAUSES = 255
 
@@ -37,18 +37,43 @@ def domain_pause_by_controller(d: Ptr[Domain]) -> i64:
 
     Locks: domctl_lock, held.
     """
-    if d.controller_pause_count == MAX_CONTROLLER_PAUSES:
+    if not count_controller_pause(d):
         return -abi.EOVERFLOW
-    d.controller_pause_count += 1
     domain_pause(d)
     return 0
 
 
+def domain_pause_by_trap(d: Ptr[Domain]) -> bool:
+    """Pause the running vCPU's domain on behalf of the toolstack's debugger, waiting for nobody.
+
+    Returns: False when it is paused too often. Context: a trap of a vCPU; domctl_lock must not be
+    wanted here, since its holder may be waiting for this very vCPU to stop.
+    """
+    if not count_controller_pause(d):
+        return False
+    atomic_add(ref(d.pause_count), 1)
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None:
+            vcpu_sleep_nosync(v)
+    return True
+
+
+def count_controller_pause(d: Ptr[Domain]) -> bool:
+    """Count one more pause by the toolstack; False when there are too many."""
+    count = atomic_load(ref(d.controller_pause_count))
+    while count < MAX_CONTROLLER_PAUSES:
+        count, done = atomic_cas(ref(d.controller_pause_count), count, count + 1)
+        if done:
+            return True
+    return False
+
+
 def domain_unpause_by_controller(d: Ptr[Domain]) -> i64:
     """Undo one pause by the toolstack. Errors: -EINVAL, there is none. Locks: domctl_lock, held."""
-    if d.controller_pause_count == 0:
+    if atomic_load(ref(d.controller_pause_count)) == 0:
         return -abi.EINVAL
-    d.controller_pause_count -= 1
+    atomic_sub(ref(d.controller_pause_count), 1)
     d.creation_finished = True
     domain_unpause(d)
     return 0

@@ -9,9 +9,10 @@ caller where the operation has a result.
 import abi
 from kpy import Array, Fn, Guest, Ptr, i64, ref, static, u8, u32, u64, uninitialized
 
+import kernel.domctl_debug
 import kernel.domctl_domain
 import kernel.domctl_memory
-import kernel.domctl_vcpu  # noqa: F401  these three register their operations
+import kernel.domctl_vcpu  # noqa: F401  these four register their operations
 from kernel.continuation import hypercall_continue
 from kernel.domain import Domain, get_domain_by_id, put_domain
 from kernel.domctl_domain import createdomain
@@ -22,12 +23,25 @@ from kernel.spinlock import SpinLock
 from kernel.vcpu import Vcpu
 
 NR_DOMCTLS = 96
+FIRST_GDBSX = abi.XEN_DOMCTL_gdbsx_guestmemio  # the debugger's operations have numbers far above
+NR_SLOTS = NR_DOMCTLS + 4
 
 Operation = Fn[[Ptr[Vcpu], Ptr[Domain], Ptr[abi.xen_domctl]], i64]
-operations = static(Array[Operation | None, NR_DOMCTLS], as_table(domctls, NR_DOMCTLS))
-has_result = static(
-    Array[u8, NR_DOMCTLS], [int(n in domctls_with_result) for n in range(NR_DOMCTLS)]
-)
+
+
+def slot_of(cmd: u32) -> u32:
+    """Return the place of an operation in the tables; NR_SLOTS or more: it has none."""
+    if cmd < NR_DOMCTLS:
+        return cmd
+    if cmd < FIRST_GDBSX or cmd >= FIRST_GDBSX + NR_SLOTS - NR_DOMCTLS:
+        return NR_SLOTS
+    return cmd - FIRST_GDBSX + NR_DOMCTLS
+
+
+by_slot = {slot_of(cmd): handler for cmd, handler in domctls.items()}
+operations = static(Array[Operation | None, NR_SLOTS], as_table(by_slot, NR_SLOTS))
+slots_with_result = [slot_of(cmd) for cmd in domctls_with_result]
+has_result = static(Array[u8, NR_SLOTS], [int(n in slots_with_result) for n in range(NR_SLOTS)])
 
 domctl_lock = static(SpinLock)
 
@@ -82,9 +96,10 @@ def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl])
 
     Errors: -ENOSYS, there is none.
     """
-    if op.cmd >= NR_DOMCTLS:
+    slot = slot_of(op.cmd)
+    if slot >= NR_SLOTS:
         return -abi.ENOSYS
-    operation = operations[op.cmd]
+    operation = operations[slot]
     if operation is None:
         return -abi.ENOSYS
     return operation(vcpu, domain, op)
@@ -92,4 +107,5 @@ def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl])
 
 def writes_back(cmd: u32) -> bool:
     """Say whether the caller's structure receives a result."""
-    return cmd == abi.XEN_DOMCTL_createdomain or cmd < NR_DOMCTLS and has_result[cmd] != 0
+    slot = slot_of(cmd)
+    return cmd == abi.XEN_DOMCTL_createdomain or slot < NR_SLOTS and has_result[slot] != 0

@@ -9,6 +9,7 @@ from kpy import Ptr, inline, ref, u64
 
 from kernel.frame import page_at
 from kernel.guest_memory import guest_address_okay
+from kernel.ids import Mfn
 from kernel.page_entry import entry_mfn
 from kernel.vcpu import Vcpu
 from kernel.x86.bits import PTE_PRESENT
@@ -21,9 +22,17 @@ def find_l1e(v: Ptr[Vcpu], address: u64) -> Ptr[u64] | None:
     """Return the L1 entry for an address of the guest; None when there is no L1 table, or the
     address is the core's.
     """
-    if not guest_address_okay(address) or u64(v.guest_table) == 0:
+    if u64(v.guest_table) == 0:
         return None
-    l4e = page_at(v.guest_table)[address >> 39 & INDEX_MASK]
+    return find_l1e_below(v.guest_table, address)
+
+
+@inline
+def find_l1e_below(l4: Mfn, address: u64) -> Ptr[u64] | None:
+    """Do what `find_l1e` promises below a given L4 table of the guest, which it holds validated."""
+    if not guest_address_okay(address):
+        return None
+    l4e = page_at(l4)[address >> 39 & INDEX_MASK]
     if l4e & PTE_PRESENT == 0:
         return None
     l3e = page_at(entry_mfn(l4e))[address >> 30 & INDEX_MASK]

@@ -88,6 +88,10 @@ class Vcpu:
     tsc_aux: u32
     cr4: u64  # the bits that the guest chose
 
+    # Debugger of the toolstack (kernel/debugger.py, kernel/domctl_debug.py)
+    debugger_event: u32  # vector of the trap that stopped it, not yet told; 0: none
+    controller_pause_count: u32  # the part of pause_count that domctls made; under domctl_lock
+
     # Hypercalls (kernel/continuation.py)
     continuation: Array[u64, 4]
 

@@ -167,6 +167,7 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     v.failsafe_callback_eip = c.failsafe_callback_eip
     v.syscall_callback_eip = c.syscall_callback_eip
     v.callback_flags = c.flags & CALLBACK_FLAGS
+    v.loaded_cpu = 0  # a processor that still holds its state must load it anew
     v.fs_base = c.fs_base
     v.gs_base_kernel = c.gs_base_kernel
     v.gs_base_user = c.gs_base_user

@@ -1,0 +1,38 @@
+"""A toolstack's debugger for a guest: while one is attached, breakpoints and single steps of the
+guest kernel stop the whole domain instead of reaching the guest's own handlers.
+
+The vCPU that trapped notes the vector for XEN_DOMCTL_gdbsx_domstatus, and domain 0 gets
+VIRQ_DEBUGGER. The domain stays paused, one controller pause for each trap, until the toolstack
+unpauses it. Traps of guest user mode are the guest kernel's business as ever, so a debugger inside
+the guest goes on working.
+"""
+
+import abi
+from kpy import Ptr, inline, noinline, u32
+
+from kernel.domain_pause import domain_pause_by_trap
+from kernel.vcpu import Vcpu
+from kernel.virq import send_global_virq
+from kernel.x86.vectors import TRAP_debug, TRAP_int3
+
+
+@inline
+def is_for_debugger(v: Ptr[Vcpu], vector: u32) -> bool:
+    """Tell whether an exception of the running vCPU is its debugger's."""
+    if vector != TRAP_debug and vector != TRAP_int3:
+        return False
+    return v.domain.debugger_attached and v.kernel_mode
+
+
+@noinline
+def stop_for_debugger(v: Ptr[Vcpu], vector: u32) -> bool:
+    """Pause the domain of the running vCPU, and tell the debugger.
+
+    Returns: False when it is paused too often already; then the guest gets its exception.
+    Locks: takes domain 0's event lock. Context: on the way out the scheduler is asked.
+    """
+    if not domain_pause_by_trap(v.domain):
+        return False
+    v.debugger_event = vector
+    send_global_virq(abi.VIRQ_DEBUGGER)
+    return True
