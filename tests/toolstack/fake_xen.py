@@ -14,6 +14,7 @@ from array import array
 import xen_codecs as abi
 from xen.privcmd import PAGE_SIZE, Arena, HypercallError
 
+from tests.toolstack import fake_debug
 from tests.toolstack.fake_memory import FrameMapping, Frames
 
 MACHINE_FRAMES = 64 << 8
@@ -35,6 +36,7 @@ class FakeDomain:
         self.max_pages = 0
         self.next_port = 1
         self.contexts = {}
+        self.debugging = fake_debug.Debugging()
         self.shared_info_mfn = self.pinned = None
 
 
@@ -173,6 +175,7 @@ class FakeXen:
         abi.XEN_DOMCTL_getvcpucontext: getvcpucontext,
         abi.XEN_DOMCTL_pausedomain: pausedomain,
         abi.XEN_DOMCTL_unpausedomain: unpausedomain,
+        **fake_debug.DOMCTLS,
     }
 
     def shutdown(self, domid, reason):

@@ -51,7 +51,7 @@ class Xend:
         constructor = Constructor(self.xen, self.store, self.consoles, files, disks)
         self.manager = Manager(self.xen, self.store, self.consoles, constructor, disks)
         await self.manager.start()
-        self.client = TestClient(TestServer(make_app(self.manager, files)))
+        self.client = TestClient(TestServer(make_app(self.manager, files, self.events)))
         await self.client.start_server()
         self.url = str(self.client.make_url("")).rstrip("/")
 

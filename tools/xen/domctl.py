@@ -143,3 +143,73 @@ def getvcpucontext(xc, domid, vcpu):
         call.u.vcpucontext.ctxt = ctypes.addressof(pinned)
         call.issue()
         return abi.vcpu_guest_context.from_buffer_copy(pinned)
+
+
+# For a debugger, as gdbsx uses them
+
+
+def setdebugging(xc, domid, enable):
+    """Let breakpoints and steps of the guest kernel pause the domain, or go to the guest again."""
+    with _domctl(xc, abi.XEN_DOMCTL_setdebugging, domid) as call:
+        call.u.setdebugging.enable = int(enable)
+        call.issue()
+
+
+def single_step(xc, domid, vcpu, enable):
+    """Stop a vCPU after each instruction, or no more."""
+    with _domctl(xc, abi.XEN_DOMCTL_debug_op, domid) as call:
+        on, off = abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_ON, abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF
+        call.u.debug_op.op = on if enable else off
+        call.u.debug_op.vcpu = vcpu
+        call.issue()
+
+
+def gdbsx_pausevcpu(xc, domid, vcpu):
+    """Keep one vCPU paused when its domain, now paused, goes on; pauses nest."""
+    _one_vcpu(xc, abi.XEN_DOMCTL_gdbsx_pausevcpu, domid, vcpu)
+
+
+def gdbsx_unpausevcpu(xc, domid, vcpu):
+    """Undo one pause of a vCPU; its domain must be paused."""
+    _one_vcpu(xc, abi.XEN_DOMCTL_gdbsx_unpausevcpu, domid, vcpu)
+
+
+def _one_vcpu(xc, cmd, domid, vcpu):
+    with _domctl(xc, cmd, domid) as call:
+        call.u.gdbsx_pauseunp_vcpu.vcpu = vcpu
+        call.issue()
+
+
+def gdbsx_domstatus(xc, domid):
+    """Ask whether a domain is paused and which vCPU trapped; each trap is told once.
+
+    Returns: (paused, vCPU or None, vector of its trap).
+    """
+    with _domctl(xc, abi.XEN_DOMCTL_gdbsx_domstatus, domid) as call:
+        call.issue()
+        status = call.u.gdbsx_domstatus
+        vcpu = None if status.vcpu_id == 0xFFFFFFFF else status.vcpu_id
+        return bool(status.paused), vcpu, status.vcpu_ev
+
+
+def read_guest(xc, domid, address, size_bytes):
+    """Return bytes of the guest kernel's virtual memory; at most 4096."""
+    with _domctl(xc, abi.XEN_DOMCTL_gdbsx_guestmemio, domid) as call:
+        buffer, view = call.scratch.bytes(size_bytes)
+        _guestmemio(call, address, buffer, size_bytes, write=False)
+        return bytes(view)
+
+
+def write_guest(xc, domid, address, data):
+    """Change bytes of the guest kernel's virtual memory, be they mapped read-only; at most 4096."""
+    with _domctl(xc, abi.XEN_DOMCTL_gdbsx_guestmemio, domid) as call:
+        buffer, view = call.scratch.bytes(len(data))
+        view[:] = data
+        _guestmemio(call, address, buffer, len(data), write=True)
+
+
+def _guestmemio(call, address, buffer, size_bytes, write):
+    request = call.u.gdbsx_guest_memio
+    request.gva, request.uva, request.len = address, buffer, size_bytes
+    request.gwr = int(write)
+    call.issue()

@@ -43,7 +43,7 @@ async def serve(options):
     constructor = Constructor(xc, store, consoles, files, disks)
     manager = Manager(xc, store, consoles, constructor, disks)
     await manager.start()
-    runner = web.AppRunner(make_app(manager, files), access_log=None)
+    runner = web.AppRunner(make_app(manager, files, events), access_log=None)
     await runner.setup()
     for interface in options.interface or INTERFACES:
         if os.path.exists(f"/sys/class/net/{interface}"):

@@ -13,7 +13,9 @@ from aiohttp import WSMsgType, web
 from xen import sysctl
 from xen.privcmd import HypercallError
 
+from xend import api_debug
 from xend import config as configuration
+from xend.debuggers import Debuggers
 from xend.errors import Refusal, bad_request, not_found
 
 OPENAPI = Path(__file__).with_name("openapi.json")
@@ -24,11 +26,12 @@ log = logging.getLogger("xend")
 routes = web.RouteTableDef()
 
 
-def make_app(manager, files):
+def make_app(manager, files, events):
     """Return the aiohttp application."""
     app = web.Application(middlewares=[errors_as_json])
     app["manager"], app["files"] = manager, files
-    app.add_routes(routes)
+    app["debuggers"] = Debuggers(manager, events)
+    app.add_routes([*routes, *api_debug.routes])
     return app
 
 

@@ -41,6 +41,7 @@ class Domain:
     crash: dict | None = None
     info: object = None
     building: bool = False
+    debugger_gone: asyncio.Event | None = None  # None: it never had a debugger
     quick_reboots: int = 0  # one after another, each soon after its start
     # Held by whoever takes the domain apart, be it because it ended or because a client said so.
     ending: asyncio.Lock = field(default_factory=asyncio.Lock)
@@ -76,6 +77,10 @@ class Domain:
     def has_ended(self):
         """Say whether the guest has shut down, crashed or gone."""
         return self.info is None or bool(self.info.flags & abi.XEN_DOMINF_shutdown)
+
+    def is_debugged(self):
+        """Say whether a debugger is attached."""
+        return self.debugger_gone is not None and not self.debugger_gone.is_set()
 
     def state(self):
         """Return building, running, blocked, paused, shutdown, crashed, dying or ended."""

@@ -146,16 +146,25 @@ class Manager:
         self.ended = [domain for domain in self.ended if domain.config.name != name]
 
     def pause(self, domain):
-        """Stop a domain. Errors: Refusal 409, it is paused already."""
+        """Stop a domain. Errors: Refusal 409, it is paused already, or has a debugger."""
+        self.check_not_debugged(domain)
         if domain.state() == "paused":
             raise conflict("paused", f"The domain '{domain.name()}' is paused already.")
         domctl.pausedomain(self.xc, domain.domid)
 
     def unpause(self, domain):
-        """Let a paused domain run. Errors: Refusal 409, it is not paused."""
+        """Let a paused domain run. Errors: Refusal 409, it is not paused, or has a debugger."""
+        self.check_not_debugged(domain)
         if domain.state() != "paused":
             raise conflict("not_paused", f"The domain '{domain.name()}' is not paused.")
         domctl.unpausedomain(self.xc, domain.domid)
+
+    @staticmethod
+    def check_not_debugged(domain):
+        """Refuse what would interfere with a debugger."""
+        if domain.is_debugged():
+            message = f"A debugger holds the domain '{domain.name()}'; leave gdb first."
+            raise conflict("debugged", message)
 
     async def ask_to_stop(self, domain, how):
         """Ask the guest to shut down or reboot, through its control node; it decides when."""
@@ -169,6 +178,8 @@ class Manager:
                     return
                 reason = shutdown_reason(domain.info) if domain.info else "destroyed"
                 await self.record_end(domain, reason)
+                if reason == "crash" and domain.is_debugged():
+                    await domain.debugger_gone.wait()
                 action = self.action(domain.config, reason)
                 if domain.info is None or action != "preserve":
                     await self.remove(domain)
@@ -209,7 +220,9 @@ class Manager:
         again.quick_reboots = quick_reboots
 
     async def destroy(self, domain):
-        """Kill a domain and wait until it has given everything back."""
+        """Kill a domain and wait until it has given everything back, debugged or not."""
+        if domain.is_debugged():
+            domain.debugger_gone.set()
         async with domain.ending:
             if domain.domid is None:
                 return
