@@ -7,6 +7,8 @@ export PROXEN_HV := $(HV)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/tools:$(CURDIR)/build/gen
 export PYTHONDONTWRITEBYTECODE := 1
 PYTEST_ARGS ?=
+SEED ?=
+seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
 .PHONY: help setup build run test up down bench debug golden lint clean
@@ -14,6 +16,7 @@ PYTEST_ARGS ?=
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
+	@echo "SEED=n repeats: make run SEED=7 gives the same console each time, make test SEED=7 the same random tests"
 
 setup: ## have the Debian packages and build/venv
 	@python3 -m tools.setup
@@ -22,14 +25,14 @@ build: setup ## build the core, the example kernels and dom0's image
 	@$(PYTHON) -m tools.run build
 
 run: setup ## boot, run the example kernel in a domain, exit with its exit code
-	@$(PYTHON) -m tools.run example
+	@$(PYTHON) -m tools.run example $(seed)
 
 test: setup ## run all tests
 	@$(PYTHON) -m tools.run build
-	@$(PYTHON) -m pytest $(PYTEST_ARGS)
+	@$(PYTHON) -m pytest $(seed) $(PYTEST_ARGS)
 
 up: setup ## keep a machine running for ./xm and the HTTP API
-	@$(PYTHON) -m tools.run up
+	@$(PYTHON) -m tools.run up $(seed)
 
 down: setup ## stop that machine
 	@$(PYTHON) -m tools.run down

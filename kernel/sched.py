@@ -31,6 +31,7 @@ from kernel.domain_free import free_buried_domains
 from kernel.runstate import change_runstate, resting_runstate, update_runstate_area
 from kernel.sched_place import advance_virtual_time, can_run, charge, cpu_scheds, offer_work
 from kernel.sched_queue import enqueue, run_queue, take_first_for
+from kernel.sched_slice import init_slices, slice_ns
 from kernel.timer import Timer
 from kernel.timer_heap import init_timer, set_timer
 from kernel.vcpu import Vcpu
@@ -39,7 +40,6 @@ from kernel.x86.idle import idle_wait
 from kernel.x86.percpu import Pcpu, nr_cpus, online_cpus, this_cpu
 from kernel.x86.tsc import system_time_ns
 
-SLICE_NS = 10_000_000  # how long a vCPU runs while another waits
 MAX_LEAD_NS = 100_000_000  # how far ahead of the others a vCPU can be that nobody competed with
 
 
@@ -78,6 +78,7 @@ def schedule_first() -> Ptr[Vcpu]:
     """Return the first vCPU that a freshly started CPU runs."""
     cpu = this_cpu()
     init_timer(ref(cpu_scheds[cpu.id].slice_timer), slice_is_over)
+    init_slices(cpu.id)
     return idle(cpu)
 
 
@@ -146,7 +147,7 @@ def arrive(cpu: u32, now: u64) -> Ptr[Vcpu] | None:
 def start_slice(cpu: u32) -> None:
     """Bound how long this CPU runs what it has just chosen, if anybody waits."""
     if run_queue.nr_queued != 0:
-        set_timer(ref(cpu_scheds[cpu].slice_timer), system_time_ns() + SLICE_NS)
+        set_timer(ref(cpu_scheds[cpu].slice_timer), system_time_ns() + slice_ns(cpu))
 
 
 @inline

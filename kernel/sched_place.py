@@ -34,6 +34,7 @@ PREEMPT_MARGIN_NS = 500_000  # how much less it must have run to take the CPU fr
 class CpuSched:
     running: Ptr[Vcpu] | None  # None: idle
     slice_timer: Timer
+    slice_random: u64  # see sched_slice.py; 0: all slices are equally long
 
 
 cpu_scheds = static(Array[CpuSched, NR_CPUS])

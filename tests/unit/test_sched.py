@@ -6,7 +6,7 @@ import pytest
 from kpy import jit
 
 from kernel.domain import Domain
-from kernel.sched import SLICE_NS
+from kernel.sched_slice import SHORTEST_NS, SLICE_NS, SPREAD_NS
 from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
 
@@ -26,6 +26,8 @@ class Machine:
                 "kernel.sched_place",
                 "kernel.sched_wake",
                 "kernel.sched_queue",
+                "kernel.sched_slice",
+                "kernel.cmdline",
                 "kernel.runstate",
             ],
             replace={
@@ -60,6 +62,7 @@ class Machine:
         for cpu in range(nr_cpus):
             self.cpu_scheds[cpu].running = None
             self.cpu_scheds[cpu].slice_timer.is_active = False
+            self.cpu_scheds[cpu].slice_random = 0
 
     def new_vcpu(self, name, weight=256, affinity=ALL):
         d = self.program.new(Domain, sched_weight=weight)
@@ -90,6 +93,15 @@ class Machine:
         """Let what runs on a CPU block."""
         self.cpu_scheds[cpu].running.pause_flags = VPF_blocked
         return self.reschedule(cpu)
+
+    def slices(self, line, cpu=0):
+        """Boot with a command line.
+
+        Returns: the lengths of a CPU's first thousand slices.
+        """
+        self.program["kernel.cmdline.set_command_line"](line)
+        self.program["kernel.sched_slice.init_slices"](cpu)
+        return [self.program["kernel.sched_slice.slice_ns"](cpu) for _ in range(1000)]
 
     def run(self, slices):
         """Let all CPUs run, one after the other at the end of its slice.
@@ -237,3 +249,25 @@ def test_paused_vcpu_does_not_run(machine):
     assert not v.sched.is_queued
     unpause(v)
     assert v.sched.is_queued
+
+
+def test_slices_are_equal_without_a_seed(machine):
+    assert set(machine.slices(b"x dom0_mem=1G")) == {SLICE_NS}
+
+
+@pytest.mark.parametrize("seed", [b"0", b"1", b"2", b"4294967295", b"9" * 30])
+def test_slices_vary_with_a_seed(machine, seed):
+    """From a quarter to seven quarters of a slice, one on average."""
+    lengths = machine.slices(b"x sched-seed=" + seed)
+    assert len(set(lengths)) == len(lengths)
+    assert SHORTEST_NS <= min(lengths) < SLICE_NS // 3
+    assert SLICE_NS * 5 // 3 < max(lengths) < SHORTEST_NS + SPREAD_NS
+    assert 0.9 * SLICE_NS < sum(lengths) / len(lengths) < 1.1 * SLICE_NS
+
+
+def test_slices_repeat_with_their_seed(machine):
+    """Another seed, or another CPU, has others from the first one on."""
+    first = machine.slices(b"x sched-seed=5")
+    assert machine.slices(b"x sched-seed=5") == first
+    for other in machine.slices(b"x sched-seed=6"), machine.slices(b"x sched-seed=5", cpu=1):
+        assert sum(a == b for a, b in zip(first, other, strict=True)) == 0

@@ -1,21 +1,50 @@
-"""`python -m tools.run build|example|up|down|debug`: what the Makefile's targets do."""
+"""`python -m tools.run build|example|up|down|debug [--seed N]`: what the Makefile's targets do."""
 
+import argparse
 import sys
 
+from tools.image.build import Image
 from tools.qemu.machine import MachineFailure
 from tools.run import current
 from tools.run.build import build_all, build_to_run
 from tools.run.debug import debug
 from tools.run.example import run_example
+from tools.run.repeat import run_repeatably
 from tools.setup.progress import say
 
 COMMANDS = {
-    "build": lambda: build_all() and None,
-    "example": lambda: run_example(build_to_run()),
-    "up": lambda: current.up(build_to_run()),
-    "down": current.down,
-    "debug": lambda: debug(build_to_run()),
+    "build": lambda seed: build_all() and None,
+    "example": lambda seed: example(build_to_run(), seed),
+    "up": lambda seed: current.up(build_to_run(), seed),
+    "down": lambda seed: current.down(),
+    "debug": lambda seed: debug(build_to_run()),
 }
+SEEDED = ("example", "up")
+SEED_HELP = """example: a repeatable run, the same to the last character each time; up: a machine
+whose time slices and RDRAND come from the seed, the rest is live"""
+
+
+def example(image: Image, seed: int | None) -> int:
+    """Run the example: on a machine like `make up`'s, or with a seed on a repeatable one."""
+    return run_example(image) if seed is None else run_repeatably(image, seed)
+
+
+def options(words: list[str]) -> argparse.Namespace:
+    """Read the command line. Errors: SystemExit(2), wrong usage."""
+    parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__)
+    parser.add_argument("command", choices=COMMANDS)
+    parser.add_argument("--seed", type=seed_number, metavar="N", help=SEED_HELP)
+    chosen = parser.parse_args(words)
+    if chosen.seed is not None and chosen.command not in SEEDED:
+        parser.error(f"{chosen.command} takes no --seed; {' and '.join(SEEDED)} do")
+    return chosen
+
+
+def seed_number(word: str) -> int:
+    """Read a seed. Errors: ArgumentTypeError, it is none."""
+    if not word.isdecimal() or int(word) >= 1 << 32:
+        raise argparse.ArgumentTypeError(f"'{word}' is no seed; take a number from 0 to 2^32-1")
+    return int(word)
 
 
 def main(words: list[str]) -> int:
@@ -23,11 +52,9 @@ def main(words: list[str]) -> int:
 
     Returns: the exit code; 2 for wrong usage.
     """
-    if len(words) != 1 or words[0] not in COMMANDS:
-        say(f"usage: python -m tools.run {'|'.join(COMMANDS)}")
-        return 2
+    chosen = options(words)
     try:
-        return COMMANDS[words[0]]() or 0
+        return COMMANDS[chosen.command](chosen.seed) or 0
     except MachineFailure as failure:
         say(str(failure))
         return 1

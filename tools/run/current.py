@@ -11,6 +11,7 @@ from pathlib import Path
 
 from tools.image.build import Image
 from tools.qemu.hosts import default_kind, dom0_machine
+from tools.qemu.repeatable import seeded
 from tools.run.boot import boot_to_xend
 from tools.setup.paths import RUNS
 from tools.setup.progress import fail, say
@@ -19,12 +20,20 @@ LINK = RUNS / "current"
 END_S = 10
 
 
-def up(image: Image) -> None:
-    """Boot a machine that outlives us, unless there is one already."""
+def up(image: Image, seed: int | None = None) -> None:
+    """Boot a machine that outlives us, unless there is one already.
+
+    Args: seed, of its randomness and time slices; it does not make the machine repeatable, as what
+          comes over HTTP and from the disks reaches no two machines at the same instruction.
+    """
     if running():
         say(f"already up: xend answers on http://127.0.0.1:{port()}, kind {LINK.resolve().name}")
         return
-    machine = boot_to_xend(dom0_machine(default_kind(), "up", image, detached=True))
+    config = dom0_machine(default_kind(), "up", image, detached=True)
+    if seed is not None:
+        say(f"seed {seed} sets time slices and RDRAND; only `make run SEED={seed}` repeats all")
+        config = seeded(config, seed)
+    machine = boot_to_xend(config)
     (machine.folder / "port").write_text(str(machine.port()))
     LINK.unlink(missing_ok=True)
     LINK.symlink_to(machine.folder.name)

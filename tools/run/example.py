@@ -21,6 +21,7 @@ from tools.setup.progress import say
 
 EXAMPLES = ROOT / "libos/examples"
 CONFIG = EXAMPLES / "readfile.cfg"
+KERNEL = BUILD / "readfile.elf"
 TEXT = EXAMPLES / "welcome.txt"
 DISK = BUILD / "example/disk.img"
 DISK_BYTES = 2**20

@@ -1,0 +1,67 @@
+"""The same seed gives the same run to the last character, another seed another run."""
+
+import re
+from concurrent.futures import ThreadPoolExecutor
+from dataclasses import replace
+
+import pytest
+
+from tests.guests.test_guests import BOOT_S, machine
+from tools.image.build import build_image
+from tools.qemu.hosts import default_kind
+from tools.qemu.machine import Machine
+from tools.qemu.repeatable import repeatable
+from tools.run import repeat
+
+pytestmark = [
+    pytest.mark.boot,
+    pytest.mark.skipif(default_kind() != "proxen", reason="other hypervisors take no seed"),
+]
+
+TWO_VCPUS = "dom0_mem=256M,max:256M dom0_max_vcpus=2 console=com1"
+TURN = re.compile(r"^turn \d+: vcpu (\d), (\d+) us", re.MULTILINE)
+SLICE_US = 10_000
+NOISE_US = 100  # of interrupts, and of noticing that one runs again
+
+
+def spin(seed: int, core_args: str) -> str:
+    """Run two vCPUs that never rest on one processor.
+
+    Returns: the console, up to power-off.
+    """
+    config = repeatable(machine("guest_interleave").config, seed)
+    with Machine(replace(config, hypervisor_args=f"{TWO_VCPUS} {core_args}")) as m:
+        m.wait_for(r"guest: pass", BOOT_S)
+        m.wait_for(r"^proxen: domain 0 halted: powering off", BOOT_S)
+        return m.serial.text()
+
+
+def turns_us(log: str) -> list[int]:
+    """Return the lengths of the turns, which the two take one after the other."""
+    found = [(int(vcpu), int(us)) for vcpu, us in TURN.findall(log)]
+    assert [vcpu for vcpu, _ in found] == [i % 2 for i in range(len(found))] and len(found) > 20
+    return [us for _, us in found]
+
+
+def test_each_seed_has_an_interleaving_of_its_own():
+    first, again, other = (spin(seed, f"sched-seed={seed}") for seed in (1, 1, 2))
+    assert first == again
+    assert turns_us(first) != turns_us(other)
+    lengths = set(turns_us(first) + turns_us(other))
+    assert min(lengths) < SLICE_US * 3 // 4 and max(lengths) > SLICE_US * 5 // 4
+    assert min(lengths) >= SLICE_US // 4 - NOISE_US
+
+
+def test_without_a_seed_all_slices_are_equal():
+    assert all(abs(us - SLICE_US) < NOISE_US for us in turns_us(spin(1, "")))
+
+
+@pytest.mark.slow
+def test_linux_and_a_domain_repeat_to_the_last_character():
+    """Two whole runs at a time, so that the host gives neither what the other gets."""
+    config = repeat.example_machine(build_image(), seed=7)
+    with ThreadPoolExecutor() as pool:
+        (log, first), (_, second) = pool.map(repeat.watch, [config, config])
+    assert (first / "serial.log").read_bytes() == (second / "serial.log").read_bytes()
+    assert repeat.verdict(log, first) == 0
+    assert "readfile: wrote sector 2047" in log

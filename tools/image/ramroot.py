@@ -1,0 +1,77 @@
+"""dom0's whole user space as one ramdisk, for runs that must be repeatable.
+
+A disk answers when the host got round to it, so after a number of guest instructions that no two
+runs share. With root, toolstack and the domain's files in memory nothing is left to wait for. The
+kernel unpacks archives that follow each other in one file, so a run's own files are a second one.
+"""
+
+from pathlib import Path
+
+from tools.image import toolstack
+from tools.image.cpio import Cpio
+from tools.image.userspace import FILES
+from tools.setup.paths import IMAGE
+from tools.setup.progress import step
+from tools.setup.stamp import Stamp, fingerprint
+
+RAM_ROOT = IMAGE / "ram-root.cpio"
+ROOT_TREE = IMAGE / "root"
+OPT = "opt/proxen"
+JOB = "job"
+# What such a machine has no use for: drivers of disks and network cards, kernels for other domains.
+LEFT_OUT = ("drivers/ata", "drivers/scsi", "drivers/net/ethernet", "fs/ext4", "opt/proxen/guests")
+
+
+def ram_root() -> Path:
+    """Write the archive of dom0's user space if a part of it changed; the image must be built.
+
+    Returns: its path.
+    """
+    made_from = [(IMAGE / name).read_text() for name in ("image.stamp", "root.stamp", "opt.stamp")]
+    digest = fingerprint(*made_from, FILES / "ram", Path(__file__))
+    stamp = Stamp(IMAGE / "ram-root.stamp", RAM_ROOT)
+    if not stamp.fresh(digest):
+        stamp.forget()
+        with step("pack dom0's user space into a ramdisk"):
+            RAM_ROOT.write_bytes(_archive())
+        stamp.record(digest)
+    return RAM_ROOT
+
+
+def with_job(target: Path, files: dict[str, Path | bytes]) -> Path:
+    """Write the ramdisk of one run: dom0's user space, and the run's files below /job.
+
+    Args: files, contents or their paths by name; `run` is the script that dom0 starts when it is
+          ready.
+    """
+    archive = Cpio()
+    for name, data in files.items():
+        contents = data.read_bytes() if isinstance(data, Path) else data
+        archive.file(f"{JOB}/{name}", contents, 0o755 if name == "run" else 0o644)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    target.write_bytes(ram_root().read_bytes() + archive.bytes())
+    return target
+
+
+def _archive() -> bytes:
+    archive = Cpio()
+    archive.file("init", (FILES / "ram/init").read_bytes(), 0o755)
+    archive.folder("dev")
+    archive.character_device("dev/console", 5, 1)
+    _add_tree(archive, ROOT_TREE, "")
+    _add_tree(archive, toolstack.TREE, OPT)
+    return archive.bytes()
+
+
+def _add_tree(archive: Cpio, tree: Path, place: str) -> None:
+    """Add what is below a folder of ours below `place`, in the order of the names."""
+    for path in sorted(tree.rglob("*")):
+        name = str(Path(place, path.relative_to(tree)))
+        if any(part in name for part in LEFT_OUT):
+            continue
+        if path.is_symlink():
+            archive.link(name, str(path.readlink()))
+        elif path.is_dir():
+            archive.folder(name)
+        else:
+            archive.file(name, path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644)
