@@ -1,54 +1,48 @@
 """The disk: requests in a ring, data in granted pages. Source: Xen public ABI, io/blkif.h.
 
-One request is under way at a time, of up to a page. The caller's page itself is granted to the back
-end for as long as that takes. A sector is 512 bytes.
+`read` and `write` wait for their request; `start` and `finish` let up to MAX_REQUESTS be under way
+at once. The caller's own pages are granted to the back end for as long as a request takes. A sector
+is 512 bytes.
 """
 
 import abi
-from kpy import (
-    Ptr,
-    barrier,
-    fence,
-    i16,
-    offsetof,
-    ref,
-    sizeof,
-    struct,
-    u8,
-    u32,
-    u64,
-    volatile_load,
-    volatile_store,
-    wrapping_add,
-    wrapping_sub,
-    zero,
-)
+from kpy import Array, Ptr, ref, sizeof, struct, u8, u32, u64, zero
 
 from drivers.frontend import Frontend
-from libos.event import alloc_unbound, event_count, notify
+from drivers.ring import Ring
+from libos.event import alloc_unbound, count_event, event_count, notify
 from libos.grant import end_access, grant_access
 from libos.layout import PAGE_SIZE
-from libos.pages import alloc_pages
 from libos.thread import FOREVER, wait_event
 
 SECTOR_BYTES = 512
 SECTORS_PER_PAGE = PAGE_SIZE // SECTOR_BYTES
+MAX_SEGMENTS = abi.BLKIF_MAX_SEGMENTS_PER_REQUEST
+MAX_SECTORS = MAX_SEGMENTS * SECTORS_PER_PAGE  # of one request
+MAX_REQUESTS = 32  # the ring has as many slots
 XVDA = 202 << 8  # the device number that tools give to the first disk, `xvda`
-RING_SLOTS = 32  # largest power of two that fits in a page
-NO_PAGE = 0
+NO_PAGES = 0
 
-assert offsetof(abi.blkif_sring, "ring") + RING_SLOTS * sizeof(abi.blkif_sring_entry) <= PAGE_SIZE
+
+@struct
+class Pending:
+    """A request: free, under way (`is_used`), or answered (`is_done`) and not finished yet."""
+
+    is_used: bool
+    is_done: bool
+    is_okay: bool
+    nr_segments: u64
+    grants: Array[u32, MAX_SEGMENTS]
 
 
 @struct
 class Disk:
-    """`ring` is a page shared with the back end; `produced` and `consumed` are our ends of it."""
+    """A request's number is its place in `pending`, and its id in the ring."""
 
     frontend: Frontend
-    ring: u64
+    ring: Ring
     port: u32
-    produced: u32
-    consumed: u32
+    pending: Array[Pending, MAX_REQUESTS]
     nr_sectors: u64
     can_flush: bool
     is_read_only: bool
@@ -71,88 +65,114 @@ class Disk:
 
     def offer_ring(self) -> None:
         """Make the ring and tell the back end where it is."""
-        self.ring = alloc_pages(1)
-        shared = self.shared_ring()
-        shared.req_event = 1
-        shared.rsp_event = 1
+        self.ring.make(sizeof(abi.blkif_sring_entry))
         self.port = alloc_unbound(self.frontend.backend_id)
-        reference = grant_access(self.frontend.backend_id, self.ring, False)
+        reference = grant_access(self.frontend.backend_id, self.ring.page, False)
         self.frontend.tell_number(b"ring-ref", u64(reference))
         self.frontend.tell_number(b"event-channel", u64(self.port))
         self.frontend.tell_text(b"protocol", abi.XEN_IO_PROTO_ABI_NATIVE)
         self.frontend.tell_state(abi.XenbusStateInitialised)
 
-    def shared_ring(self) -> Ptr[abi.blkif_sring]:
-        return Ptr[abi.blkif_sring](self.ring)
-
-    def slot(self, index: u32) -> Ptr[abi.blkif_sring_entry]:
-        """Indices run freely, slots repeat. The ring is longer than the one entry that the struct
-        shows.
-        """
-        first = u64(ref(self.shared_ring().ring))
-        return Ptr[abi.blkif_sring_entry](
-            first + u64(index % RING_SLOTS) * sizeof(abi.blkif_sring_entry)
-        )
-
-    def read(self, sector: u64, page: u64, nr_sectors: u64) -> bool:
-        """Fill the first sectors of a page (1 to SECTORS_PER_PAGE).
+    def read(self, sector: u64, pages: u64, nr_sectors: u64) -> bool:
+        """Fill the first sectors of adjoining pages (1 to MAX_SECTORS).
 
         Returns: whether it worked.
         """
-        return self.transfer(abi.BLKIF_OP_READ, sector, page, nr_sectors)
+        return self.finish(self.start(abi.BLKIF_OP_READ, sector, pages, nr_sectors))
 
-    def write(self, sector: u64, page: u64, nr_sectors: u64) -> bool:
-        """Write the first sectors of a page; `flush` makes it last."""
-        return self.transfer(abi.BLKIF_OP_WRITE, sector, page, nr_sectors)
+    def write(self, sector: u64, pages: u64, nr_sectors: u64) -> bool:
+        """Write the first sectors of adjoining pages; `flush` makes it last."""
+        return self.finish(self.start(abi.BLKIF_OP_WRITE, sector, pages, nr_sectors))
 
     def flush(self) -> bool:
         """Have all that was written on the disk for good."""
-        return not self.can_flush or self.transfer(abi.BLKIF_OP_FLUSH_DISKCACHE, 0, NO_PAGE, 0)
+        if not self.can_flush:
+            return True
+        return self.finish(self.start(abi.BLKIF_OP_FLUSH_DISKCACHE, 0, NO_PAGES, 0))
 
-    def transfer(self, operation: u8, sector: u64, page: u64, nr_sectors: u64) -> bool:
-        """Do one request, and wait for it."""
-        request = ref(self.slot(self.produced).req)
+    def start(self, operation: u8, sector: u64, pages: u64, nr_sectors: u64) -> u64:
+        """Hand a request over; sleeps while MAX_REQUESTS are under way.
+
+        Args:    operation: abi.BLKIF_OP_READ, WRITE or FLUSH_DISKCACHE (without pages).
+        Returns: its number, for `finish`, which must be called for each.
+        """
+        number = self.free_number()
+        request = Ptr[abi.blkif_request](self.ring.next_request())
         zero(request)
         request.operation = operation
+        request.id = number
         request.sector_number = sector
-        reference: u32 = 0
-        if page != NO_PAGE:
-            assert page % PAGE_SIZE == 0 and 0 < nr_sectors <= SECTORS_PER_PAGE
-            reference = grant_access(
-                self.frontend.backend_id, page, operation == abi.BLKIF_OP_WRITE
-            )
-            request.nr_segments = 1
-            request.seg[0].gref = reference
-            request.seg[0].last_sect = u8(nr_sectors - 1)
-        self.push_request()
-        status = self.take_response()
-        if page != NO_PAGE:
-            assert end_access(reference), "the back end kept a page"
-        return status == abi.BLKIF_RSP_OKAY
-
-    def push_request(self) -> None:
-        """Hand a request over; the back end is notified when it asked to be."""
-        shared = self.shared_ring()
-        old = self.produced
-        self.produced = wrapping_add(old, 1)
-        barrier()  # the request is complete before its index is seen
-        volatile_store(ref(shared.req_prod), self.produced)
-        fence()  # the back end sees the index before we look whether it sleeps
-        event = volatile_load(ref(shared.req_event))
-        if wrapping_sub(self.produced, event) < wrapping_sub(self.produced, old):
+        pending = ref(self.pending[number])
+        pending.is_used, pending.is_done, pending.nr_segments = True, False, 0
+        if pages != NO_PAGES:
+            assert pages % PAGE_SIZE == 0 and 0 < nr_sectors <= MAX_SECTORS
+            self.grant_segments(request, pending, pages, nr_sectors)
+        if self.ring.push():
             notify(self.port)
+        return number
 
-    def take_response(self) -> i16:
-        """Sleep until the back end has answered."""
-        shared = self.shared_ring()
-        volatile_store(ref(shared.rsp_event), wrapping_add(self.consumed, 1))
-        fence()
+    def grant_segments(
+        self,
+        request: Ptr[abi.blkif_request],
+        pending: Ptr[Pending],
+        pages: u64,
+        nr_sectors: u64,
+    ) -> None:
+        """Make a segment of each page, the last of them perhaps in part."""
+        is_read_only = request.operation == abi.BLKIF_OP_WRITE
+        left = nr_sectors
+        while left > 0:
+            here = min(left, SECTORS_PER_PAGE)
+            page = pages + pending.nr_segments * PAGE_SIZE
+            reference = grant_access(self.frontend.backend_id, page, is_read_only)
+            pending.grants[pending.nr_segments] = reference
+            segment = ref(request.seg[pending.nr_segments])
+            segment.gref = reference
+            segment.last_sect = u8(here - 1)
+            pending.nr_segments += 1
+            left -= here
+        request.nr_segments = u8(pending.nr_segments)
+
+    def finish(self, number: u64) -> bool:
+        """Sleep until a request is answered, and take its pages back.
+
+        Returns: whether it worked.
+        """
+        pending = ref(self.pending[number])
+        assert pending.is_used, "a request is finished once"
+        while not pending.is_done:
+            self.wait_response()
+        pending.is_used = False
+        count_event(self.port)  # another thread may wait for the number
+        return pending.is_okay
+
+    def free_number(self) -> u64:
+        """Return a number that no request has; sleeps while there is none."""
         while True:
-            seen = event_count(self.port)
-            if volatile_load(ref(shared.rsp_prod)) != self.consumed:
-                break
+            for number in range(MAX_REQUESTS):
+                if not self.pending[number].is_used:
+                    return number
+            self.wait_response()
+
+    def wait_response(self) -> None:
+        """Sleep until the back end has answered something, or another thread took answers."""
+        seen = event_count(self.port)
+        if not self.collect() and not self.ring.ask_event(1):
             wait_event(self.port, seen, FOREVER)
-        barrier()
-        status = self.slot(self.consumed).rsp.status
-        self.consumed = wrapping_add(self.consumed, 1)
-        return status
+
+    def collect(self) -> bool:
+        """Take all responses.
+
+        Returns: whether there was any.
+        """
+        found = False
+        while self.ring.has_response():
+            response = Ptr[abi.blkif_response](self.ring.next_response())
+            pending = ref(self.pending[response.id])
+            assert pending.is_used and not pending.is_done, "an answer to no request"
+            pending.is_okay = response.status == abi.BLKIF_RSP_OKAY
+            for i in range(pending.nr_segments):
+                assert end_access(pending.grants[i]), "the back end kept a page"
+            pending.is_done = True
+            found = True
+        return found

@@ -27,7 +27,7 @@ class Frontend:
     backend_id: u16
 
     def find(self, kind: Slice[u8], device: u64) -> bool:
-        """Look the device up: `kind` and number as in `device/vbd/51712`.
+        """Look the device up, `kind` and number as in `device/vbd/51712`, and watch its back end.
 
         Returns: False when there is none.
         """
@@ -43,7 +43,8 @@ class Frontend:
         compose(f"{self.own()}/backend-id")
         error, domid = xenbus_read(NO_TRANSACTION, composed_text())
         self.backend_id = u16(parse_number(domid, 10))
-        return error == 0
+        compose(f"{self.others()}/state")
+        return error == 0 and xenbus_watch(composed_text()) == 0
 
     def own(self) -> Slice[u8]:
         return self.path.bytes[0 : self.path.length]
@@ -56,6 +57,12 @@ class Frontend:
         compose(f"{self.others()}/{name}")
         error, value = xenbus_read(NO_TRANSACTION, composed_text())
         return parse_number(value, 10) if error == 0 else 0
+
+    def own_text(self, name: Slice[u8]) -> Slice[u8]:
+        """Read what the toolstack says about us, good until the next request; empty if nothing."""
+        compose(f"{self.own()}/{name}")
+        error, value = xenbus_read(NO_TRANSACTION, composed_text())
+        return value if error == 0 else value[0:0]
 
     def tell_number(self, name: Slice[u8], value: u64) -> None:
         """Write a number for the back end to read."""
@@ -76,8 +83,6 @@ class Frontend:
 
         Returns: False when it closes instead.
         """
-        compose(f"{self.others()}/state")
-        assert xenbus_watch(composed_text()) == 0
         while True:
             seen = xenbus_changes()
             state = self.backend_number(b"state")

@@ -27,6 +27,8 @@ def program(name, module, group="examples", assembly=()):
 hello = program("hello", "libos.examples.hello")
 readfile = program("readfile", "libos.examples.readfile")
 echo = program("echo", "libos.examples.echo")
+ping = program("ping", "libos.examples.ping")
 bench_guest = program(
     "bench_guest", "libos.bench.main", group="bench", assembly=["libos/bench/traps.asm"]
 )
+bench_devices = program("bench_devices", "libos.bench.devices", group="bench")

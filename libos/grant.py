@@ -21,10 +21,13 @@ from libos.layout import GRANT_FRAMES, PAGE_SIZE, Mfn, pfn_of
 from libos.memory import map_shared_page, mfn_of
 
 NR_GRANTS = GRANT_FRAMES * PAGE_SIZE // 8
+FIRST_USABLE = abi.GNTTAB_NR_RESERVED_ENTRIES
+NR_USABLE = NR_GRANTS - FIRST_USABLE
 IN_USE = abi.GTF_reading | abi.GTF_writing
 
 grant_table = static(Array[abi.grant_entry_v1, NR_GRANTS], extern=True, symbol="grant_table")
 frames = static(Array[u64, GRANT_FRAMES])
+last_given = static(u64)  # the search goes on from here, so giving many at once is quick
 
 
 def init_grants() -> None:
@@ -42,9 +45,12 @@ def grant_access(domid: u16, address: u64, is_read_only: bool) -> u32:
 
     Returns: the grant reference to tell it.
     """
-    for reference in range(abi.GNTTAB_NR_RESERVED_ENTRIES, NR_GRANTS):
+    global last_given
+    for i in range(NR_USABLE):
+        reference = FIRST_USABLE + (last_given + 1 + i) % NR_USABLE
         entry = ref(grant_table[reference])
         if volatile_load(ref(entry.flags)) == abi.GTF_invalid:
+            last_given = reference - FIRST_USABLE
             entry.domid = domid
             entry.frame = u32(u64(mfn_of(pfn_of(address))))
             barrier()  # the flags make it valid, so they come last

@@ -9,6 +9,8 @@ DIGITS = b"0123456789abcdef"
 STYLE_PREFIX = 0x100
 STYLE_ZERO = 0x200
 ZERO, NINE, MINUS, SPACE = ord("0"), ord("9"), ord("-"), ord(" ")
+A, F, LOWER_CASE = ord("a"), ord("f"), 0x20
+NOT_A_DIGIT = 255
 
 
 @struct
@@ -69,10 +71,19 @@ def same_text(a: Slice[u8], b: Slice[u8]) -> bool:
 
 
 def parse_number(text: Slice[u8], base: u64) -> u64:
-    """Return the number that a text begins with; 0 if none."""
+    """Return the number that a text begins with, in a base up to 16; 0 if none."""
     value: u64 = 0
     for character in text:
-        if not ZERO <= character <= NINE:
+        digit = digit_of(character)
+        if digit >= base:
             break
-        value = value * base + u64(character - ZERO)
+        value = value * base + digit
     return value
+
+
+def digit_of(character: u8) -> u64:
+    """Return what a digit stands for, in either case; NOT_A_DIGIT for any other character."""
+    if ZERO <= character <= NINE:
+        return u64(character - ZERO)
+    lower = character | LOWER_CASE
+    return u64(lower - A) + 10 if A <= lower <= F else NOT_A_DIGIT

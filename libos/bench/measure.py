@@ -8,9 +8,10 @@ prints one line, `bench NAME MEDIAN MAX`, for the host to read.
 from kpy import Array, Fn, Slice, inline, static, struct, u8, u64
 
 from libos.console import say
-from libos.time import rdtsc
+from libos.time import NS_PER_SECOND, rdtsc, system_time_ns
 
 ITERATIONS = 101
+KIB = 1024
 
 samples = static(Array[u64, ITERATIONS])
 overhead = static(u64)
@@ -71,6 +72,11 @@ def report(name: Slice[u8]) -> None:
     median = samples[ITERATIONS // 2] - min(overhead, samples[ITERATIONS // 2])
     greatest = samples[ITERATIONS - 1] - min(overhead, samples[ITERATIONS - 1])
     say(f"bench {name} {median} {greatest}")
+
+
+def report_rate(name: Slice[u8], nr_bytes: u64, start_ns: u64) -> None:
+    """Print `rate NAME KIBPS`, in KiB a second since a time."""
+    say(f"rate {name} {nr_bytes * NS_PER_SECOND // (system_time_ns() - start_ns) // KIB}")
 
 
 def sort_samples() -> None:
