@@ -4,7 +4,7 @@ bootable build/proxen.bin.
 
 from kpy.target import Target
 
-from kernel.symbol_table import make_table
+from linetable.encode import make_table
 
 core = Target(
     name="proxen",

@@ -160,6 +160,12 @@ def end_line() -> None:
         console_write(line.text[0:length])
 
 
+def end_partial_line() -> None:
+    """Send what this processor has of a line that it will not finish."""
+    if lines[this_cpu().id].length != 0:
+        end_line()
+
+
 @formatter(write_str, write_int, end_line)
 def printk(text) -> None:
     """Print one line of the core's own."""

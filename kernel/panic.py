@@ -1,82 +1,72 @@
-"""The end: what happened, where, and how it came to that, on the console; then every processor
-stops.
+"""The end: what happened, where, how it came to that, and what everybody else was doing, on the
+console; then every processor stops.
 
-A panic is always a bug of the core or broken hardware: nothing a guest does leads here. The
-backtrace follows the chain of frame pointers, which the compiler keeps in every function, as far as
-it stays on this processor's stack.
+A panic is always a bug of the core or broken hardware: nothing a guest does leads here, but a debug
+key that domain 0 may press. A panic within the report says so in one line and stops.
 """
 
-from kpy import Never, Ptr, Slice, cold, export, load, static, u8, u32, u64
+import abi
+from kpy import Never, Ptr, Slice, atomic_cas, cold, export, ref, static, u8, u32
 
 from kernel.cmdline import has_option
-from kernel.console import end_line, printk, write_int, write_str
-from kernel.symbols import find_symbol
-from kernel.x86.cpu import halt_forever, read_rbp
-from kernel.x86.percpu import AREA_BYTES, this_cpu
-from kernel.x86.reset import reboot, stop_other_cpus
+from kernel.console import end_partial_line, printk
+from kernel.cpu_state import ask_other_cpus, note_state, print_other_cpus, print_state, states
+from kernel.registers import print_control_registers, print_registers
+from kernel.x86.cpu import halt_forever
+from kernel.x86.percpu import this_cpu
+from kernel.x86.reset import reboot, stop_on_nmi
 
-MAX_FRAMES = 24
-
-is_panicking = static(bool)
+panicking_cpu = static(u32)  # its number + 1; 0: all is well
+has_failed_again = static(bool)
 
 
 @export
 @cold
-def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
-    """Report a failed check; the compiler calls this for assertions, bounds, overflow, `panic`."""
-    begin_panic()
+def panic_with_registers(
+    file: Slice[u8], line: u32, text: Slice[u8], regs: Ptr[abi.cpu_user_regs]
+) -> Never:
+    """Report a failed check. The compiler calls `kpy_panic` for assertions, bounds, overflow and
+    `panic`; instructions.asm adds the registers.
+    """
+    if not begin_panic():
+        printk(f"panic within the report: {text} at {file}:{line}")
+        halt_forever()
     printk(f"panic: {text}")
     printk(f"  at {file}:{line}, cpu {this_cpu().id}")
-    backtrace(read_rbp())
-    end_panic()
+    end_panic(regs)
 
 
 @cold
-def begin_panic() -> None:
-    """Stop the other processors; a panic inside a panic just stops."""
-    global is_panicking
-    if is_panicking:
+def begin_panic() -> bool:
+    """Have the report to this processor alone.
+
+    Returns: False when it was reporting already; a processor that comes second halts, and the first
+    one says where it was.
+    """
+    global has_failed_again
+    me = this_cpu().id + 1
+    first, _ = atomic_cas(ref(panicking_cpu), 0, me)
+    if first != 0 and first != me or has_failed_again:
         halt_forever()
-    is_panicking = True
     this_cpu().in_nmi = True  # printk takes no locks from here on
-    stop_other_cpus()
+    end_partial_line()
+    has_failed_again = first == me
+    return first == 0
 
 
 @cold
-def end_panic() -> Never:
-    """Reboot or stop, as `reboot-on-panic` says: by default somebody should read the console."""
+def end_panic(regs: Ptr[abi.cpu_user_regs]) -> Never:
+    """Print everything, then reboot or stop, as `reboot-on-panic` says: by default somebody should
+    read the console.
+    """
+    stop_on_nmi()
+    ask_other_cpus()
+    note_state(regs)
+    print_registers(regs)
+    print_control_registers()
+    print_state(ref(states[this_cpu().id]))
+    print_other_cpus()
     printk("the core has stopped.")
     if has_option(b"reboot-on-panic"):
         reboot()
     halt_forever()
-
-
-@cold
-def backtrace(frame_pointer: u64) -> None:
-    """Print the callers, innermost first."""
-    area = u64(this_cpu())
-    frame = frame_pointer
-    for _ in range(MAX_FRAMES):
-        if frame < area or frame > area + AREA_BYTES - 16 or frame % 8 != 0:
-            return
-        # Inside this processor's stack area, so mapped; at worst the words are not what a frame
-        # holds.
-        return_address = load(Ptr[u64](frame + 8))
-        if return_address == 0:
-            return
-        print_address(return_address)
-        frame = load(Ptr[u64](frame))
-
-
-@cold
-def print_address(address: u64) -> None:
-    """Print an address of the core's code with the function it is in."""
-    found, name, offset = find_symbol(address)
-    write_str(b"  ")
-    write_int(address, False, 0x110)
-    if found:
-        write_str(b" ")
-        write_str(name)
-        write_str(b"+")
-        write_int(offset, False, 0x110)
-    end_line()

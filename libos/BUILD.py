@@ -7,7 +7,7 @@ A program of your own is one more line: `my_kernel = program("my_kernel",
 
 from kpy.target import Target
 
-from libos.symbol_table import make_table
+from linetable.encode import make_table
 
 ASSEMBLY = ["libos/start.asm", "libos/probe.asm", "libos/memory_functions.asm"]
 

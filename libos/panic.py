@@ -9,7 +9,7 @@ from libos.console import drain_console, say
 from libos.hypercall import sched_shutdown
 from libos.layout import PAGE_SIZE, VIRT_BASE
 from libos.memory import MAPPED_PAGES
-from libos.symbols import find_symbol
+from libos.symbols import print_address
 
 MAX_FRAMES = 16
 
@@ -42,17 +42,8 @@ def backtrace(frame_pointer: u64) -> None:
         return_address = load(Ptr[u64](frame + 8))
         if return_address == 0:
             return
-        print_address(return_address)
+        print_address(return_address, return_address - 1)
         frame = load(Ptr[u64](frame))
-
-
-@cold
-def print_address(address: u64) -> None:
-    found, name, offset = find_symbol(address)
-    if found:
-        say(f"  {address:#018x} {name}+{offset:#x}")
-    else:
-        say(f"  {address:#018x}")
 
 
 @cold

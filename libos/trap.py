@@ -7,8 +7,9 @@ from kpy import Array, Ptr, Slice, export, ref, static, struct, u8, u64
 
 from libos.console import say
 from libos.hypercall import set_trap_table
-from libos.panic import backtrace, print_address, stop_crashed
+from libos.panic import backtrace, stop_crashed
 from libos.probe import resume_probe
+from libos.symbols import print_address
 from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_overflow, TRAP_page_fault
 
 RING_3 = 3
@@ -52,7 +53,7 @@ def handle_trap(regs: Ptr[abi.cpu_user_regs]) -> None:
 
 
 def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:
-    print_address(regs.rip)
+    print_address(regs.rip, regs.rip)
     say(f"  rsp {regs.rsp:#018x} rflags {regs.rflags:#x} rbp {regs.rbp:#018x}")
     say(f"  rax {regs.rax:#018x} rbx {regs.rbx:#018x} rcx {regs.rcx:#018x} rdx {regs.rdx:#018x}")
     say(f"  rsi {regs.rsi:#018x} rdi {regs.rdi:#018x} r8  {regs.r8:#018x} r9  {regs.r9:#018x}")

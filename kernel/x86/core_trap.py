@@ -9,10 +9,11 @@ import abi
 from kpy import Array, Never, Ptr, cold, export, ref, sizeof, static, struct, u8, u32, u64
 
 from kernel.console import printk
-from kernel.panic import backtrace, begin_panic, end_panic, print_address
+from kernel.cpu_state import is_asked, note_state, report_all
+from kernel.panic import begin_panic, end_panic
 from kernel.segments import map_ldt_page
 from kernel.x86 import reset
-from kernel.x86.cpu import halt_forever, read_cr2, read_cr3, read_dr6, write_dr6
+from kernel.x86.cpu import halt_forever, read_cr2, read_dr6, write_dr6
 from kernel.x86.percpu import this_cpu
 from kernel.x86.perdomain import ldt_window
 from kernel.x86.vectors import TRAP_debug, TRAP_page_fault
@@ -82,42 +83,32 @@ def note_debug_trap() -> None:
 @cold
 def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
     """Report an exception of the core's own making."""
-    begin_panic()
     name = exception_names[vector & 31][0:4]
+    if not begin_panic():
+        printk(f"panic within the report: {name} at {regs.rip:#x}")
+        halt_forever()
     printk(f"panic: {name} in the core, error code {regs.error_code:#x}, cpu {this_cpu().id}")
-    print_address(regs.rip)
-    print_registers(regs)
-    backtrace(regs.rbp)
-    end_panic()
-
-
-@cold
-def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:
-    """Print a register frame and the paging registers."""
-    printk(f"  rip {regs.rip:#018x} cs {regs.cs:#06x} rflags {regs.rflags:#x}")
-    printk(f"  rsp {regs.rsp:#018x} ss {regs.ss:#06x}")
-    printk(f"  rax {regs.rax:#018x} rbx {regs.rbx:#018x} rcx {regs.rcx:#018x} rdx {regs.rdx:#018x}")
-    printk(f"  rsi {regs.rsi:#018x} rdi {regs.rdi:#018x} rbp {regs.rbp:#018x} r8  {regs.r8:#018x}")
-    printk(f"  r9  {regs.r9:#018x} r10 {regs.r10:#018x} r11 {regs.r11:#018x} r12 {regs.r12:#018x}")
-    printk(f"  r13 {regs.r13:#018x} r14 {regs.r14:#018x} r15 {regs.r15:#018x}")
-    printk(f"  cr2 {read_cr2():#018x} cr3 {read_cr3():#018x}")
+    end_panic(regs)
 
 
 @export
 def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
-    """Count an NMI and say so, or stop when another processor panics; on real
-    machines it may be a watchdog or a failing memory module.
+    """Note what this processor was doing, for another one that asks; stop if that one panics.
+
+    An NMI that nobody asked for comes from outside: a button, a watchdog, failing memory. The first
+    processor then prints what all of them do.
 
     Context: the NMI stack; anything may have been interrupted, so no locks.
     """
-    if reset.is_stopping:
-        halt_forever()
     cpu = this_cpu()
     cpu.nmi_count += 1
-    was_in_nmi = cpu.in_nmi
-    cpu.in_nmi = True
-    printk(f"NMI on cpu {cpu.id}, cs:rip {regs.cs:#x}:{regs.rip:#x}")
-    cpu.in_nmi = was_in_nmi
+    was_asked = is_asked(cpu)
+    note_state(regs)
+    if reset.is_stopping:
+        halt_forever()
+    if not was_asked and cpu.id == 0:
+        printk("NMI from outside; what every processor was doing:")
+        report_all(regs)
 
 
 @export

@@ -1,7 +1,10 @@
 ; Small routines that inline assembly cannot express.
+%import abi
 %from kernel.x86.cpu import CpuidResult
 %from kernel.x86.selectors import CORE_CS, CORE_DS
-.global cpuid_into, reload_segments, call_on_stack
+%REGISTERS = ["rdi", "rsi", "rdx", "rcx", "rax", "r8", "r9", "r10", "r11", "rbx", "rbp", "r12", "r13", "r14", "r15"]
+.extern panic_with_registers
+.global cpuid_into, reload_segments, call_on_stack, kpy_panic
 
 .section .text
 ; edi = leaf, esi = subleaf, rdx = Ptr[CpuidResult].
@@ -40,3 +43,26 @@ call_on_stack:
 .never:
     hlt
     jmp .never
+
+; kpy_panic(rdi, rsi = file, edx = line, rcx, r8 = text): a check has failed. Add the registers, an abi.cpu_user_regs; those of the
+; arguments are what they are by now.
+;   [rsp] return address, in the code that checked
+kpy_panic:
+    sub rsp, {sizeof(abi.cpu_user_regs)}
+  %for name in REGISTERS:
+    mov [rsp + {getattr(abi.cpu_user_regs, name)}], {name}
+  %end
+    pushfq
+    pop qword ptr [rsp + {abi.cpu_user_regs.rflags}]
+    mov rax, [rsp + {sizeof(abi.cpu_user_regs)}]
+    mov [rsp + {abi.cpu_user_regs.rip}], rax
+    lea rax, [rsp + {sizeof(abi.cpu_user_regs) + 8}]
+    mov [rsp + {abi.cpu_user_regs.rsp}], rax
+    xor eax, eax
+    mov [rsp + {abi.cpu_user_regs.error_code}], rax
+    mov eax, cs
+    mov [rsp + {abi.cpu_user_regs.cs}], rax
+    mov eax, ss
+    mov [rsp + {abi.cpu_user_regs.ss}], rax
+    mov r9, rsp
+    call panic_with_registers               ; kernel/panic.py

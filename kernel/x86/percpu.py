@@ -38,11 +38,14 @@ from kernel.x86.memlayout import PERCPU_VIRT_START
 NR_CPUS = 32
 AREA_BYTES = 0x10000
 MAPPED_PAGES = (0, 2, 4, 6, 8, 10, 11, 12, 13, 14, 15)
-NMI_STACK_END = 3 * 4096
-DF_STACK_END = 5 * 4096
-DB_STACK_END = 7 * 4096
-MC_STACK_END = 9 * 4096
-STACK_END = AREA_BYTES - 64  # below the area's end: masking an empty stack's rsp must stay inside
+STACK_PAGES = sum(1 << page for page in MAPPED_PAGES if page)  # a bit each
+# Below their pages' ends: the entry stubs push no es to gs, which `cpu_user_regs` has above ss.
+STACK_ROOM = 64
+NMI_STACK_END = 3 * 4096 - STACK_ROOM
+DF_STACK_END = 5 * 4096 - STACK_ROOM
+DB_STACK_END = 7 * 4096 - STACK_ROOM
+MC_STACK_END = 9 * 4096 - STACK_ROOM
+STACK_END = AREA_BYTES - STACK_ROOM  # and masking an empty stack's rsp must stay in the area
 
 
 @struct(packed=True)

@@ -1,4 +1,4 @@
-"""How the machine ends: stop the other processors, reboot, power off.
+"""How the machine ends: stop the processors, reboot, power off.
 
 Source: ACPI 6.4, 4.8.3.2 (PM1 control), 4.8.3.6 (reset register); the keyboard controller and the
 PCI reset port for machines without.
@@ -7,9 +7,7 @@ PCI reset port for machines without.
 from kpy import Never, static, u16
 
 from kernel.x86 import acpi
-from kernel.x86.apic import apic_send_nmi_to_others
 from kernel.x86.cpu import disable_interrupts, halt_forever, out8, out16, pause
-from kernel.x86.percpu import nr_cpus
 
 SLEEP_ENABLE = 1 << 13
 KEYBOARD_COMMAND = 0x64
@@ -20,12 +18,10 @@ PATIENCE = 1_000_000
 is_stopping = static(bool)  # an NMI now means: stop
 
 
-def stop_other_cpus() -> None:
-    """Halt every other processor, wherever it is."""
+def stop_on_nmi() -> None:
+    """Let the next NMI halt whichever processor it strikes, for good."""
     global is_stopping
     is_stopping = True
-    if nr_cpus > 1:
-        apic_send_nmi_to_others()
 
 
 def reboot() -> Never:

@@ -113,17 +113,19 @@ def test_symbol_table_and_flat_image(project, monkeypatch):
     only(folder, monkeypatch)
     seen = []
 
-    def make_table(functions):
-        seen.append(functions)
+    def make_table(functions, rows):
+        seen.append((functions, rows))
         return b"SYMS%d" % len(functions)
 
     target.symbol_table, target.flat = make_table, f"build/{folder.name}/program.bin"
     builder.build(target)
-    addresses = dict(seen[-1])
-    assert seen[0] == [(0, "")]
+    functions, rows = seen[-1]
+    addresses = dict(functions)
     assert {"_start", "kpy_panic"} <= set(addresses.values())
     assert list(addresses) == sorted(addresses)
-    assert b"SYMS%d" % len(seen[-1]) in (folder / "program.bin").read_bytes()
+    lines = {frames[-1] for own in rows.values() for _, frames in own}
+    assert any(name == "twice" and file.endswith("other.py") for name, file, _ in lines)
+    assert b"SYMS%d" % len(functions) in (folder / "program.bin").read_bytes()
 
 
 def test_errors_end_the_build(project, monkeypatch):

@@ -3,7 +3,7 @@
 import os
 import subprocess
 
-from kpy import backend
+from kpy import backend, lines
 from kpy.lower_types import escape
 from kpy.lower_unit import TRIPLE
 from kpy.modules import ROOT
@@ -21,12 +21,10 @@ def run(command):
 
 
 def link(target, objects, exports):
-    """Link the objects; twice where the program holds its own symbol table."""
-    if target.symbol_table is None:
-        _link(target, objects, exports)
-    else:
-        _link(target, [*objects, _symbol_object(target, [(0, "")])], exports)
-        _link(target, [*objects, _symbol_object(target, functions_of(target.elf))], exports)
+    """Link the objects; twice where the program holds its own line table, which moves no code."""
+    _link(target, objects, exports)
+    if target.symbol_table is not None:
+        _link(target, [*objects, _symbol_object(target)], exports)
     if target.flat:
         run(["objcopy", "-O", "binary", target.elf, os.path.join(ROOT, target.flat)])
 
@@ -57,19 +55,9 @@ def _link(target, objects, exports):
     )
 
 
-def functions_of(elf):
-    """The sorted (address, name) pairs of an ELF file's code; its end comes last."""
-    functions, end = {}, 0
-    for line in run(["nm", "--defined-only", "--numeric-sort", "--print-size", elf]).splitlines():
-        address, *size, kind, name = line.split()
-        if kind in "tT" and not name.startswith((".", "$")):
-            functions.setdefault(int(address, 16), name)
-            end = max(end, int(address, 16) + (int(size[0], 16) if size else 0))
-    return [*sorted(functions.items()), (end, "")]
-
-
-def _symbol_object(target, functions):
-    data = target.symbol_table(functions)
+def _symbol_object(target):
+    """Make the object that holds the line table of what was linked just now."""
+    data = target.symbol_table(*lines.of_program(target.elf))
     path = os.path.join(ROOT, "build", "obj", f"{target.name}.symbols.o")
     text = (
         f'target triple = "{TRIPLE}"\n'

@@ -40,7 +40,8 @@ class Stamp:
         """The program's modules, the target's own files, and the tools."""
         named = [os.path.join(ROOT, path) for path in (self.target.script, *self.target.assembly)]
         named += [self.target.path] if self.target.path else []
-        tools = [*_python_files("tools/kpy"), *_python_files("tools/asm")]
+        folders = ("tools/kpy", "tools/asm", "tools/dwarf")
+        tools = [path for folder in folders for path in _python_files(folder)]
         return sorted({*tools, *named, *loaded})
 
 

@@ -15,8 +15,8 @@ class Target:
 
     Args: roots: modules to import, everything they import comes along; assembly: files for `python
     -m asm`; script: the linker script; flat: also write a flat binary there, below build/;
-    symbol_table: from the sorted (address, name) pairs of all functions, with the end of the code
-    last, to the contents of section `.symbol_table`. Paths are relative to the repository.
+    symbol_table: from the functions and lines of the program (`linetable.encode.make_table`) to the
+    contents of section `.symbol_table`. Paths are relative to the repository.
     """
 
     roots: list[str]

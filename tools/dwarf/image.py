@@ -1,0 +1,93 @@
+"""An ELF64 file as debuggers see it: named sections, functions of the symbol table.
+
+Source: System V ABI, chapter 4. Sections that the compiler compressed count as missing.
+"""
+
+import mmap
+import struct
+from dataclasses import dataclass
+
+from dwarf.bytes import Truncated, string_at
+
+EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
+SHDR = struct.Struct("<IIQQQQIIQQ")
+SYM = struct.Struct("<IBBHQQ")
+SHT_SYMTAB, SHT_NOBITS = 2, 8
+SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
+STT_NOTYPE, STT_FUNC = 0, 2
+
+
+@dataclass(frozen=True)
+class Function:
+    """A function or label: its code ends where the next one begins, or its section."""
+
+    address: int
+    end: int
+    name: str
+
+
+class Image:
+    """A mapped ELF64 file. Errors: OSError; Truncated, it is no such file."""
+
+    def __init__(self, path):
+        with open(path, "rb") as file:
+            try:
+                self.data = memoryview(mmap.mmap(file.fileno(), 0, access=mmap.ACCESS_READ))
+            except ValueError:
+                raise Truncated("the file is empty") from None
+        try:
+            self._read_sections()
+        except struct.error:
+            raise Truncated("its ELF headers are cut off") from None
+
+    def _read_sections(self):
+        header = EHDR.unpack_from(self.data)
+        if header[0][:5] != b"\x7fELF\x02":
+            raise Truncated("it is no 64-bit ELF file")
+        offset, count, names = header[6], header[12], header[13]
+        self.headers = [SHDR.unpack_from(self.data, offset + i * SHDR.size) for i in range(count)]
+        strings = self._contents(self.headers[names]) if count else b""
+        self.names = {string_at(strings, h[0]).decode(): h for h in self.headers}
+
+    def section(self, name):
+        """Return the bytes of a section, empty if there is none."""
+        header = self.names.get(name)
+        return self._contents(header) if header else memoryview(b"")
+
+    def _contents(self, header):
+        if header[1] == SHT_NOBITS or header[2] & SHF_COMPRESSED:
+            return memoryview(b"")
+        return self.data[header[4] : header[4] + header[5]]
+
+    def functions(self):
+        """Return the functions and labels of the code, by rising address.
+
+        Labels that begin with a dot or a dollar sign are the assembler's own.
+        """
+        found = {}
+        for section in self.headers:
+            if section[1] == SHT_SYMTAB and section[6] < len(self.headers):
+                names = self._contents(self.headers[section[6]])
+                for symbol in self._code_symbols(section):
+                    name = string_at(names, symbol[0]).decode(errors="replace")
+                    if not name.startswith((".", "$")) and name:
+                        found.setdefault(symbol[4], (name, self._section_end(symbol)))
+        starts = sorted(found)
+        ends = [*starts[1:], 1 << 64]
+        return [
+            Function(start, min(end, found[start][1]), found[start][0])
+            for start, end in zip(starts, ends, strict=True)
+        ]
+
+    def _code_symbols(self, section):
+        table = self._contents(section)
+        for symbol in SYM.iter_unpack(table[: len(table) // SYM.size * SYM.size]):
+            index = symbol[3]
+            if symbol[1] & 15 in (STT_NOTYPE, STT_FUNC) and 0 < index < len(self.headers):
+                header = self.headers[index]
+                if header[2] & SHF_EXECINSTR and symbol[4] < header[3] + header[5]:
+                    yield symbol
+
+    def _section_end(self, symbol):
+        header = self.headers[symbol[3]]
+        return header[3] + header[5]
