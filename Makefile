@@ -11,7 +11,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test up down bench debug golden lint clean
+.PHONY: help setup build run test mutate up down bench debug golden lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -30,6 +30,9 @@ run: setup ## boot, run the example kernel in a domain, exit with its exit code
 test: setup ## run all tests
 	@$(PYTHON) -m tools.run build
 	@$(PYTHON) -m pytest $(seed) $(PYTEST_ARGS)
+
+mutate: setup ## remove each check from the core, and see which test notices
+	@$(PYTHON) -m tests.mutation
 
 up: setup ## keep a machine running for ./xm and the HTTP API
 	@$(PYTHON) -m tools.run up $(seed)

@@ -88,7 +88,8 @@ class Loaded:
     def refused(self):
         """The checks that have refused something since this was asked last."""
         flags = self["kpy.mutant_switch.refused"]
-        found = [check for check in self.checks if flags[check.number]]
+        seen = bytes(flags)
+        found = [check for check in self.checks if seen[check.number]]
         for check in found:
             flags[check.number] = 0
         return found

@@ -1,0 +1,81 @@
+"""Remove each check from the core, one at a time, and see which in-process test notices.
+
+The core is compiled once with a switch in every check (kpy/mutants.py). For each check a child
+process switches it off and runs the tests in which it ever refuses something, cheapest first. A
+check whose absence nobody notices is either untested or redundant: SURVIVED, and exit code 1.
+Without arguments all checks are tried and tests/mutation/checks.txt is written; the reasons for
+those that cannot be missed are in tests/mutation/equivalent.txt.
+"""
+
+import argparse
+import sys
+
+from kpy.mutants import Check
+
+from tests.mutation import run, scope, table
+from tools.run.build import run_module
+from tools.setup.progress import fail, step
+
+EXAMPLES = """examples:
+  make mutate                                            all of it, and write checks.txt
+  python -m tests.mutation --list kernel/evtchn          what there is to remove in these files
+  python -m tests.mutation kernel/page_type.py:104       the checks of one line
+  python -m tests.mutation begin_type                    the checks of one function
+  python -m tests.mutation grant --tests 'tests/unit/test_grant_*.py'
+"""
+
+
+def chosen(checks: list[Check], names: list[str]) -> list[Check]:
+    """Return the checks that the command line names: by FILE, FILE:LINE, function, or text."""
+    if not names:
+        return checks
+    found = [c for c in checks if any(is_named(c, name) for name in names)]
+    if not found:
+        raise fail(f"no check matches {' '.join(names)}: `--list` shows them all")
+    return found
+
+
+def is_named(check: Check, name: str) -> bool:
+    """Tell whether a name of the command line means this check."""
+    file, _, line = name.rpartition(":")
+    if line.isdigit():
+        return check.file.endswith(file) and check.line == int(line)
+    return name == check.function or name in check.key
+
+
+def main() -> int:
+    """Do what the command line asks.
+
+    Returns: the exit code, 1 when a check survived.
+    """
+    parser = argparse.ArgumentParser(
+        prog="python -m tests.mutation",
+        description=__doc__,
+        epilog=EXAMPLES,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("checks", nargs="*", help="FILE:LINE, function, or part of FILE or text")
+    parser.add_argument("--list", action="store_true", help="show the checks and try none")
+    parser.add_argument("--tests", nargs="+", metavar="GLOB", help="only these test files")
+    options = parser.parse_args()
+    run_module("the ABI's glue", ["tools.abi"])
+    with step("find every check of the core"):
+        checks = chosen(every := scope.census(), options.checks)
+    reasons = table.read_reasons()
+    if options.list:
+        print("\n".join(f"{c.file}:{c.line} {c.function}: {c.text}" for c in checks))
+        return 0
+    try:
+        killed = run.hunt(checks, scope.test_files(options.tests or scope.TESTS))
+    except run.MutationFailure as failure:
+        raise fail(str(failure)) from None
+    lost = table.survivors(checks, killed, reasons)
+    print(table.render(checks if options.checks else lost, killed, reasons, lines=True))
+    print(f"{len(checks)} checks: {len(killed)} killed, {len(lost)} survived")
+    if checks == every and not options.tests:
+        table.write(checks, killed, sorted(scope.OUTSIDE))
+    return 1 if lost else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())

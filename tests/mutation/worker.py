@@ -1,0 +1,215 @@
+"""One test file against many mutants: `python -m tests.mutation.worker FILE`, started by `run`.
+
+The tests run once with every check in force, which shows how long each takes and which checks
+refused something in it: only those tests can tell that the check is gone. Then each check is
+switched off in a forked child, which shares all compiled code, and runs these tests, quickest
+first, up to the first that fails. A child that crashes or hangs has noticed too.
+
+Reads the keys of the checks wanted as JSON from standard input, and writes JSON lines to the file
+named in PROXEN_MUTATION_RESULTS.
+"""
+
+import faulthandler
+import json
+import math
+import os
+import resource
+import signal
+import sys
+import time
+from dataclasses import dataclass, field
+
+import hypothesis
+import pytest
+from _pytest.runner import runtestprotocol
+from kpy import jit
+
+from tests.mutation.scope import is_inside
+
+PASSED, FAILED = 0, 1
+LEAST_SECONDS = 1  # of processor time; a test may take this and some times what it takes unmutated
+SLOWER = 4
+WALL_FACTOR = 60  # for a test that sleeps, on a machine that is busy with other things
+
+
+@dataclass
+class Baseline:
+    """A test with every check in force: whether it passed, its time, and what refused in it."""
+
+    item: pytest.Item
+    passed: bool = True
+    seconds: float = 0.0
+    refused: set[str] = field(default_factory=set)
+
+
+class Worker:
+    """The plugin that replaces pytest's own loop."""
+
+    def __init__(self, wanted, results):
+        self.wanted, self.results = wanted, results
+        self.programs, self.off = [], None
+        self.load = jit.load
+        jit.load = self.load_mutable
+
+    def load_mutable(self, *arguments, **options):
+        """Stand in for `jit.load`: compile the switches too."""
+        program = self.load(*arguments, mutants=("kernel",), **options)
+        self.programs.append(program)
+        self.switch(program)
+        return program
+
+    def switch(self, program):
+        """Switch the chosen check off in a program that has it."""
+        found = [check for check in program.checks if check.key == self.off]
+        program.switch_off(found[0] if found else None)
+
+    def switch_all(self, key):
+        self.off = key
+        for program in self.programs:
+            self.switch(program)
+
+    def refused(self):
+        """Return the keys of the checks that have refused since the last call."""
+        return {check.key for program in self.programs for check in program.refused()}
+
+    def pytest_configure(self):
+        """Make hypothesis repeatable, and satisfied with the first failure."""
+        hypothesis.settings.register_profile(
+            "mutation",
+            derandomize=True,
+            database=None,
+            deadline=None,
+            print_blob=False,
+            phases=[hypothesis.Phase.explicit, hypothesis.Phase.generate],
+            suppress_health_check=list(hypothesis.HealthCheck),
+        )
+        hypothesis.settings.load_profile("mutation")
+
+    @pytest.hookimpl(tryfirst=True)
+    def pytest_runtestloop(self, session):
+        tests = [test for test in map(self.run_in_force, session.items) if test.passed]
+        tests = self.repeatable(tests)
+        for test in session.items:
+            if test not in [kept.item for kept in tests]:
+                self.tell(unusable=test.nodeid)
+        keys = {key for test in tests for key in test.refused}
+        self.tell(refused=len(keys), tests=len(tests))
+        for key in sorted(keys & self.wanted):
+            able = sorted((t for t in tests if key in t.refused), key=lambda t: t.seconds)
+            self.tell(check=key, killed_by=self.hunt(key, able))
+        return True
+
+    def run_in_force(self, item):
+        """Run a test with every check in force."""
+        self.refused()
+        start = time.process_time()
+        passed = run(item)
+        seconds = time.process_time() - start
+        return Baseline(item, passed, seconds, self.refused())
+
+    def repeatable(self, tests):
+        """Return the tests that pass a second time in one process, as a mutant's tests run."""
+
+        def again():
+            failed = [test.item.nodeid for test in tests if not run_limited(test)]
+            yield json.dumps(failed)
+
+        failed, how = in_child(again)
+        if failed is None:
+            self.tell(unusable=f"all: a second run ended with {how or 'an error'}")
+            return []
+        return [test for test in tests if test.item.nodeid not in json.loads(failed)]
+
+    def hunt(self, key, tests):
+        """Return the test that notices a missing check, and how; None when there is none."""
+
+        def first_failure():
+            self.switch_all(key)
+            for test in tests:
+                yield test.item.nodeid
+                if not run_limited(test):
+                    return
+            yield ""
+
+        name, how = in_child(first_failure)
+        return f"{name} ({how})" if how else name or None
+
+    def tell(self, **line):
+        print(json.dumps(line), file=self.results, flush=True)
+
+
+def run(item):
+    """Run a test with its fixtures, keeping those of its module; return whether it passed."""
+    reports = runtestprotocol(item, log=False, nextitem=item.getparent(pytest.Module))
+    return all(report.passed or report.skipped for report in reports)
+
+
+def run_limited(test):
+    """Run a test in a child that ends when it takes far more processor time than it should."""
+    limit = LEAST_SECONDS + SLOWER * test.seconds
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    signal.alarm(math.ceil(limit * WALL_FACTOR))
+    return run(test.item)
+
+
+def in_child(steps):
+    """Run a generator function in a fork of this process.
+
+    Returns: the last thing that it yielded, None without any; and the signal that ended it, or "".
+    """
+    read_end, write_end = os.pipe()
+    child = os.fork()
+    if child == 0:
+        os.close(read_end)
+        become_expendable()
+        try:
+            for text in steps():
+                os.write(write_end, f"{text}\n".encode())
+        finally:
+            os._exit(0)
+    os.close(write_end)
+    with os.fdopen(read_end) as pipe:
+        lines = pipe.read().split("\n")[:-1]
+    _, status = os.waitpid(child, 0)
+    how = ending(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else ""
+    return lines[-1] if lines else None, how
+
+
+def become_expendable():
+    """Die of signals silently, as a child may."""
+    faulthandler.disable()
+    resource.setrlimit(resource.RLIMIT_CORE, (0, 0))
+    quiet = os.open(os.devnull, os.O_WRONLY)
+    os.dup2(quiet, 1)
+    os.dup2(quiet, 2)
+
+
+def ending(number):
+    """Name what ended a child."""
+    if number in (signal.SIGPROF, signal.SIGALRM):
+        return "hangs"
+    return signal.Signals(number).name
+
+
+def main() -> int:
+    """Run the file that the command line names."""
+    wanted = {key for key in json.load(sys.stdin) if is_inside(module_of(key))}
+    with open(os.environ["PROXEN_MUTATION_RESULTS"], "w", encoding="utf-8") as results:
+        arguments = [
+            "-q",
+            "--no-header",
+            "-p",
+            "no:cacheprovider",
+            "-p",
+            "no:warnings",
+            *sys.argv[1:],
+        ]
+        return int(pytest.main(arguments, plugins=[Worker(wanted, results)]))
+
+
+def module_of(key):
+    return key.split(" ")[0].removesuffix(".py").replace("/", ".")
+
+
+if __name__ == "__main__":
+    sys.exit(main())
