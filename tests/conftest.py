@@ -9,6 +9,8 @@ import pytest
 from tests.hosts import Host
 from tools.qemu.hosts import default_kind
 
+pytest_plugins = ["tests.seeds"]
+
 LAYERS = ("unit", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
 
 # A busy machine is no failure: properties have no time limit of their own.
@@ -47,8 +49,8 @@ def pytest_runtest_makereport(item: pytest.Item):
 
 
 @pytest.fixture(scope="session")
-def _host():
-    holder = Host(default_kind())
+def _host(run_seed):
+    holder = Host(default_kind(), run_seed)
     yield holder
     holder.stop()
 

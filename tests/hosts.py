@@ -6,6 +6,7 @@ import time
 from tools.qemu.config import Disk
 from tools.qemu.hosts import READY, dom0_machine
 from tools.qemu.machine import Machine
+from tools.qemu.repeatable import seeded
 from tools.run.example import make_disk
 from tools.setup.paths import BUILD
 
@@ -16,8 +17,8 @@ DISK = BUILD / "test/disk.img"
 class Host:
     """Keeps one machine with dom0 booted, for as many tests as can use it."""
 
-    def __init__(self, kind: str) -> None:
-        self.kind = kind
+    def __init__(self, kind: str, seed: int) -> None:
+        self.kind, self.seed = kind, seed
         self._machine: Machine | None = None
 
     def machine(self) -> Machine:
@@ -27,7 +28,7 @@ class Host:
         if self._machine is None:
             make_disk(DISK)
             disks = (Disk(DISK, scratch=False),)
-            self._machine = boot(self.kind, f"test-{self.kind}", disks=disks)
+            self._machine = boot(self.kind, f"test-{self.kind}", self.seed, disks=disks)
         return self._machine
 
     def stop(self) -> None:
@@ -37,9 +38,10 @@ class Host:
             self._machine = None
 
 
-def boot(kind: str, name: str, **changes) -> Machine:
+def boot(kind: str, name: str, seed: int | None = None, **changes) -> Machine:
     """Boot dom0 on a kind of host, up to the end of its start; the caller stops it."""
-    machine = Machine(dom0_machine(kind, name, **changes))
+    config = dom0_machine(kind, name, **changes)
+    machine = Machine(config if seed is None else seeded(config, seed))
     try:
         machine.start()
         machine.wait_for(READY, BOOT_S)

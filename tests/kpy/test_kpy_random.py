@@ -172,9 +172,9 @@ def outcome(call, arguments, panic):
     return int(result)
 
 
-@pytest.mark.parametrize("seed", range(8))
-def test_compiled_programs_agree_with_cpython(module, seed):
-    generator = Generator(seed)
+@pytest.mark.parametrize("nth", range(8))
+def test_compiled_programs_agree_with_cpython(module, nth, run_seed):
+    generator = Generator(f"{run_seed} {nth}")
     made = [generator.function(f"f{i}") for i in range(FUNCTIONS_PER_MODULE)]
     program = kpy.jit.load(module("\n".join(source for source, _ in made)))
     panics = 0

@@ -9,6 +9,7 @@ nobody types.
 from dataclasses import replace
 
 from tools.qemu.config import Config
+from tools.setup.paths import CORE
 
 # An instruction takes 2^3 ns of the guest's time: 125 million a second, about what TCG does. With a
 # shorter time waiting loops would waste instructions, with a longer one timer ticks would.
@@ -20,9 +21,10 @@ NO_BYTE_STRINGS = "erms=off,fsrm=off"
 
 def seeded(config: Config, seed: int) -> Config:
     """Return a machine whose randomness (RDRAND, RDSEED) and time slices come from the seed."""
+    slices = f" sched-seed={seed}" if config.hypervisor == CORE else ""
     return replace(
         config,
-        hypervisor_args=f"{config.hypervisor_args} sched-seed={seed}",
+        hypervisor_args=config.hypervisor_args + slices,
         extra=(*config.extra, "-seed", str(seed)),
     )
 
