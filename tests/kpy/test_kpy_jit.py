@@ -67,6 +67,16 @@ def test_replacements_take_and_give_every_type(load):
     assert p.use_sum(9) == 12
 
 
+def test_a_compiled_function_may_stand_for_another(module):
+    import kpy.jit
+
+    name = module(CPU + "\n\ndef quiet_cr3() -> u64:\n    return 0x5678\n")
+    p = kpy.jit.load(name, replace={f"{name}.read_cr3": f"{name}.quiet_cr3"})
+    assert p.use_cr3() == 0x5000
+    with pytest.raises(ValueError, match="has not the parameters"):
+        kpy.jit.load(name, replace={f"{name}.read_cr3": f"{name}.entry_stub"})
+
+
 def test_an_assembly_function_must_be_replaced(load):
     p = load()
     with pytest.raises(NotReplaced, match="entry_stub"):

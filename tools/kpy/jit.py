@@ -15,12 +15,12 @@ import sys
 
 import llvmlite.binding as llvm
 
-from kpy import backend, jit_calls, modules
+from kpy import backend, jit_cache, jit_calls, modules
 from kpy.annotations import resolve
 from kpy.diagnostics import Reported
 from kpy.jit_memory import View, cell_size, from_word, read, slice_words, to_word, write
 from kpy.lower_types import is_aggregate
-from kpy.lower_unit import Unit
+from kpy.lower_unit import Unit, dotted
 from kpy.mutants import Mutants
 from kpy.program import Program
 from kpy.structs import size_of
@@ -54,7 +54,7 @@ class Loaded:
     def __init__(self, module, instances, statics, state, checks=()):
         self.checks = checks
         self._module, self._lookup, self._state = module, state.lookup, state
-        self._functions = {_dotted(i): i for i in instances}
+        self._functions = {dotted(i): i for i in instances}
         self._statics = {f"{s.module}.{s.name}": s for s in statics}
 
     def __getattr__(self, name):
@@ -68,6 +68,10 @@ class Loaded:
             static = self._statics[name]
             return View(resolve(static.declared), self._lookup(static.symbol), self._state.keep)
         raise AttributeError(f"the program has no `{name}`")
+
+    def statics(self):
+        """Views of all memory that the program's modules reserve."""
+        return [self[name] for name in self._statics]
 
     def new(self, type_, **fields):
         """Make a zeroed value of a type in memory of its own, and set fields."""
@@ -99,10 +103,6 @@ class Loaded:
         if not wrapper:
             raise AttributeError(f"`{instance.symbol}` was not compiled")
         return lambda *arguments: self._state.call(instance, wrapper, arguments)
-
-
-def _dotted(instance):
-    return f"{instance.function.module}.{instance.function.name}"
 
 
 class State:
@@ -154,9 +154,7 @@ class State:
                 self.error = error
                 ctypes.c_uint64.from_address(self.lookup("kpy.pending")).value = 1
 
-        callback = CALLBACK(run)
-        self.keep.append(callback)
-        return ctypes.cast(callback, ctypes.c_void_p).value
+        return CALLBACK(run)
 
 
 def put_cell(type_, address, value, keep):
@@ -199,9 +197,10 @@ def get_cell(type_, address):
 def load(name, replace=None, also=(), mutants=()):
     """Compile a module for this process.
 
-    Args: replace: Python callables by the dotted names of the functions that they stand for; also:
-    modules whose functions can be called too, whether or not the first one reaches them; mutants:
-    modules or packages whose checks can be switched off (kpy.mutants).
+    Args: replace: by the dotted names of the functions that they stand for, Python callables, or
+    dotted names of kernel Python functions, which are compiled in their place; also: modules whose
+    functions can be called too, whether or not the first one reaches them; mutants: modules or
+    packages whose checks can be switched off (kpy.mutants).
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -209,10 +208,12 @@ def load(name, replace=None, also=(), mutants=()):
         roots = modules.declared_instances(program, module)
         for other in also:
             roots += modules.declared_instances(program, modules.load(program, other))
+        stand_ins = _stand_ins(program, replace)
     except Reported:
         raise CompileError(program.diagnostics.render()) from None
     rewrite = Mutants(program, mutants) if mutants else None
-    unit = Unit(program, module.__name__, HOST_TRIPLE, True, replace, rewrite)
+    python = {name: value for name, value in replace.items() if name not in stand_ins}
+    unit = Unit(program, module.__name__, HOST_TRIPLE, True, python, rewrite, stand_ins)
     for instance in roots:
         unit.function(instance)
     for static in modules.statics_of(module):
@@ -223,7 +224,32 @@ def load(name, replace=None, also=(), mutants=()):
     missing = [name for name in replace if not _exists(name)]
     if missing:
         raise ValueError(f"no such function: {', '.join(missing)}")
-    return _compile(unit, text, replace, rewrite.checks if rewrite else [])
+    return _compile(unit, text, python, rewrite.checks if rewrite else [])
+
+
+def _stand_ins(program, replace):
+    """The instances of kernel Python functions that stand for others, by the names of the latter.
+
+    Each must take and give what the other does.
+    """
+    found = {}
+    for name, value in replace.items():
+        if isinstance(value, str):
+            original, other = (_instance(program, dotted_name) for dotted_name in (name, value))
+            kinds = [[type_ for _, type_ in i.params] + [i.result] for i in (original, other)]
+            if kinds[0] != kinds[1]:
+                raise ValueError(f"`{value}` has not the parameters and result of `{name}`")
+            found[name] = other
+    return found
+
+
+def _instance(program, dotted_name):
+    """Declare a function by its dotted name."""
+    module, name = dotted_name.rsplit(".", 1)
+    python = getattr(modules.load(program, module), name, None)
+    if not modules.is_function(python):
+        raise ValueError(f"no such function: {dotted_name}")
+    return program.instantiate(program.declare(python), {})
 
 
 def _compile(unit, text, replace, checks):
@@ -233,11 +259,16 @@ def _compile(unit, text, replace, checks):
         (outside if unit.is_elsewhere(instance) else inside).append(instance)
     outside = [instance for instance in outside if instance.symbol != "kpy_panic"]
     extra = [jit_calls.inbound(instance) for instance in inside]
+    extra += [jit_calls.outbound(instance) for instance in outside]
+    state.lookup = _run(_assemble(text, [i.symbol for i in outside], [*extra, jit_calls.PANIC]))
+    python = {"kpy_panic": CALLBACK(state.panic)}
     for instance in outside:
-        python = replace.get(_dotted(instance)) or _absent(instance)
-        extra.append(jit_calls.outbound(instance, state.replacement(instance, python)))
-    extra.append(_panic_definition(state))
-    state.lookup = _run(_assemble(text, [instance.symbol for instance in outside], extra))
+        function = replace.get(dotted(instance)) or _absent(instance)
+        python[instance.symbol] = state.replacement(instance, function)
+    for symbol, callback in python.items():
+        state.keep.append(callback)
+        place = ctypes.c_void_p.from_address(state.lookup(jit_calls.slot(symbol)))
+        place.value = ctypes.cast(callback, ctypes.c_void_p).value
     return Loaded(unit.module, inside, list(unit.statics), state, checks)
 
 
@@ -254,16 +285,9 @@ def _exists(dotted):
 
 def _absent(instance):
     def raise_error(*_):
-        raise NotReplaced(f"`{_dotted(instance)}` does not exist on the host: replace it")
+        raise NotReplaced(f"`{dotted(instance)}` does not exist on the host: replace it")
 
     return raise_error
-
-
-def _panic_definition(state):
-    callback = CALLBACK(state.panic)
-    state.keep.append(callback)
-    address = ctypes.cast(callback, ctypes.c_void_p).value
-    return jit_calls.PANIC.replace("ADDRESS", str(address))
 
 
 def _assemble(text, defined, extra):
@@ -288,20 +312,23 @@ def _assemble(text, defined, extra):
 
 
 def _run(text):
-    """Compile the text into this process; return the function from symbols to addresses."""
-    module, target = backend.optimise(text, HOST_TRIPLE, HOST_FEATURES, "large")
+    """Bring the text into this process, compiled; return the function from symbols to addresses."""
+    names, code = jit_cache.load(text, lambda: _compile_text(text))
+    target = backend.machine(HOST_TRIPLE, HOST_FEATURES, "large")
     engine = _engine(target)
-    library = (
-        llvm.JITLibraryBuilder().add_object_img(target.emit_object(module)).add_current_process()
-    )
-    tracker_name = f"kpy{next(_serial)}"
-    names = _symbols(module)
+    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
     for name in names:
         library.export_symbol(name)
-    tracker = library.link(engine, tracker_name)
+    tracker = library.link(engine, f"kpy{next(_serial)}")
     _alive.append((engine, tracker))
     addresses = {name: tracker[name] for name in names}
     return lambda name: addresses.get(name, 0)
+
+
+def _compile_text(text):
+    """Compile: the symbols, and the object file."""
+    module, target = backend.optimise(text, HOST_TRIPLE, HOST_FEATURES, "large")
+    return _symbols(module), target.emit_object(module)
 
 
 _alive = []

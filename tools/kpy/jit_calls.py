@@ -121,8 +121,16 @@ def _deliver(type_, register, offset=0, prefix="d"):
     return [*lines, f"  store {register_type(type_)} {register}, ptr {where}"]
 
 
-def outbound(instance, address):
-    """A replaced function: it calls Python at `address`, which may ask to unwind."""
+def slot(symbol):
+    """The name of the word that holds the address of the Python function behind a symbol.
+
+    Addresses stand in memory, not in code, so that the code can be kept for the next run.
+    """
+    return f"kpy.python.{symbol}"
+
+
+def outbound(instance):
+    """A replaced function: it calls Python, which may ask to unwind."""
     result, params = signature(instance)
     named = ", ".join(f"{type_} %arg{i}" for i, type_ in enumerate(params))
     shift = 1 if is_aggregate(instance.result) else 0
@@ -135,8 +143,8 @@ def outbound(instance, address):
     for i, (_, type_) in enumerate(instance.params):
         lines += _send(i, f"%arg{i + shift}", type_, offset)
         offset += cell_size(type_)
-    target = "%arg0" if shift else "%out"
-    lines.append(f"  call void inttoptr (i64 {address} to ptr)(ptr %args, ptr {target})")
+    target, where = "%arg0" if shift else "%out", quote(slot(instance.symbol))
+    lines += [f"  %python = load ptr, ptr {where}", f"  call void %python(ptr %args, ptr {target})"]
     lines += ['  %pending = load i64, ptr @"kpy.pending"', "  %bad = icmp ne i64 %pending, 0"]
     lines += [
         "  br i1 %bad, label %throw, label %fine",
@@ -146,7 +154,8 @@ def outbound(instance, address):
         "fine:",
     ]
     lines += _answer(instance.result)
-    return "\n".join([f"define {result} {quote(instance.symbol)}({named}) {{", *lines, "}"])
+    head = f"{where} = global i64 0\ndefine {result} {quote(instance.symbol)}({named}) {{"
+    return "\n".join([head, *lines, "}"])
 
 
 def _send(i, register, type_, offset):
@@ -193,6 +202,7 @@ def _receive(name, type_, offset):
 
 
 PANIC = f"""
+@"{slot("kpy_panic")}" = global i64 0
 define void @"kpy_panic"({SLICE} %file, i32 %line, {SLICE} %text) {{
   %cells = alloca [40 x i8], align 16
   store {SLICE} %file, ptr %cells
@@ -201,7 +211,8 @@ define void @"kpy_panic"({SLICE} %file, i32 %line, {SLICE} %text) {{
   store i64 %wide, ptr %b
   %c = getelementptr i8, ptr %cells, i64 24
   store {SLICE} %text, ptr %c
-  call void inttoptr (i64 ADDRESS to ptr)(ptr %cells, ptr %cells)
+  %python = load ptr, ptr @"{slot("kpy_panic")}"
+  call void %python(ptr %cells, ptr %cells)
   call void @"kpy.throw"()
   unreachable
 }}

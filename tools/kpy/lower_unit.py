@@ -34,10 +34,20 @@ BASE_ATTRIBUTES = 'nounwind noredzone "frame-pointer"="all" "no-builtins"'
 class Unit:
     """The text of a module under construction; definitions are queued as they are referred to."""
 
-    def __init__(self, program, module, triple=TRIPLE, whole=False, replaced=(), mutants=None):
+    def __init__(
+        self,
+        program,
+        module,
+        triple=TRIPLE,
+        whole=False,
+        replaced=(),
+        mutants=None,
+        stand_ins=None,
+    ):
         self.program, self.module, self.triple = program, module, triple
         self.mutants = mutants
         self.whole, self.replaced = whole, set(replaced)
+        self.stand_ins = stand_ins or {}  # by dotted name: the instance compiled in its place
         self.local = "" if whole else "dso_local "
         self.globals, self.declarations, self.bodies = [], {}, []
         self.texts, self.panics = {}, {}
@@ -47,6 +57,7 @@ class Unit:
 
     def function(self, instance):
         """Refer to a function: queue its definition if it belongs here, else declare it."""
+        instance = self.stand_ins.get(dotted(instance), instance)
         if instance not in self.known:
             self.known[instance] = quote(instance.symbol)
             if self.is_elsewhere(instance):
@@ -61,8 +72,7 @@ class Unit:
 
     def is_elsewhere(self, instance):
         """Whether a function is only declared here."""
-        dotted = f"{instance.function.module}.{instance.function.name}"
-        if dotted in self.replaced or instance.function.traits.kind == "extern":
+        if dotted(instance) in self.replaced or instance.function.traits.kind == "extern":
             return True
         return instance.shared and instance.function.module != self.module and not self.whole
 
@@ -200,6 +210,11 @@ class Unit:
             self.bodies.append(asm_function(self, instance))
         else:
             self.bodies.append(lower_function(self, instance))
+
+
+def dotted(instance):
+    """The name by which tests call a function: its module's and its own."""
+    return f"{instance.function.module}.{instance.function.name}"
 
 
 PANIC_AT = """define internal void @kpy.panic_at(ptr %site) cold noinline noreturn ATTRIBUTES {
