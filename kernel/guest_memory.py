@@ -22,10 +22,19 @@ assert HYPERVISOR_VIRT_START == (1 << 64) - LOWER_HALF_END
 
 @extern
 def guest_copy(to: u64, from_: u64, size: u64) -> u64:
-    """Copy bytes where one side is the guest's.
-
-    Returns: the bytes left over after a fault. In fault_safe.asm.
+    """Copy bytes between frames, in the direct map. One routine of assembly (fault_safe.asm) serves
+    all three directions; by their names a test knows which side is the guest's.
     """
+
+
+@extern("guest_copy")
+def read_guest(to: u64, from_: u64, size: u64) -> u64:
+    """Copy bytes of the running guest to the core. Returns: the bytes left over after a fault."""
+
+
+@extern("guest_copy")
+def write_guest(to: u64, from_: u64, size: u64) -> u64:
+    """Copy bytes of the core to the running guest. Returns: the bytes left over after a fault."""
 
 
 @inline
@@ -51,7 +60,7 @@ def copy_bytes_from_guest(to: u64, from_: u64, size: u64) -> u64:
     """
     if not guest_range_ok(from_, size):
         return size
-    return guest_copy(to, from_, size)
+    return read_guest(to, from_, size)
 
 
 @inline
@@ -59,7 +68,7 @@ def copy_bytes_to_guest(to: u64, from_: u64, size: u64) -> u64:
     """Copy `size` bytes of the core's memory to guest address `to`. Returns: bytes not copied."""
     if not guest_range_ok(to, size):
         return size
-    return guest_copy(to, from_, size)
+    return write_guest(to, from_, size)
 
 
 @inline

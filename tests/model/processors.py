@@ -1,0 +1,169 @@
+"""The model's processors (kernel Python): each has a stack of its own, on which the core runs just
+as on the machine.
+
+A processor gives the host's thread up in three places: in guest mode, asleep (`hlt`), and where the
+core spins (`pause`) until another processor has done something. Whoever drives the model
+(tests/model/drive.py) then continues it, or another one. So interrupts strike exactly where they
+can strike on the machine, two processors can wait for each other, and everything is repeatable.
+"""
+
+from kpy import (
+    Array,
+    Never,
+    Ptr,
+    asm,
+    bit,
+    export,
+    noinline,
+    ref,
+    static,
+    struct,
+    u32,
+    u64,
+)
+
+from kernel.main import run_guests
+from kernel.vcpu import Vcpu
+from kernel.x86.smp import init_this_cpu, wait_for_release
+
+NR_MODEL_CPUS = 4
+STACK_BYTES = 1 << 18
+NR_TRANSLATIONS = 32
+
+# Where a processor is, `Cpu.state`
+OFF = 0
+IN_GUEST = 1
+ASLEEP = 2
+SPINNING = 3
+
+
+class Entry:
+    """What ends a processor's time in guest mode, `Cpu.entry`."""
+
+    INTERRUPT, SYSCALL, TRAP = 0, 1, 2
+
+
+@struct
+class Translation:
+    """An entry of a processor's TLB."""
+
+    page: u64  # virtual address >> 12
+    frame: u64
+    is_valid: bool
+    is_writable: bool
+    is_user: bool
+    is_global: bool
+
+
+@struct
+class Cpu:
+    rsp: u64  # of its stack, while it does not execute
+    state: u32
+    entry: u32
+    trap_vector: u32
+    vcpu: Ptr[Vcpu]  # which runs in guest mode
+    cr0: u64
+    cr2: u64
+    cr3: u64
+    cr4: u64
+    selectors: Array[u32, 4]  # ds, es, fs, gs
+    pending: Array[u64, 4]  # a bit for each vector that waits for delivery
+    deadline_ns: u64  # of its timer, 0: not armed
+    tlb: Array[Translation, NR_TRANSLATIONS]
+    tlb_next: u32
+
+
+cpus = static(Array[Cpu, NR_MODEL_CPUS])
+stacks = static(u64)  # address of the processors' stacks, one after the other
+executing = static(u32)  # the processor whose registers are seen
+is_on_cpu_stack = static(bool)
+driver_rsp = static(u64)
+clock = static(u64, 1_000_000_000)  # time-stamp counter: one tick a nanosecond
+preempt_choices = static(u64)  # a bit for each coming look for urgent work: is there any?
+nr_repeats = static(u64)  # times that a hypercall was made again after -ERESTART
+
+
+@asm(
+    "push rbp\npush rbx\npush r12\npush r13\npush r14\npush r15\npush rdi\npush rsi\npush rdx\n"
+    "mov [rdi], rsp\nmov rsp, rsi\ntest rdx, rdx\nje .Lresumed${:uid}\ncall rdx\n"
+    ".Lresumed${:uid}:\n"
+    "pop rdx\npop rsi\npop rdi\npop r15\npop r14\npop r13\npop r12\npop rbx\npop rbp",
+    "{rdi},{rsi},{rdx},~{rax},~{rcx},~{r8},~{r9},~{r10},~{r11},~{flags},~{memory}",
+)
+def exchange_stacks(save_rsp_at: u64, rsp: u64, function: u64) -> None: ...
+
+
+@noinline
+def switch_stack(save_rsp_at: Ptr[u64], rsp: u64, function: u64) -> None:
+    """Continue on another stack where it left off, or with a function on an empty one. Returns when
+    somebody comes back to this one.
+    """
+    exchange_stacks(u64(save_rsp_at), rsp, function)
+
+
+def this_model_cpu() -> Ptr[Cpu]:
+    """Return the processor that executes."""
+    return ref(cpus[executing])
+
+
+def continue_cpu(number: u32) -> None:
+    """Let a processor execute until it gives up. Context: the driver's stack."""
+    global executing, is_on_cpu_stack
+    before = executing
+    executing = number
+    is_on_cpu_stack = True
+    cpu = ref(cpus[number])
+    if cpu.state == OFF:
+        top = stacks + (u64(number) + 1) * STACK_BYTES
+        start = u64(start_first_cpu) if number == 0 else u64(start_other_cpu)
+        switch_stack(ref(driver_rsp), top, start)
+    else:
+        switch_stack(ref(driver_rsp), cpu.rsp, 0)
+    is_on_cpu_stack = False
+    executing = before
+
+
+def give_up(state: u32) -> None:
+    """Stop executing until somebody continues this processor. Context: its own stack."""
+    cpu = this_model_cpu()
+    cpu.state = state
+    switch_stack(ref(cpu.rsp), driver_rsp, 0)
+
+
+@export("model_start_first_cpu")
+def start_first_cpu() -> Never:
+    """What `start_core` ends with."""
+    run_guests()
+
+
+@export("model_start_other_cpu")
+def start_other_cpu() -> Never:
+    """What `start_ap` does."""
+    init_this_cpu()
+    wait_for_release()
+    run_guests()
+
+
+def set_pending(number: u32, vector: u32) -> None:
+    """Let an interrupt wait for delivery to a processor."""
+    cpus[number].pending[vector // 64] |= bit(u64(vector) % 64)
+
+
+def highest_pending(cpu: Ptr[Cpu]) -> u32:
+    """Return the highest vector that waits, 0 if none does."""
+    for vector in reversed(range(u32(16), u32(256))):
+        if cpu.pending[vector // 64] & bit(u64(vector) % 64) != 0:
+            return vector
+    return 0
+
+
+def has_pending(cpu: Ptr[Cpu]) -> bool:
+    """Say whether any vector waits."""
+    return cpu.pending[0] | cpu.pending[1] | cpu.pending[2] | cpu.pending[3] != 0
+
+
+def take_pending(cpu: Ptr[Cpu]) -> u32:
+    """Take the highest vector for delivery."""
+    vector = highest_pending(cpu)
+    cpu.pending[vector // 64] &= ~bit(u64(vector) % 64)
+    return vector
