@@ -27,12 +27,12 @@ def guest_copy(to: u64, from_: u64, size: u64) -> u64:
     """
 
 
-@extern("guest_copy")
+@extern
 def read_guest(to: u64, from_: u64, size: u64) -> u64:
     """Copy bytes of the running guest to the core. Returns: the bytes left over after a fault."""
 
 
-@extern("guest_copy")
+@extern
 def write_guest(to: u64, from_: u64, size: u64) -> u64:
     """Copy bytes of the core to the running guest. Returns: the bytes left over after a fault."""
 

@@ -1,6 +1,6 @@
 ; Instructions that may fault because of what a guest said, each listed with the place to go on at when it does. The exception table
 ; is pairs of addresses; trap_from_core (kernel/x86/core_trap.py) looks a faulting rip up in it.
-.global guest_copy, load_ds_safe, load_es_safe, load_fs_safe, load_gs_safe, load_user_gs_safe
+.global guest_copy, read_guest, write_guest, load_ds_safe, load_es_safe, load_fs_safe, load_gs_safe, load_user_gs_safe
 .global xrstor_safe, fxrstor_safe
 
 %def on_fault(fixup):                        ; the next instruction may fault
@@ -15,6 +15,8 @@ may_fault_{unique}:
 .section .text
 ; Copy bytes from or to guest memory.  rdi = to, rsi = from, rdx = count.  rax = bytes not copied (rounded up to words).
 .align 16
+read_guest:                                  ; the three have one code: kernel/guest_memory.py
+write_guest:
 guest_copy:
     mov rcx, rdx
     shr rcx, 3
