@@ -44,8 +44,8 @@ bench: setup ## compare with real Xen 4.17
 	@$(PYTHON) -m tools.run build
 	@$(PYTHON) -m tools.bench
 
-debug: setup ## boot, and attach gdb to the core
-	@$(PYTHON) -m tools.run debug
+debug: setup ## attach gdb to the core as it starts; KERNEL=build/hello.elf for a toy dom0
+	@$(PYTHON) -m tools.run debug $(if $(KERNEL),--kernel '$(KERNEL)')
 
 golden: setup ## write the golden disassemblies anew, to be reviewed
 	@GOLDEN=write $(PYTHON) -m pytest -q tests/asm

@@ -12,3 +12,4 @@ traps = program("guest_traps", "tests.guests.traps", "guests", assembly=["tests/
 errors = program("guest_errors", "tests.guests.errors", "guests")
 probes = program("guest_probes", "tests.guests.probes.main", "guests")
 interleave = program("guest_interleave", "tests.guests.interleave", "guests")
+debuggee = program("guest_debuggee", "tests.guests.debuggee", "guests")

@@ -2,6 +2,7 @@
 
 import os
 
+from kpy.modules import ROOT
 from kpy.structs import StructType, size_of
 from kpy.types import (
     BOOL,
@@ -26,7 +27,9 @@ class Debug:
 
     def __init__(self, module):
         self.nodes, self.known, self.statics = [], {}, []
-        self.params, self.files = {}, {}  # by scope: the parameters so far, the file
+        # By scope: the number of parameters so far, the file, and all variables. A debugger lists
+        # a variable even where it was optimised away.
+        self.params, self.files, self.variables = {}, {}, {}
         self.producer = self._node(
             'distinct !DICompileUnit(language: DW_LANG_C11, file: {file}, producer: "kpy", '
             "isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug, globals: {globals}, "
@@ -45,7 +48,11 @@ class Debug:
         return self.known[key]
 
     def file(self, path):
-        folder, name = os.path.split(os.path.abspath(path))
+        """A source file, named from the top of the tree: gdb finds `kernel/evtchn.py:118`."""
+        path = os.path.abspath(path)
+        folder, name = os.path.split(path)
+        if path.startswith(ROOT + os.sep):
+            folder, name = ROOT, os.path.relpath(path, ROOT)
         found = self._once(
             ("file", path), lambda: f'!DIFile(filename: "{name}", directory: "{folder}")'
         )
@@ -66,9 +73,11 @@ class Debug:
             self.known[key] = self._node(
                 f'distinct !DISubprogram(name: "{function.name}", scope: {file}, '
                 f"file: {file}, line: {line}, type: {kind}, scopeLine: {line}, "
-                f"spFlags: DISPFlagDefinition | DISPFlagOptimized, unit: {self.producer})"
+                f"spFlags: DISPFlagDefinition | DISPFlagOptimized, unit: {self.producer}, "
+                "flags: DIFlagAllCallsDescribed, retainedNodes: {variables})"
             )
             self.files[self.known[key]] = file
+            self.variables[self.known[key]] = []
         return self.known[key]
 
     def _list(self, items):
@@ -94,6 +103,7 @@ class Debug:
             f'!DILocalVariable(name: "{var.name}", {arg}scope: {scope}, file: {file}, '
             f"line: {var.line}, type: {self.type(var.type)})"
         )
+        self.variables[scope].append(made)
         where = self._once(
             ("location", var.line, 1, scope),
             lambda: f"!DILocation(line: {var.line}, column: 1, scope: {scope})",
@@ -210,6 +220,10 @@ class Debug:
         file = self.file_of_unit or self.file(f"{self.module}.py")
         shown = self._list(self.statics)
         self.nodes[0] = self.nodes[0].replace("{file}", file).replace("{globals}", shown)
+        for scope, variables in self.variables.items():
+            number = int(scope[1:])
+            text = self.nodes[number].replace("{variables}", self._list(variables))
+            self.nodes[number] = text
         flags = [
             self._node('!{i32 2, !"Debug Info Version", i32 3}'),
             self._node('!{i32 7, !"Dwarf Version", i32 4}'),

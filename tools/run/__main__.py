@@ -17,11 +17,11 @@ COMMANDS = {
     "example": lambda seed: example(build_to_run(), seed),
     "up": lambda seed: current.up(build_to_run(), seed),
     "down": lambda seed: current.down(),
-    "debug": lambda seed: debug(build_to_run()),
 }
 SEEDED = ("example", "up")
 SEED_HELP = """example: a repeatable run, the same to the last character each time; up: a machine
 whose time slices and RDRAND come from the seed, the rest is live"""
+EPILOG = "`debug` has options of its own: python -m tools.run debug --help"
 
 
 def example(image: Image, seed: int | None) -> int:
@@ -31,7 +31,7 @@ def example(image: Image, seed: int | None) -> int:
 
 def options(words: list[str]) -> argparse.Namespace:
     """Read the command line. Errors: SystemExit(2), wrong usage."""
-    parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__)
+    parser = argparse.ArgumentParser(prog="python -m tools.run", description=__doc__, epilog=EPILOG)
     parser.add_argument("command", choices=COMMANDS)
     parser.add_argument("--seed", type=seed_number, metavar="N", help=SEED_HELP)
     chosen = parser.parse_args(words)
@@ -52,8 +52,10 @@ def main(words: list[str]) -> int:
 
     Returns: the exit code; 2 for wrong usage.
     """
-    chosen = options(words)
     try:
+        if words[:1] == ["debug"]:  # has options of its own
+            return debug(words[1:])
+        chosen = options(words)
         return COMMANDS[chosen.command](chosen.seed) or 0
     except MachineFailure as failure:
         say(str(failure))

@@ -1,25 +1,119 @@
-"""Boots a machine that waits at its first instruction, and gives the terminal to gdb."""
+"""`make debug`: a machine that waits at the core's first Python line, and gdb attached to it.
 
+gdb reaches QEMU by a Unix socket in the run folder and starts with a script of ours (-x), so
+neither a port nor a .gdbinit nor a safe path is needed. `tools/gdb/core.py` teaches it the core's
+types and the `proxen` commands.
+"""
+
+import argparse
+import shutil
 import subprocess
+from pathlib import Path
 
-from tools.image.build import Image
-from tools.qemu.hosts import default_kind, dom0_machine
+from tools.image.build import build_image
+from tools.qemu.config import Config
+from tools.qemu.hosts import KINDS, default_kind, dom0_machine, hypervisor
 from tools.qemu.machine import Machine
-from tools.setup.paths import BUILD, ROOT
-from tools.setup.progress import say
+from tools.run.build import build_programs
+from tools.setup.paths import BUILD, ROOT, TOOLS
+from tools.setup.progress import fail, say
 
 SYMBOLS = BUILD / "proxen.elf"
+FIRST_FUNCTION = "start_core"
+TOY_ARGS = "dom0_mem=512M console=com1"
+SETTINGS = """\
+set debuginfod enabled off
+set confirm off
+set print pretty on
+set remotetimeout 60
+"""
+EPILOG = """examples:
+  make debug                                   dom0's Linux on Proxen
+  make debug KERNEL=build/hello.elf            a toy kernel in dom0's place: starts in a second
+  make debug KERNEL="build/echo.elf mode=x"    with a command line
+  make debug HV=xen                            real Xen, without symbols
+  python -m tools.run debug --kernel build/hello.elf -- -batch -ex backtrace
+
+In gdb: `break evtchn_send`, `break kernel/evtchn.py:118`, `continue`, `proxen help`; with a toy
+kernel `break main` stops in the guest, in the same session."""
 
 
-def debug(image: Image) -> int:
-    """Run gdb on the core until the person leaves it.
+def parse(words: list[str]) -> argparse.Namespace:
+    """Read the command line of `python -m tools.run debug`."""
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.run debug",
+        description="Boot a machine that waits for gdb, and run gdb on the core.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--kernel", metavar="'FILE ARGS'", help="a toy kernel for dom0")
+    parser.add_argument("--hv", choices=KINDS, default=default_kind(), help="what to debug")
+    parser.add_argument("--cpus", type=int, default=2, help="physical CPUs (default: 2)")
+    parser.add_argument("--reset", action="store_true", help="wait at the processor's reset")
+    parser.add_argument("gdb_argument", nargs="*", help="arguments for gdb, after --")
+    return parser.parse_args(words)
+
+
+def debug(words: list[str]) -> int:
+    """Run gdb on a machine until the person leaves it; the machine ends with gdb.
 
     Returns: gdb's exit status.
     """
-    config = dom0_machine(default_kind(), "debug", image, gdb=True, extra=("-S",))
-    with Machine(config) as machine:
-        say(f"serial console: {machine.folder}/serial.log; `continue` starts the machine")
-        socket = (machine.folder / "gdb.sock").relative_to(ROOT)
-        command = ["gdb", "-q", "-ex", f"target remote {socket}"]
-        symbols = [str(SYMBOLS)] if SYMBOLS.exists() else []
-        return subprocess.run([*command, *symbols], cwd=ROOT).returncode
+    options = parse(words)
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        raise fail("gdb is not installed; install it with `apt install gdb`")
+    machine_config = toy_machine(options) if options.kernel else linux_machine(options)
+    with Machine(machine_config) as machine:
+        log = (machine.folder / "serial.log").relative_to(ROOT)
+        say(f"the serial console is in {log}; the machine ends when you leave gdb")
+        script = machine.folder / "gdb.script"
+        script.write_text(commands(options, machine.folder))
+        command = [gdb, "-q", "-nx", "-x", str(script), *options.gdb_argument]
+        return subprocess.run(command, cwd=ROOT).returncode
+
+
+def toy_machine(options: argparse.Namespace) -> Config:
+    """Return a machine whose domain 0 is a toy kernel. Errors: SystemExit, there is no such file.
+
+    An example or test kernel of ours is built if it is not fresh.
+    """
+    build_programs("core")
+    path, _, arguments = options.kernel.partition(" ")
+    kernel = Path(path).resolve()
+    if kernel.parent == BUILD:
+        build_programs(kernel.stem)
+    if not kernel.exists():
+        raise fail(f"there is no kernel {path}; build the examples with `make build`")
+    return Config(
+        name="debug",
+        kernel=kernel,
+        hypervisor=hypervisor(options.hv),
+        hypervisor_args=TOY_ARGS,
+        kernel_args=arguments,
+        nic=None,
+        cpus=options.cpus,
+        gdb=True,
+        extra=("-S",),
+    )
+
+
+def linux_machine(options: argparse.Namespace) -> Config:
+    """Return a machine with dom0's Linux."""
+    build_programs("core")
+    image = build_image()
+    return dom0_machine(options.hv, "debug", image, cpus=options.cpus, gdb=True, extra=("-S",))
+
+
+def commands(options: argparse.Namespace, folder: Path) -> str:
+    """Return the commands with which gdb starts."""
+    lines = [SETTINGS.rstrip(), f"directory {ROOT}"]
+    ours = options.hv == "proxen"
+    if ours:
+        lines += [f"file {SYMBOLS}", f"source {TOOLS / 'gdb/core.py'}"]
+    if options.kernel:
+        lines.append(f"add-symbol-file {Path(options.kernel.partition(' ')[0]).resolve()}")
+    lines.append(f"target remote {folder / 'gdb.sock'}")
+    if ours and not options.reset:
+        lines += [f"thbreak {FIRST_FUNCTION}", "continue"]
+    return "\n".join(lines) + "\n"

@@ -17,6 +17,7 @@ DESCRIPTION = """Manage the domains of a Proxen machine.
   xm create hello.cfg memory=64 the same with one key changed
   xm run hello.cfg              create, show the console, exit with the domain's code
   xm list                       what runs
+  xm gdb hello                  debug a domain's kernel with gdb
   xm show hello                 one domain, with registers and backtrace if it crashed
 """
 EPILOG = """xend is found by $PROXEN_URL, else by the machine that 'make up' started, else at
@@ -35,6 +36,19 @@ FILE_HELP = """A domain file has lines KEY = VALUE, in the syntax of xl.cfg(5):
 
 Paths are relative to the file and are uploaded; 'dom0:' names a file that is in dom0.
 A disk image that is uploaded is a template: each domain writes to a copy of its own."""
+
+
+GDB_HELP = """gdb of this machine starts with the kernel's symbols and the domain stopped:
+
+  (gdb) break main              Python functions by name, or libos/examples/hello.py:14
+  (gdb) continue                Ctrl-C stops the domain again
+  (gdb) info threads            one thread is one vCPU
+  (gdb) watch counter           by the guest's debug registers
+  (gdb) detach                  the domain goes on; `kill` destroys it
+
+'xm create -g FILE' stops a domain at its first instruction. A stock kernel's file has no symbols:
+name one that has, such as 'xm gdb -s vmlinux linux'. Arguments for gdb come after --, as in
+'xm gdb hello -- -batch -ex backtrace'."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -73,12 +87,19 @@ def make_parser():
         if name == "create":
             made.add_argument("-c", "--console", action="store_true", help="attach the console")
             made.add_argument("-p", "--paused", action="store_true", help="leave it paused")
+            made.add_argument(
+                "-g", "--gdb", action="store_true", help="stop it at its first instruction, in gdb"
+            )
     made = command("list", commands.list_domains)
     made.add_argument("domain", nargs="*")
     made.add_argument("-a", "--all", action="store_true", help="also domains that have ended")
     made.add_argument("--xl", action="store_true", help="print xl's columns")
     for name in ("show", "log", "console", "pause", "unpause", "reboot", "destroy"):
         command(name, getattr(commands, name), "domain")
+    made = command("gdb", commands.gdb, epilog=GDB_HELP)
+    made.add_argument("domain")
+    made.add_argument("gdb_argument", nargs="*", help="arguments for gdb, after --")
+    made.add_argument("-s", "--symbols", metavar="FILE", help="a kernel file with symbols")
     made = command("shutdown", commands.shutdown, "domain")
     made.add_argument("-w", "--wait", action="store_true", help="wait until it has shut down")
     command("info", commands.info)

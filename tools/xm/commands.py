@@ -6,7 +6,7 @@ import os
 import sys
 import time
 
-from xm import cfg, output, terminal
+from xm import cfg, debugger, output, terminal
 from xm.cfg import ConfigError
 from xm.client import domain_path, in_dom0
 from xm.description import Placer, describe
@@ -45,14 +45,16 @@ def _read(path):
 
 
 def create(client, arguments):
-    """Create a domain; with -c attach its console, with -p leave it paused."""
+    """Create a domain; with -c attach its console, with -p leave it paused, with -g debug it."""
     config = read_config(client, arguments)
-    config["paused"] = arguments.paused
+    config["paused"] = arguments.paused or arguments.gdb
     domain = client.post("/domains", config)
     if arguments.json:
         print(output.as_json(domain))
     else:
         say(f"Domain {domain['name']} has id {domain['id']}.")
+    if arguments.gdb:
+        return debugger.debug(client, domain["name"])
     if arguments.console:
         _report_end(terminal.attach(client, domain["name"]))
     return DONE
@@ -120,6 +122,11 @@ def console(client, arguments):
         say("Connected; Ctrl-] leaves.")
     _report_end(terminal.attach(client, arguments.domain))
     return DONE
+
+
+def gdb(client, arguments):
+    """Debug a domain with gdb; it stops now, and goes on when gdb ends."""
+    return debugger.debug(client, arguments.domain, arguments.symbols, arguments.gdb_argument)
 
 
 def _act(client, arguments, verb):

@@ -5,7 +5,9 @@ Source: RFC 6455. Client frames are masked as it demands; the server's may come 
 
 import base64
 import contextlib
+import json
 import os
+import re
 import socket
 import struct
 
@@ -32,7 +34,7 @@ class WebSocket:
         self.socket.sendall(request.encode())
         head = self._head()
         if b" 101 " not in head.split(b"\r\n", 1)[0]:
-            raise WebSocketError(head.split(b"\r\n", 1)[0].decode(errors="replace"))
+            raise WebSocketError(self._refusal(head))
         self.socket.settimeout(None)
 
     def _head(self):
@@ -41,6 +43,16 @@ class WebSocket:
         head, _, rest = bytes(self.buffer).partition(b"\r\n\r\n")
         self.buffer[:] = rest
         return head
+
+    def _refusal(self, head):
+        """Return what the server says instead of a connection: xend's sentence, if there is one."""
+        length = re.search(rb"(?i)\r\ncontent-length: *(\d+)", head)
+        while length and len(self.buffer) < int(length[1]):
+            self._fill()
+        try:
+            return json.loads(self.buffer)["error"]["message"]
+        except (ValueError, KeyError, TypeError):
+            return head.split(b"\r\n", 1)[0].decode(errors="replace")
 
     def _fill(self):
         data = self.socket.recv(65536)

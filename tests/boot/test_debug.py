@@ -1,0 +1,157 @@
+"""`make debug` with Debian's gdb in batch mode: the core and a toy kernel in one session."""
+
+import re
+import shutil
+import subprocess
+import sys
+
+import pytest
+
+from tools.setup.paths import ROOT
+
+LIMIT_S = 240
+KERNEL = "build/guest_debuggee.elf"
+
+pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+
+
+def debug(*commands, kernel=KERNEL):
+    """Run gdb commands on a machine that starts; returns what gdb prints, by command."""
+    words = [word for command in marked(commands) for word in ("-ex", command)]
+    done = subprocess.run(
+        [sys.executable, "-m", "tools.run", "debug", "--kernel", kernel, "--", "-batch", *words],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert done.returncode == 0, done.stdout + done.stderr
+    output = (done.stdout + done.stderr).split("@@")
+    assert len(output) == len(commands) + 1, "\n".join(output)
+    return output[1:]
+
+
+def marked(commands):
+    """Let each command's output begin with a mark."""
+    for command in commands:
+        yield from ("echo @@", command)
+
+
+def test_the_core_from_its_first_line():
+    where, _, stop, stack, argument, vcpu, domain, place = debug(
+        "frame",
+        "break do_console_io",
+        "continue",
+        "backtrace",
+        "info args",
+        "print *vcpu",
+        "print *vcpu.domain",
+        "info breakpoints",
+    )
+    assert re.search(r"start_core \(multiboot_info=\d+\) at kernel/main.py:\d+", where)
+    assert "Breakpoint 2, do_console_io (vcpu=0x" in stop and "kernel/console_io.py" in stop
+    assert re.search(r"call_handler .*kernel/hypercall.py:\d+", stack)
+    assert re.search(r"syscall_from_guest .*kernel/hypercall.py:\d+", stack)
+    assert "entry.asm" in stack
+    assert re.search(r"count = \d+", argument)
+    assert re.search(r"rip is \w+", vcpu) and "vcpu_id = 0" in vcpu and "kernel_mode = true" in vcpu
+    assert "domain_id = 0" in domain and "kill_phase = events" in domain, "an enum by name"
+    assert "event_lock = free" in domain and "shared_info_mfn = 0x" in domain
+    assert "breakpoint already hit 1 time" in place
+
+
+def test_core_and_guest_in_one_session():
+    _, stop, point, array, stack, _, _, core, guest = debug(
+        "break area",
+        "continue",
+        "print *point",
+        "print points[0].y",
+        "backtrace",
+        "delete",
+        "tbreak do_sched_op",
+        "continue",
+        "proxen guest 0.0",
+    )
+    assert re.search(r"area \(point=0x\w+ .*scale=1\) at tests/guests/debuggee.py", stop)
+    assert "x = 1" in point and "kind = corner" in point
+    assert "= 2" in array
+    assert re.search(r"total_area \(scale=1\).*\n#2 .*main \(\)", stack)
+    assert "do_sched_op (vcpu=0x" in core and "kernel/sched_op.py" in core
+    assert re.search(r"#1 .*power_off.*libos/shutdown.py", guest), "the end of libos"
+
+
+def test_stepping_lands_on_the_next_lines():
+    output = debug("tbreak area", "continue", "next", "next", "finish")
+    lines = [int(n) for text in output for n in re.findall(r"^(\d+)\t", text, re.MULTILINE)]
+    assert lines == sorted(lines), "never backwards"
+    assert "Value returned" in output[-1] or "Run till exit" in output[-1]
+
+
+def test_the_commands():
+    texts = dict(
+        zip(
+            COMMANDS,
+            debug("tbreak area", "continue", *COMMANDS)[2:],
+            strict=True,
+        )
+    )
+    assert re.search(r"0 +\d+ +\d+ +\d+ +alive", texts["proxen domains"])
+    assert re.search(r"d0v0 +running on CPU \d +kernel +0x\w+ area", texts["proxen vcpus"])
+    assert re.search(r"CPU \d: guest, state of d0v0", texts["proxen cpus"])
+    assert re.search(r"CPU \d: d0v0", texts["proxen runq"])
+    assert "VIRQ_TIMER" in texts["proxen evtchn 0"]
+    assert re.search(r"writable x\d+, validated.*owner d0", texts[COMMANDS[5]])
+    assert len(re.findall(r"^L[1-4]\[", texts[COMMANDS[6]], re.MULTILINE)) == 4
+    assert "machine address 0x" in texts[COMMANDS[6]]
+    assert "executes now" in texts["proxen guest 0.0"]
+    assert "proxen walk ADDRESS" in texts["proxen help"]
+
+
+COMMANDS = (
+    "proxen help",
+    "proxen domains",
+    "proxen vcpus",
+    "proxen cpus",
+    "proxen runq",
+    "proxen frame domain_table.first.shared_info_mfn",
+    "proxen walk &area 0.0",
+    "proxen evtchn 0",
+    "proxen guest 0.0",
+)
+
+
+@pytest.mark.parametrize(
+    ("command", "words"),
+    [
+        ("proxen guest 9.0", "there is no domain 9; there are: 0"),
+        ("proxen guest 0.77", "has no vCPU 77"),
+        ("proxen guest x", "write DOMAIN.VCPU"),
+        ("proxen walk", "usage: proxen walk ADDRESS"),
+        ("proxen frame 0xffffffffff", "no memory that the frame table describes"),
+    ],
+)
+def test_wrong_usage_is_one_sentence(command, words):
+    done = subprocess.run(
+        [
+            *(sys.executable, "-m", "tools.run", "debug", "--kernel", KERNEL, "--", "-batch"),
+            *("-ex", "tbreak area", "-ex", "continue", "-ex", command),
+        ],
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+        timeout=LIMIT_S,
+    )
+    assert words in done.stdout + done.stderr
+    assert "Traceback" not in done.stderr
+
+
+def test_the_help_teaches():
+    command = [sys.executable, "-m", "tools.run", "debug", "--help"]
+    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
+    assert "make debug KERNEL=build/hello.elf" in shown and "break evtchn_send" in shown
+
+
+def test_no_kernel_of_that_name():
+    command = [sys.executable, "-m", "tools.run", "debug", "--kernel", "/no/kernel.elf"]
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    assert done.returncode != 0 and "there is no kernel /no/kernel.elf" in done.stderr

@@ -1,0 +1,119 @@
+"""`xm gdb`: the gdb of this machine, attached to a domain.
+
+xend speaks gdb's protocol over a WebSocket; gdb wants a file or a socket. So a Unix socket in a
+folder of our own leads from one to the other while gdb runs. The domain stops when we connect, and
+goes on when gdb is gone.
+"""
+
+import contextlib
+import os
+import select
+import shutil
+import signal
+import socket
+import subprocess
+import sys
+import tempfile
+import threading
+from pathlib import Path
+
+from xm.client import PREFIX, XendError, domain_path
+from xm.websocket import WebSocket, WebSocketError
+
+SCRIPTS = Path(__file__).parents[1] / "gdb"  # only on the developer's machine
+SETTINGS = """\
+set debuginfod enabled off
+set remotetimeout 60
+set tcp connect-timeout 60
+"""
+
+
+def debug(client, domain, symbols=None, gdb_arguments=()):
+    """Run gdb on a domain until its user leaves it.
+
+    Args:    symbols: a kernel file with symbols; None: the one that the domain was made from.
+    Returns: gdb's exit status.
+    Errors:  XendError, also when xend refuses the debugger or gdb is not installed.
+    """
+    gdb = shutil.which("gdb")
+    if gdb is None:
+        raise XendError("gdb is not installed here; install it, as with 'apt install gdb'.")
+    if symbols is not None and not os.path.isfile(symbols):
+        raise XendError(f"there is no file '{symbols}' with symbols.")
+    client.get(domain_path(domain))
+    stream = connect(client, domain)
+    with contextlib.closing(stream), tempfile.TemporaryDirectory(prefix="xm-gdb-") as folder:
+        kernel = symbols or fetch_kernel(client, domain, folder)
+        listener = socket.socket(socket.AF_UNIX)
+        with listener:
+            listener.bind(f"{folder}/socket")
+            listener.listen(1)
+            threading.Thread(target=bridge, args=(stream, listener), daemon=True).start()
+            script = write_script(folder, kernel)
+            return run([gdb, "-q", "-nx", "-x", script, *gdb_arguments])
+
+
+def connect(client, domain):
+    """Open the debugger's connection, which stops the domain. Errors: XendError."""
+    try:
+        path = PREFIX + domain_path(domain, "/debugger")
+        return WebSocket(client.host, client.port, path)
+    except WebSocketError as error:
+        raise XendError(str(error)) from None
+    except OSError as error:
+        raise client.unreachable(error) from None
+
+
+def fetch_kernel(client, domain, folder):
+    """Download the domain's kernel file into a folder; returns its path, None if xend has none."""
+    try:
+        response = client.request("GET", domain_path(domain, "/kernel"))
+    except XendError as error:
+        print(f"xm: without symbols: {error}", file=sys.stderr)
+        return None
+    path = os.path.join(folder, f"{domain}.elf")
+    with open(path, "wb") as file:
+        shutil.copyfileobj(response, file)
+    return path
+
+
+def write_script(folder, kernel):
+    """Write the commands with which gdb starts; -x runs it without any safe path."""
+    lines = [SETTINGS.rstrip()]
+    if (SCRIPTS / "guest.py").exists():
+        lines.append(f"source {SCRIPTS / 'guest.py'}")
+    if kernel:
+        lines.append(f"file {kernel}")
+    lines.append(f"target remote {folder}/socket")
+    path = os.path.join(folder, "commands")
+    Path(path).write_text("\n".join(lines) + "\n")
+    return path
+
+
+def bridge(stream, listener):
+    """Carry bytes between gdb's connection and xend's until one of them ends."""
+    connection, _ = listener.accept()
+    with connection, contextlib.suppress(OSError, WebSocketError):
+        while True:
+            ready = [stream] if stream.pending() else select.select([stream, connection], [], [])[0]
+            if connection in ready:
+                data = connection.recv(65536)
+                if not data:
+                    return
+                stream.send(data)
+            if stream in ready:
+                message = stream.receive()
+                if message is None:
+                    return
+                connection.sendall(message[1])
+
+
+def run(command):
+    """Run gdb in the foreground; Ctrl-C is for gdb alone."""
+    before = signal.signal(signal.SIGINT, signal.SIG_IGN)
+    try:
+        return subprocess.run(
+            command, preexec_fn=lambda: signal.signal(signal.SIGINT, signal.SIG_DFL)
+        ).returncode
+    finally:
+        signal.signal(signal.SIGINT, before)
