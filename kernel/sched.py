@@ -63,6 +63,7 @@ def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
         update_runstate_area(current)
         save_context(current)
         atomic_store(ref(current.context_loaded), 0)
+        offer_work()
         return idle(cpu)
     start_slice(cpu.id)
     if chosen != current:

@@ -131,18 +131,20 @@ def alert(cpu: u32) -> None:
 
 
 def offer_work() -> None:
-    """Alert an idle CPU if something is queued.
+    """Alert an idle CPU that may run the first queued vCPU which any idle one may.
 
     What just left this CPU could not be taken by others until now.
     """
-    if run_queue.nr_queued == 0:
+    if run_queue.nr_queued == 0 or atomic_load(ref(run_queue.idle_cpus)) == 0:
         return
     with run_queue.lock:
-        first = run_queue.first
-        if first is not None:
-            idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & first.sched.affinity
+        queued = run_queue.first
+        while queued is not None:
+            idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & queued.sched.affinity
             if idle_cpus != 0:
                 alert(u32(ctz(idle_cpus)))
+                return
+            queued = queued.sched.next
 
 
 def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
