@@ -53,15 +53,13 @@ def do_set_callbacks(
 ) -> i64:
     """Set the event, failsafe and system call callbacks at once.
 
-    Hypercall: set_callbacks(event, failsafe, syscall: addresses). Errors: -EINVAL, one of them is
-    not canonical.
+    Hypercall: set_callbacks(event, failsafe, syscall: addresses). Returns: 0; one that is not
+    canonical is left as it was, as on Xen.
     """
-    result = register_callback(vcpu, abi.CALLBACKTYPE_event, 0, event)
-    if result == 0:
-        result = register_callback(vcpu, abi.CALLBACKTYPE_failsafe, 0, failsafe)
-    if result == 0:
-        result = register_callback(vcpu, abi.CALLBACKTYPE_syscall, 0, syscall)
-    return result
+    register_callback(vcpu, abi.CALLBACKTYPE_event, 0, event)
+    register_callback(vcpu, abi.CALLBACKTYPE_failsafe, 0, failsafe)
+    register_callback(vcpu, abi.CALLBACKTYPE_syscall, 0, syscall)
+    return 0
 
 
 @hypercall(abi.__HYPERVISOR_callback_op)
@@ -123,6 +121,7 @@ def unregister_callback(vcpu: Ptr[Vcpu], kind: u16) -> i64:
             abi.CALLBACKTYPE_event
             | abi.CALLBACKTYPE_failsafe
             | abi.CALLBACKTYPE_syscall
+            | abi.CALLBACKTYPE_syscall32
             | abi.CALLBACKTYPE_sysenter
         ):
             return -abi.EINVAL

@@ -18,6 +18,7 @@ from kernel.x86.vectors import DR6_FIXED, DR7_FIXED
 DR6_RESERVED = 0xFFFFFFFF00001000
 DR7_RESERVED = 0xFFFFFFFF0000DC00  # bits that read as 0; 13 is general detect
 DR7_GENERAL_DETECT = 1 << 13
+DR7_ENABLES = 0xFF
 DR7_CONTROL_SHIFT = 16
 DR7_IO_BREAKPOINT = 2
 
@@ -26,8 +27,8 @@ DR7_IO_BREAKPOINT = 2
 def do_set_debugreg(vcpu: Ptr[Vcpu], register: u64, value: u64, c: u64, d: u64, e: u64) -> i64:
     """Set a debug register. Hypercall: set_debugreg(register, value).
 
-    Errors: -EPERM, an address that is not the guest's, an I/O breakpoint; -EINVAL, upper bits of
-    dr6 or dr7; -ENODEV, no such register.
+    Errors: -EPERM, an address that is not the guest's, an I/O breakpoint that is on, general
+    detect; -EINVAL, upper bits of dr6 or dr7; -ENODEV, no such register.
     """
     return set_debugreg(vcpu, truncate(u32, register), value)
 
@@ -76,7 +77,7 @@ def set_debugreg_value(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
     elif register == 5 or register == 7:
         require(value >> 32 == 0, -abi.EINVAL)
         require(control_allowed(value), -abi.EPERM)
-        vcpu.debugreg[7] = value & ~DR7_RESERVED & ~DR7_GENERAL_DETECT | DR7_FIXED
+        vcpu.debugreg[7] = value & ~DR7_RESERVED | DR7_FIXED
     else:
         return -abi.ENODEV
     return 0
@@ -89,7 +90,13 @@ def breakpoint_allowed(address: u64) -> bool:
 
 
 def control_allowed(dr7: u64) -> bool:
-    """Tell whether a dr7 watches nothing but instructions and memory."""
+    """Tell whether a dr7 watches nothing but instructions and memory; what it says of breakpoints
+    doesn't matter while all are off.
+    """
+    if dr7 & DR7_GENERAL_DETECT != 0:
+        return False
+    if dr7 & DR7_ENABLES == 0:
+        return True
     for i in range(4):
         if dr7 >> (DR7_CONTROL_SHIFT + 4 * i) & 3 == DR7_IO_BREAKPOINT:
             return False

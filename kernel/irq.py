@@ -218,10 +218,15 @@ def pirq_unbind(d: Ptr[Domain], number: u32) -> None:
     with irq_lock:
         pirq = ref(pirqs[number])
         if pirq.is_bound:
-            pirq.is_bound = False
-            pirq.needs_eoi = False
-            hold_back(pirq)
-            set_eoi_bit(number, False)
+            disconnect(pirq, number)
+
+
+def disconnect(pirq: Ptr[Pirq], number: u32) -> None:
+    """Undo `pirq_bind`, as far as it is about the device. Locks: irq_lock."""
+    pirq.is_bound = False
+    pirq.needs_eoi = False
+    hold_back(pirq)
+    set_eoi_bit(number, False)
 
 
 def hold_back(pirq: Ptr[Pirq]) -> None:
@@ -235,12 +240,14 @@ def hold_back(pirq: Ptr[Pirq]) -> None:
 def pirq_eoi(d: Ptr[Domain], number: u32) -> i64:
     """Let a level-triggered wire interrupt again, now that domain 0 has served the device.
 
-    Errors: -EINVAL, no such pirq.
+    Errors: -EINVAL, domain 0 has no such pirq.
     """
     if number >= NR_PIRQS:
         return -abi.EINVAL
     with irq_lock:
         pirq = ref(pirqs[number])
+        if pirq.kind == PIRQ_FREE:
+            return -abi.EINVAL
         if pirq.is_bound and pirq.needs_eoi:
             pirq.needs_eoi = False
             mask_wire(pirq.gsi, False)

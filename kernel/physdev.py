@@ -9,7 +9,7 @@ import abi
 from kpy import Guest, Ptr, i32, i64, ref, require, truncate, u16, u32, u64, uninitialized
 
 from kernel import irq
-from kernel.domain import Domain
+from kernel.domain import Domain, get_domain_or_self, put_domain
 from kernel.emulate.io_permission import physdev_set_iobitmap, physdev_set_iopl
 from kernel.frame import page_at
 from kernel.guest_memory import copy_from_guest, copy_to_guest
@@ -18,6 +18,7 @@ from kernel.irq import irq_lock, pirq_eoi, pirqs, set_eoi_bit
 from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.physdev_pci import pci_op
 from kernel.pirq_map import (
+    ANY_PIRQ,
     map_gsi,
     map_message,
     reserve_pirq,
@@ -28,6 +29,8 @@ from kernel.registry import hypercall
 from kernel.vcpu import Vcpu
 from kernel.x86 import ioapic
 from kernel.x86.ioapic import ioapic_read
+
+MAX_MESSAGES = 32  # that a device can have by MSI
 
 
 @hypercall(abi.__HYPERVISOR_physdev_op)
@@ -75,11 +78,11 @@ def privileged_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
 
 
 def op_eoi(d: Ptr[Domain], arg: Guest[abi.physdev_eoi]) -> i64:
-    """PHYSDEVOP_eoi: a device has been served. Errors: -EINVAL, no such pirq."""
+    """PHYSDEVOP_eoi: a device has been served. Errors: -EINVAL, the caller has no such pirq."""
     op = uninitialized(abi.physdev_eoi)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(op.irq < NR_PIRQS, -abi.EINVAL)
-    require(d.is_privileged, 0)
+    require(d.is_privileged, -abi.EINVAL)
     return pirq_eoi(d, op.irq)
 
 
@@ -104,14 +107,25 @@ def is_own_domain(d: Ptr[Domain], domid: u16) -> bool:
     return domid == abi.DOMID_SELF or domid == u16(d.domain_id)
 
 
+def domain_exists(caller: Ptr[Domain], domid: u16) -> bool:
+    """Whether a domain id in an operation names anybody."""
+    domain = get_domain_or_self(caller, domid)
+    if domain is None:
+        return False
+    put_domain(domain)
+    return True
+
+
 def op_map_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_map_pirq]) -> i64:
     """PHYSDEVOP_map_pirq: give a wire or a message a pirq; `pirq` is negative for any.
 
-    Errors: -EPERM, not domain 0; -EINVAL, an unknown type, several messages at once (the driver
-    then asks for one), a segment other than 0; those of map_gsi and map_message.
+    Errors: -ESRCH, no such domain; -EPERM, another one, or not domain 0; -EINVAL, an unknown type,
+    a segment other than 0; -EDOM, no possible number of messages; -EOPNOTSUPP, several at once
+    (the driver then asks for one); those of map_gsi and map_message.
     """
     op = uninitialized(abi.physdev_map_pirq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(domain_exists(d, op.domid), -abi.ESRCH)
     require(d.is_privileged and is_own_domain(d, op.domid), -abi.EPERM)
     result = map_pirq(ref(op))
     if result < 0:
@@ -123,17 +137,16 @@ def op_map_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_map_pirq]) -> i64:
 
 def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
     """Map what a checked request asks for. Returns: the pirq, or an error."""
-    wanted = truncate(u32, op.pirq) if op.pirq >= 0 else u32(NR_PIRQS)
-    require(op.pirq < NR_PIRQS, -abi.EINVAL)
+    wanted = ANY_PIRQ if op.pirq < 0 else truncate(u32, op.pirq)
     match op.type:
         case abi.MAP_PIRQ_TYPE_GSI:
             require(op.index >= 0, -abi.EINVAL)
-            gsi = truncate(u32, op.index)
-            return map_gsi(gsi, gsi if wanted == NR_PIRQS else wanted)
+            return map_gsi(truncate(u32, op.index), wanted)
         case abi.MAP_PIRQ_TYPE_MSI | abi.MAP_PIRQ_TYPE_MSI_SEG:
             return map_device_message(op, wanted)
         case abi.MAP_PIRQ_TYPE_MULTI_MSI:
-            require(op.entry_nr == 1, -abi.EINVAL)
+            require(1 <= op.entry_nr <= MAX_MESSAGES, -abi.EDOM)
+            require(op.entry_nr == 1, -abi.EOPNOTSUPP)
             return map_device_message(op, wanted)
         case _:
             return -abi.EINVAL
@@ -152,9 +165,10 @@ def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: u32) -> i64:
 
 
 def op_unmap_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_unmap_pirq]) -> i64:
-    """PHYSDEVOP_unmap_pirq."""
+    """PHYSDEVOP_unmap_pirq. Errors: -ESRCH, -EPERM, as op_map_pirq; those of unmap_pirq."""
     op = uninitialized(abi.physdev_unmap_pirq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    require(domain_exists(d, op.domid), -abi.ESRCH)
     require(d.is_privileged and is_own_domain(d, op.domid), -abi.EPERM)
     require(op.pirq >= 0, -abi.EINVAL)
     return unmap_pirq(truncate(u32, op.pirq))
@@ -172,14 +186,11 @@ def op_setup_gsi(d: Ptr[Domain], arg: Guest[abi.physdev_setup_gsi]) -> i64:
 
 
 def op_get_free_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_get_free_pirq]) -> i64:
-    """PHYSDEVOP_get_free_pirq: set a pirq aside. Errors: -EINVAL, an unknown type; -ENOSPC, none is
-    free.
-    """
+    """PHYSDEVOP_get_free_pirq: set a pirq aside. Errors: -ENOSPC, none is free."""
     op = uninitialized(abi.physdev_get_free_pirq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
-    require(op.type in (abi.MAP_PIRQ_TYPE_GSI, abi.MAP_PIRQ_TYPE_MSI), -abi.EINVAL)
-    result = reserve_pirq(op.type == abi.MAP_PIRQ_TYPE_MSI)
+    result = reserve_pirq(op.type != abi.MAP_PIRQ_TYPE_GSI)
     if result < 0:
         return result
     op.pirq = truncate(u32, result)
@@ -227,11 +238,13 @@ def op_apic_read(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
 
 def op_apic_write(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
     """PHYSDEVOP_apic_write: refused. The I/O APICs are the core's; wires are set up by
-    PHYSDEVOP_setup_gsi and map_pirq.
+    PHYSDEVOP_setup_gsi and map_pirq. Errors: -EINVAL, there is none at that address; else -EPERM.
     """
     op = uninitialized(abi.physdev_apic)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    return -abi.EPERM
+    require(d.is_privileged, -abi.EPERM)
+    found, _ = ioapic_read(op.apic_physbase, 0)
+    return -abi.EPERM if found else -abi.EINVAL
 
 
 def op_alloc_irq_vector(d: Ptr[Domain], arg: Guest[abi.physdev_irq]) -> i64:

@@ -52,34 +52,32 @@ def op_pci_device_add(d: Ptr[Domain], arg: Guest[abi.physdev_pci_device_add]) ->
 
 
 def op_pci_device(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_pci_device]) -> i64:
-    """PHYSDEVOP_pci_device_remove, restore_msi_ext, prepare_msix, release_msix. Errors: -ENODEV, no
-    MSI-X there.
+    """PHYSDEVOP_pci_device_remove, restore_msi_ext, prepare_msix, release_msix. Errors: -ENODEV,
+    nothing answers there, or it has no MSI-X.
     """
     op = uninitialized(abi.physdev_pci_device)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
-    require(op.seg == 0, -abi.ENODEV)
+    address = device_address(u32(op.bus), u32(op.devfn))
+    require(op.seg == 0 and device_exists(address), -abi.ENODEV)
     if cmd == abi.PHYSDEVOP_restore_msi_ext:
         return restore_messages(u32(op.bus), u32(op.devfn))
     if cmd in (abi.PHYSDEVOP_prepare_msix, abi.PHYSDEVOP_release_msix):
-        address = device_address(u32(op.bus), u32(op.devfn))
         require(find_capability(address, CAPABILITY_MSIX) != 0, -abi.ENODEV)
     return 0
 
 
 def op_manage_pci(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_manage_pci]) -> i64:
     """PHYSDEVOP_manage_pci_add, manage_pci_remove, restore_msi: the older forms, with bus and devfn
-    only.
+    only. Errors: -ENODEV, nothing answers there.
     """
     op = uninitialized(abi.physdev_manage_pci)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(d.is_privileged, -abi.EPERM)
+    require(device_exists(device_address(u32(op.bus), u32(op.devfn))), -abi.ENODEV)
     if cmd == abi.PHYSDEVOP_restore_msi:
         return restore_messages(u32(op.bus), u32(op.devfn))
-    is_known = cmd == abi.PHYSDEVOP_manage_pci_remove or device_exists(
-        device_address(u32(op.bus), u32(op.devfn))
-    )
-    return 0 if is_known else -abi.ENODEV
+    return 0
 
 
 def op_manage_pci_ext(d: Ptr[Domain], arg: Guest[abi.physdev_manage_pci_ext]) -> i64:

@@ -13,6 +13,7 @@ from kernel.irq import (
     PIRQ_MSI,
     PIRQ_RESERVED,
     Pirq,
+    disconnect,
     hold_back,
     irq_lock,
     pirqs,
@@ -30,24 +31,38 @@ from kernel.x86.msi import (
 )
 from kernel.x86.percpu import cpu_by_id
 
+ANY_PIRQ = (1 << 32) - 1
+
 
 def first_message_pirq() -> u32:
     """Return the lowest number that no wire can have."""
     return max(ioapic.nr_gsis, ioapic.NR_ISA_IRQS)
 
 
-def find_free_pirq(first: u32) -> u32:
-    """Return the lowest free pirq from `first` on, or NR_PIRQS. Locks: irq_lock."""
-    for number in range(first, u32(NR_PIRQS)):
+def find_free_pirq(first: u32, end: u32) -> u32:
+    """Return the lowest free pirq from `first` on, or NR_PIRQS if all below `end` are taken.
+
+    Locks: irq_lock.
+    """
+    for number in range(first, end):
         if pirqs[number].kind == PIRQ_FREE:
             return number
     return NR_PIRQS
 
 
+def find_free(for_message: bool) -> u32:
+    """Return a free pirq for a message, or for a wire that needn't have its own number; NR_PIRQS
+    when there is none. Locks: irq_lock.
+    """
+    if for_message:
+        return find_free_pirq(first_message_pirq(), u32(NR_PIRQS))
+    return find_free_pirq(u32(ioapic.NR_ISA_IRQS), first_message_pirq())
+
+
 def reserve_pirq(for_message: bool) -> i64:
     """Set a pirq aside for a later map. Errors: -ENOSPC, none is free."""
     with irq_lock:
-        number = find_free_pirq(first_message_pirq() if for_message else 0)
+        number = find_free(for_message)
         if number >= NR_PIRQS:
             return -abi.ENOSPC
         pirqs[number].kind = PIRQ_RESERVED
@@ -55,38 +70,46 @@ def reserve_pirq(for_message: bool) -> i64:
 
 
 def map_gsi(gsi: u32, wanted: u32) -> i64:
-    """Make a pirq of a wire: the one of the same number unless the caller wants another.
+    """Make a pirq of a wire.
 
-    Returns: the pirq. Errors: -EINVAL, no such wire; -EPERM, that pirq stands for something else;
-    it is the console's wire, or has another pirq.
+    Args: wanted (or ANY_PIRQ: the one it has, else any).
+    Returns: the pirq. Errors: -EINVAL, no such wire or pirq; -EEXIST, the wire has another pirq;
+    -EPERM, that pirq stands for something else; -ENOSPC, none is free.
     """
-    require(gsi < ioapic.nr_gsis and wanted < NR_PIRQS, -abi.EINVAL)
+    require(gsi < ioapic.nr_gsis, -abi.EINVAL)
     with irq_lock:
-        pirq = ref(pirqs[wanted])
-        if pirq.kind == PIRQ_GSI and pirq.gsi == gsi:
-            return i64(wanted)
-        if pirq.kind not in (PIRQ_FREE, PIRQ_RESERVED) or is_wire_mapped(gsi):
+        present = pirq_of_wire(gsi)
+        if present < NR_PIRQS:
+            return i64(present) if wanted in (present, ANY_PIRQ) else -abi.EEXIST
+        number = find_free(False) if wanted == ANY_PIRQ else wanted
+        if number >= NR_PIRQS:
+            return -abi.ENOSPC if wanted == ANY_PIRQ else -abi.EINVAL
+        pirq = ref(pirqs[number])
+        if pirq.kind not in (PIRQ_FREE, PIRQ_RESERVED):
             return -abi.EPERM
         pirq.kind = PIRQ_GSI
         pirq.gsi = gsi
-    return i64(wanted)
+    return i64(number)
 
 
-def is_wire_mapped(gsi: u32) -> bool:
-    """Whether a pirq stands for a wire already. Locks: irq_lock."""
-    for i in range(NR_PIRQS):
+def pirq_of_wire(gsi: u32) -> u32:
+    """Return the pirq that stands for a wire, or NR_PIRQS. Locks: irq_lock."""
+    for i in range(u32(NR_PIRQS)):
         if pirqs[i].kind == PIRQ_GSI and pirqs[i].gsi == gsi:
-            return True
-    return False
+            return i
+    return NR_PIRQS
 
 
 def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
     """Note how a wire signals; the first word counts, as the wire may be shared.
 
-    Errors: -EINVAL, no such wire.
+    Errors: -EINVAL, no such wire; -EEXIST, domain 0 has said it before.
     """
     require(gsi < ioapic.nr_gsis, -abi.EINVAL)
     with irq_lock:
+        if ioapic.wires[gsi].is_set_up:
+            return -abi.EEXIST
+        ioapic.wires[gsi].is_set_up = True
         if not ioapic.wires[gsi].is_configured:
             configure_wire(gsi, is_level, is_low_active)
     return 0
@@ -96,9 +119,9 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) ->
     """Make a pirq of a PCI device's message, and write the message with a vector that is held back
     until it is bound.
 
-    Args: entry (of the MSI-X table), wanted (NR_PIRQS: any pirq).
+    Args: entry (of the MSI-X table), wanted (or ANY_PIRQ).
     Returns: the pirq. Errors: -ENODEV, the device has no such capability or entry; -ENOSPC, no pirq
-    is free; -EEXIST, it stands for something else.
+    is free; -EINVAL, no such pirq; -EEXIST, it stands for something else.
     """
     source = MsiSource()
     address = device_address(bus, devfn)
@@ -109,10 +132,12 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) ->
         if not found:
             return -abi.ENODEV
         number = wanted
-        if wanted == NR_PIRQS:
-            number = find_free_pirq(first_message_pirq())
+        if wanted == ANY_PIRQ:
+            number = find_free(True)
             if number >= NR_PIRQS:
                 return -abi.ENOSPC
+        if number >= NR_PIRQS:
+            return -abi.EINVAL
         pirq = ref(pirqs[number])
         if pirq.kind not in (PIRQ_FREE, PIRQ_RESERVED):
             return -abi.EEXIST
@@ -123,14 +148,16 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) ->
 
 
 def unmap_pirq(number: u32) -> i64:
-    """Free a pirq. Errors: -EINVAL, it is not mapped; -EBUSY, an event channel is bound to it."""
+    """Free a pirq; an event channel that is bound to it hears nothing more. Errors: -EINVAL, it is
+    not mapped.
+    """
     require(number < NR_PIRQS, -abi.EINVAL)
     with irq_lock:
         pirq = ref(pirqs[number])
-        if pirq.kind == PIRQ_FREE:
+        if pirq.kind in (PIRQ_FREE, PIRQ_RESERVED):
             return -abi.EINVAL
         if pirq.is_bound:
-            return -abi.EBUSY
+            disconnect(pirq, number)
         free_pirq(pirq)
     return 0
 

@@ -17,8 +17,8 @@ from kpy import (
     uninitialized,
 )
 
-from kernel.evtchn import is_pending
-from kernel.evtchn_table import EVTCHN_MAX_PORTS
+from kernel.domain import Domain
+from kernel.evtchn import EVTCHNSTAT_reserved, channel_at, is_pending
 from kernel.guest_memory import copy_from_guest, guest_array_okay
 from kernel.sched_wake import has_event, vcpu_unblock
 from kernel.timer import Timer
@@ -33,7 +33,7 @@ def sched_poll(v: Ptr[Vcpu], arg: Guest[abi.sched_poll]) -> i64:
     """Block the caller until one of its ports is pending, another event comes, or time is up.
 
     Source: Xen public ABI, sched.h, sched_poll.
-    Errors: -EFAULT; -EINVAL, more than 128 ports, or one that can't exist.
+    Errors: -EFAULT; -EINVAL, more than 128 ports, or a closed one.
     """
     op = uninitialized(abi.sched_poll)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
@@ -79,11 +79,20 @@ def look_at_ports(v: Ptr[Vcpu], op: Ptr[abi.sched_poll]) -> tuple[bool, i64, u32
     for i in range(op.nr_ports):
         if not copy_from_guest(ref(port), op.ports.index(u64(i))):
             return False, -abi.EFAULT, 0
-        if port >= EVTCHN_MAX_PORTS:
+        if not is_open(v.domain, port):
             return False, -abi.EINVAL, 0
         if is_pending(v.domain, port):
             return False, 0, 0
     return True, 0, port if op.nr_ports == 1 else 0
+
+
+def is_open(d: Ptr[Domain], port: u32) -> bool:
+    """Tell whether a port is in use. Without the event lock: it may be closed the next moment."""
+    channel = channel_at(d, port)
+    return channel is not None and channel.state not in (
+        abi.EVTCHNSTAT_closed,
+        EVTCHNSTAT_reserved,
+    )
 
 
 def still_polling(v: Ptr[Vcpu]) -> bool:

@@ -35,6 +35,8 @@ FEATURES_OF_ALL = (
     1 << abi.XENFEAT_mmu_pt_update_preserve_ad
     | 1 << abi.XENFEAT_highmem_assist
     | 1 << abi.XENFEAT_gnttab_map_avail_bits
+    | 1 << abi.XENFEAT_memory_op_vnode_supported
+    | 1 << abi.XENFEAT_direct_mapped
 )
 PAE_EXTENDED_CR3 = 1 << abi.VMASST_TYPE_pae_extended_cr3
 COMMAND_LINE_BYTES = 1024

@@ -22,10 +22,11 @@ from kpy import (
     wrapping_add,
 )
 
-from kernel.guest_memory import copy_bytes_from_guest, copy_from_guest
+from kernel.guest_memory import copy_bytes_from_guest, copy_from_guest, guest_array_okay
 from kernel.vcpu import Vcpu
 
 MAX_IO_BITMAP_PORTS = 65536
+IO_BITMAP_BYTES = MAX_IO_BITMAP_PORTS // 8
 ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl
 USER_LEVEL = 3
 
@@ -46,11 +47,12 @@ def physdev_set_iobitmap(vcpu: Ptr[Vcpu], arg: u64) -> i64:
     """Tell where the calling vCPU's port bitmap for user mode lies; a clear bit permits.
 
     Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iobitmap. Errors: -EFAULT; -EINVAL, more ports
-    than there are.
+    than there are, or a bitmap that reaches into the core.
     """
     op = uninitialized(abi.physdev_set_iobitmap)
     require(copy_from_guest(ref(op), Guest[abi.physdev_set_iobitmap](arg)), -abi.EFAULT)
     require(op.nr_ports <= MAX_IO_BITMAP_PORTS, -abi.EINVAL)
+    require(guest_array_okay(op.bitmap, IO_BITMAP_BYTES), -abi.EINVAL)
     vcpu.io_bitmap = op.bitmap.address()
     vcpu.io_bitmap_ports = op.nr_ports
     return 0

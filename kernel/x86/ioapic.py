@@ -41,6 +41,7 @@ class Wire:
     is_level: bool
     is_low_active: bool
     is_configured: bool  # by the firmware or domain 0
+    is_set_up: bool  # domain 0 has told how it signals
     low: u32
 
 

@@ -11,7 +11,8 @@ from kernel.x86.percpu import Pcpu
 
 EINVAL, EPERM, EBUSY, ENODEV, EEXIST, ENOSPC = 22, 1, 16, 19, 17, 28
 NR_GSIS = 24
-ANY = 256
+ANY = (1 << 32) - 1
+NR_PIRQS = 256
 NO_PIRQ = 0xFFFF
 
 
@@ -53,7 +54,7 @@ class Machine:
         for vector in range(len(vectors)):
             vectors[vector] = NO_PIRQ
         for wire in self.program["kernel.x86.ioapic.wires"]:
-            wire.is_level = False
+            wire.is_level = wire.is_configured = wire.is_set_up = False
 
     def mask_wire(self, gsi, masked):
         self.wires[gsi] = -abs(self.wires.get(gsi, 0)) if masked else abs(self.wires[gsi])
@@ -85,9 +86,24 @@ def machine(only_machine):
 def test_a_wire_keeps_its_number(machine):
     assert machine.call("pirq_map.map_gsi", 5, 5) == 5
     assert machine.call("pirq_map.map_gsi", 5, 5) == 5
-    assert machine.call("pirq_map.map_gsi", 5, 6) == -EPERM
+    assert machine.call("pirq_map.map_gsi", 5, ANY) == 5
+    assert machine.call("pirq_map.map_gsi", 5, 6) == -EEXIST
+    assert machine.call("pirq_map.map_gsi", 6, 5) == -EPERM
     assert machine.call("pirq_map.map_gsi", NR_GSIS, 5) == -EINVAL
-    assert machine.call("pirq_map.map_gsi", 5, ANY) == -EINVAL
+    assert machine.call("pirq_map.map_gsi", 7, NR_PIRQS) == -EINVAL
+
+
+def test_a_wire_may_have_any_number_of_another_wire(machine):
+    assert machine.call("pirq_map.map_gsi", 5, ANY) == 16
+    numbers = [machine.call("pirq_map.map_gsi", gsi, ANY) for gsi in range(8, 16)]
+    assert numbers == [*range(17, NR_GSIS), -ENOSPC]
+
+
+def test_how_a_wire_signals_is_said_once(machine):
+    assert machine.call("pirq_map.setup_gsi", 20, True, True) == 0
+    assert machine.call("pirq_map.setup_gsi", 20, False, False) == -EEXIST
+    assert machine.program["kernel.x86.ioapic.wires"][20].is_level
+    assert machine.call("pirq_map.setup_gsi", NR_GSIS, True, True) == -EINVAL
 
 
 def test_binding_what_is_not_mapped(machine):
@@ -99,7 +115,18 @@ def test_binding_twice(machine):
     machine.call("pirq_map.map_gsi", 5, 5)
     assert machine.bind(5) == 0
     assert machine.bind(5) == -EBUSY
-    assert machine.call("pirq_map.unmap_pirq", 5) == -EBUSY
+
+
+def test_unmapping_a_bound_wire_silences_it(machine):
+    machine.call("pirq_map.map_gsi", 5, 5)
+    machine.bind(5)
+    vector = machine.vector(5)
+    assert machine.call("pirq_map.unmap_pirq", 5) == 0
+    assert machine.wires[5] == -vector
+    machine.call("irq.interrupt_from_core", vector)
+    assert machine.events == []
+    machine.call("irq.pirq_unbind", machine.domain, 5)  # the event channel closes later
+    assert machine.call("pirq_map.map_gsi", 5, 5) == 5
 
 
 def test_a_level_wire_is_held_back_until_eoi(machine):
@@ -168,4 +195,5 @@ def test_unmapping_frees_the_vector(machine):
 def test_a_reserved_pirq_is_given_out_once(machine):
     first = machine.call("pirq_map.reserve_pirq", True)
     assert machine.call("pirq_map.reserve_pirq", True) == first + 1
+    assert machine.call("pirq_map.unmap_pirq", first) == -EINVAL
     assert machine.call("pirq_map.map_message", 0, 8, 0, False, first) == first

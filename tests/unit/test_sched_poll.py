@@ -5,6 +5,8 @@ import pytest
 from kpy import jit
 
 from kernel.domain import Domain
+from kernel.evtchn import EVTCHNSTAT_reserved
+from kernel.evtchn_table import ChannelPage
 from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
 from tests.unit.guest import GuestMemory
@@ -39,6 +41,10 @@ class Machine:
         self.v.domain, self.v.vcpu_info = self.d, self.d.shared_info.vcpu_info[2]
         self.v.vcpu_info.evtchn_upcall_mask = 1
         self.d.vcpus[2] = self.v
+        self.channels = p.new(ChannelPage)
+        self.d.evtchn.pages[0], self.d.evtchn.nr_ports = self.channels, 256
+        for port in (3, 70, 71):
+            self.channels.channels[port].state = abi.EVTCHNSTAT_unbound
 
     def poll(self, *ports, timeout=0, ports_at=PORTS, nr=None):
         self.memory.write(PORTS, b"".join(port.to_bytes(4, "little") for port in ports))
@@ -108,9 +114,11 @@ def test_bad_arguments(machine, arguments, error):
     assert machine.d.evtchn.polling_vcpus == 0
 
 
-def test_impossible_port(machine):
-    """4096 and above."""
-    assert machine.poll(4095, 4096) == -abi.EINVAL
+@pytest.mark.parametrize("port", [0, 69, 256, 4095, 4096])
+def test_closed_port(machine, port):
+    """Neither one that is closed nor one that can't be open, as on Xen."""
+    machine.channels.channels[0].state = EVTCHNSTAT_reserved
+    assert machine.poll(70, port) == -abi.EINVAL
     assert not machine.sleeps()
 
 
