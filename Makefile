@@ -11,7 +11,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test mutate up down bench debug golden lint clean
+.PHONY: help setup build run test mutate up down bench compare debug golden lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -43,6 +43,9 @@ down: setup ## stop that machine
 bench: setup ## compare with real Xen 4.17
 	@$(PYTHON) -m tools.run build
 	@$(PYTHON) -m tools.bench
+
+compare: setup ## ask Proxen and real Xen 4.17 the same, and show where they differ
+	@$(PYTHON) -m tools.compare
 
 debug: setup ## attach gdb to the core as it starts; KERNEL=build/hello.elf for a toy dom0
 	@$(PYTHON) -m tools.run debug $(if $(KERNEL),--kernel '$(KERNEL)')

@@ -15,6 +15,9 @@ NO_FRAME = 1 << 36  # beyond any memory that we are run with
 CORE_ADDRESS = 0xFFFF_82D0_4000_0000
 WILD_ADDRESS = 0x1234_5678_9000  # canonical, mapped by nobody
 SEARCHED_FRAMES = 1 << 18
+NO_COMMAND = 77  # of any hypercall
+NO_DOMAIN = 0x1234
+NONCANONICAL = 1 << 62
 
 page = static(u64)  # a data page, mapped writable
 table_page = static(u64)  # a page full of zeros, mapped read-only: fit to be a page table

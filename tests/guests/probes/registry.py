@@ -9,5 +9,5 @@ class Probes(list):
     @build_time
     def probe(self, function):
         """Add a function without arguments that makes a wrong request and returns the answer."""
-        self.append({"name": function.__name__.encode(), "request": function})
+        self.append({"name": b"probe " + function.__name__.encode(), "request": function})
         return function

@@ -1,0 +1,89 @@
+"""`make compare`: ask Proxen and real Xen 4.17 the same questions, and show where they differ.
+
+A guest that makes every hypercall, with good and bad arguments, boots as dom0's kernel on both;
+what it prints is kept in build/compare/{xen,proxen}.txt. Differences that are meant stand in
+tests/guests/probes/differences.txt with their reasons; any other one is a failure (exit code 1),
+and so is a listed one that is gone.
+"""
+
+import argparse
+import sys
+
+from tools.compare.allowed import Malformed, read_allowed, sort_out
+from tools.compare.boot import KEPT, RECORDED, kept_path, recorded, transcript_of
+from tools.compare.transcript import Repeated, answers, as_text, differences
+from tools.qemu.machine import MachineFailure
+from tools.run.build import build_programs
+from tools.setup.progress import say, step
+
+
+def main() -> int:
+    """Boot both, compare, print.
+
+    Returns: the exit code.
+    """
+    parser = argparse.ArgumentParser(
+        prog="make compare", description=__doc__, formatter_class=argparse.RawTextHelpFormatter
+    )
+    parser.add_argument(
+        "--recorded",
+        action="store_true",
+        help="don't boot Xen: compare with what it answered when it was last recorded",
+    )
+    parser.add_argument(
+        "--record", action="store_true", help="keep Xen's answers as the recorded ones"
+    )
+    parser.add_argument("--no-build", action="store_true", help="use what is built")
+    chosen = parser.parse_args()
+    try:
+        return compare(chosen)
+    except (MachineFailure, Malformed, Repeated) as failure:
+        say(str(failure))
+        return 1
+
+
+def compare(chosen: argparse.Namespace) -> int:
+    """Do what the command line says.
+
+    Returns: the exit code.
+    """
+    if not chosen.no_build:
+        build_programs("core", "guest_probes")
+    if chosen.recorded:
+        xen = recorded()
+    else:
+        xen = ask("xen", "Xen 4.17")
+    if chosen.record:
+        RECORDED.write_text(as_text(xen))
+    return report(xen, ask("proxen", "Proxen"))
+
+
+def ask(kind: str, name: str) -> dict[str, str]:
+    """Return a hypervisor's answers; when it is lost half way, those that it gave till then."""
+    with step(f"ask {name}"):
+        try:
+            return transcript_of(kind)
+        except MachineFailure as failure:
+            say(f"{name} did not come to the end: {str(failure)[:2000]}")
+            return answers(kept_path(kind).read_text())
+
+
+def report(xen: dict[str, str], proxen: dict[str, str]) -> int:
+    """Print the differences.
+
+    Returns: the exit code.
+    """
+    unexplained, explained, stale = sort_out(differences(xen, proxen), read_allowed())
+    for difference in unexplained:
+        print(difference)
+    for gone in stale:
+        print(f"{gone.name}\n    listed as different ({gone.reason}), but isn't any more")
+    say(
+        f"{len(xen)} answers: {len(unexplained)} differ, {len(explained)} differ on purpose, "
+        f"{len(stale)} listed in vain; transcripts in {KEPT.name}/"
+    )
+    return 1 if unexplained or stale else 0
+
+
+if __name__ == "__main__":
+    sys.exit(main())
