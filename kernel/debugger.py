@@ -4,7 +4,7 @@ guest kernel stop the whole domain instead of reaching the guest's own handlers.
 The vCPU that trapped notes the vector for XEN_DOMCTL_gdbsx_domstatus, and domain 0 gets
 VIRQ_DEBUGGER. The domain stays paused, one controller pause for each trap, until the toolstack
 unpauses it. Traps of guest user mode are the guest kernel's business as ever, so a debugger inside
-the guest goes on working.
+the guest goes on working; only the end of a step that the toolstack asked for is never shown to it.
 """
 
 import abi
@@ -21,7 +21,9 @@ def is_for_debugger(v: Ptr[Vcpu], vector: u32) -> bool:
     """Tell whether an exception of the running vCPU is its debugger's."""
     if vector != TRAP_debug and vector != TRAP_int3:
         return False
-    return v.domain.debugger_attached and v.kernel_mode
+    if not v.domain.debugger_attached:
+        return False
+    return v.kernel_mode or v.is_single_stepped and vector == TRAP_debug
 
 
 @noinline

@@ -60,8 +60,10 @@ def set_single_step(v: Ptr[Vcpu], operation: u32) -> i64:
     match operation:
         case abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF:
             v.regs.rflags &= ~u64(EFLAGS_TF)
+            v.is_single_stepped = False
         case abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_ON:
             v.regs.rflags |= EFLAGS_TF
+            v.is_single_stepped = True
         case _:
             return -abi.ENOSYS
     return 0

@@ -91,6 +91,7 @@ class Vcpu:
     # Debugger of the toolstack (kernel/debugger.py, kernel/domctl_debug.py)
     debugger_event: u32  # vector of the trap that stopped it, not yet told; 0: none
     controller_pause_count: u32  # the part of pause_count that domctls made; under domctl_lock
+    is_single_stepped: bool  # the debugger set its trap flag
 
     # Hypercalls (kernel/continuation.py)
     continuation: Array[u64, 4]

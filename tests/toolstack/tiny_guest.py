@@ -119,11 +119,11 @@ def _tail(parts, name):
 def _elf(code, symbols, virt_base, notes, elf_class):
     image = bytes(0x1000) + code
     note = _notes(virt_base) if notes else b""
-    names = b"\0" + b"".join(name.encode() + b"\0" for name, _ in symbols)
+    names = b"\0.text\0" + b"".join(name.encode() + b"\0" for name, _ in symbols)
     table = bytes(24)
     for name, value in symbols:
         at = names.index(b"\0" + name.encode() + b"\0") + 1
-        table += struct.pack("<IBBHQQ", at, 0x12, 0, 1, value, 0)
+        table += struct.pack("<IBBHQQ", at, 0x12, 0, 3, value, 0)
     at_note = FILE_ALIGN + len(image)
     at_table = at_note + len(note)
     at_names = at_table + len(table)
@@ -134,19 +134,25 @@ def _elf(code, symbols, virt_base, notes, elf_class):
     notes_header = struct.pack("<IIQQQQQQ", 4, 4, at_note, 0, 0, len(note), len(note), 4)
     ident = b"\x7fELF" + bytes([elf_class, 1, 1]) + bytes(9)
     header = struct.pack(
-        "<16sHHIQQQIHHHHHH", ident, 2, 62, 1, CODE, 64, at_sections, 0, 64, 56, 2, 64, 3, 0
+        "<16sHHIQQQIHHHHHH", ident, 2, 62, 1, CODE, 64, at_sections, 0, 64, 56, 2, 64, 4, 2
     )
     sections = (
         bytes(64)
         + _section(2, at_table, len(table), 2, 24)
         + _section(3, at_names, len(names), 0, 0)
+        + _code_section(len(code))
     )
     body = header + load + notes_header
     return body.ljust(FILE_ALIGN, b"\0") + image + note + table + names + sections
 
 
 def _section(kind, offset, size, link, entry_size):
-    return struct.pack("<IIQQQQIIQQ", 0, kind, 0, 0, offset, size, link, 0, 1, entry_size)
+    return struct.pack("<IIQQQQIIQQ", 1, kind, 0, 0, offset, size, link, 0, 1, entry_size)
+
+
+def _code_section(size):
+    offset = FILE_ALIGN + CODE - VIRT_BASE
+    return struct.pack("<IIQQQQIIQQ", 1, 1, 6, CODE, offset, size, 0, 0, 16, 0)
 
 
 def _notes(virt_base):

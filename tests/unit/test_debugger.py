@@ -196,8 +196,9 @@ def test_single_step_sets_the_trap_flag(machine):
     regs = machine.domain.vcpus[1].regs
     assert machine.call("debug_op", op=abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_ON, vcpu=1)[0] == 0
     assert regs.rflags & TF and machine.sleeping == [1] and machine.woken == [1]
+    assert machine.domain.vcpus[1].is_single_stepped
     assert machine.call("debug_op", op=abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF, vcpu=1)[0] == 0
-    assert not regs.rflags & TF
+    assert not regs.rflags & TF and not machine.domain.vcpus[1].is_single_stepped
     assert machine.call("debug_op", op=2, vcpu=1)[0] == -abi.ENOSYS
     for vcpu in (2, 31, 32, NO_VCPU):
         assert machine.call("debug_op", op=0, vcpu=vcpu)[0] == -abi.EINVAL
@@ -269,7 +270,9 @@ def test_which_traps_are_the_debuggers(trapped):
     v = domain.vcpus[0]
     assert [n for n in range(33) if program.is_for_debugger(v, n)] == [1, 3]
     v.kernel_mode = False
-    assert not program.is_for_debugger(v, 3)
+    assert [n for n in range(33) if program.is_for_debugger(v, n)] == []
+    v.is_single_stepped = True
+    assert [n for n in range(33) if program.is_for_debugger(v, n)] == [1]
     v.kernel_mode, domain.debugger_attached = True, False
     assert not program.is_for_debugger(v, 3)
 
