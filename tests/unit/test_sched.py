@@ -47,7 +47,7 @@ class Machine:
         self.cpu_scheds = self.program["kernel.sched_place.cpu_scheds"]
 
     def set_timer(self, timer, expires):
-        timer.is_active = True
+        timer.is_active, self.slice_end = True, expires
 
     def start_over(self, nr_cpus):
         p = self.program
@@ -102,6 +102,18 @@ class Machine:
         self.program["kernel.cmdline.set_command_line"](line)
         self.program["kernel.sched_slice.init_slices"](cpu)
         return [self.program["kernel.sched_slice.slice_ns"](cpu) for _ in range(1000)]
+
+    def interleaving(self, nr_slices):
+        """Let CPU 0 run slice by slice.
+
+        Returns: (who ran, for how many ns) in each.
+        """
+        names, found = {v.address: name for name, v in self.vcpus.items()}, []
+        for _ in range(nr_slices):
+            running, start = self.reschedule(0), self.now
+            self.now = self.slice_end
+            found.append((names[running.address], self.now - start))
+        return found
 
     def run(self, slices):
         """Let all CPUs run, one after the other at the end of its slice.
@@ -271,3 +283,24 @@ def test_slices_repeat_with_their_seed(machine):
     assert machine.slices(b"x sched-seed=5") == first
     for other in machine.slices(b"x sched-seed=6"), machine.slices(b"x sched-seed=5", cpu=1):
         assert sum(a == b for a, b in zip(first, other, strict=True)) == 0
+
+
+def test_domains_interleave_as_their_seed_says(machine):
+    """Three domains that never rest: another order for each seed, the same shares for all."""
+
+    def interleaving(line):
+        machine.start_over(1)
+        machine.slices(line)
+        for name in "abc":
+            machine.wake(machine.new_vcpu(name))
+        return machine.interleaving(600)
+
+    first, again, other = (interleaving(b"x sched-seed=" + seed) for seed in (b"1", b"1", b"2"))
+    assert first == again
+    assert [name for name, _ in first] != [name for name, _ in other]
+    for found in (first, other):
+        for name in "abc":
+            used = sum(ns for who, ns in found if who == name)
+            assert used == pytest.approx(sum(ns for _, ns in found) / 3, rel=0.05)
+    fair = interleaving(b"x")
+    assert [name for name, _ in fair] == list("abc") * 200

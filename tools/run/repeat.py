@@ -13,7 +13,7 @@ from pathlib import Path
 from tools.image.build import Image
 from tools.image.ramroot import with_job
 from tools.qemu.config import Config
-from tools.qemu.hosts import dom0_machine
+from tools.qemu.hosts import default_kind, dom0_machine
 from tools.qemu.machine import Machine, MachineFailure
 from tools.qemu.repeatable import repeatable
 from tools.qemu.serial import SerialTimeout
@@ -24,11 +24,12 @@ from tools.setup.progress import say
 JOB = ROOT / "tools/run/job.sh"
 RAMDISK = BUILD / "example/ramdisk.cpio"
 STALL_S = 150
+POLL_S = 0.1
 OURS = re.compile(r"proxen: (.+)")
 STARTS = "the domain starts"
 ENDED = re.compile(r"^proxen: the domain ended with (\d+)$", re.MULTILINE)
 SECTOR = re.compile(r"^proxen: last sector ([0-9a-f]{64})$", re.MULTILINE)
-POWER_OFF = "proxen: domain 0 switches the machine off"  # the very last line
+LAST_WORDS = re.compile(r"^\[ *[0-9.]+\] reboot: Power down$", re.MULTILINE)  # dom0's
 
 
 def run_repeatably(image: Image, seed: int) -> int:
@@ -60,7 +61,7 @@ def example_machine(image: Image, seed: int) -> Config:
     make_disk(DISK)
     files = {"run": JOB, "disk.img": DISK, CONFIG.name: CONFIG, KERNEL.name: KERNEL}
     ramdisk = with_job(RAMDISK, files)
-    return repeatable(dom0_machine("proxen", "repeat", image, initramfs=ramdisk), seed)
+    return repeatable(dom0_machine(default_kind(), "repeat", image, initramfs=ramdisk), seed)
 
 
 def watch(config: Config) -> tuple[str, Path]:
@@ -86,12 +87,12 @@ def lines_until_power_off(machine: Machine) -> Iterator[str]:
     Errors: MachineFailure, no new line for STALL_S seconds, or the machine is lost.
     """
     seen = 0
-    while True:
+    while not seen or not LAST_WORDS.search(machine.serial.text()):
         lines = _wait_for_lines(machine, seen + 1)
         yield from lines[seen:]
-        if POWER_OFF in lines[seen:]:
-            return
         seen = len(lines)
+    _wait_for_power_off(machine)
+    yield from machine.serial.text().splitlines()[seen:]
 
 
 def _wait_for_lines(machine: Machine, count: int) -> list[str]:
@@ -105,6 +106,15 @@ def _wait_for_lines(machine: Machine, count: int) -> list[str]:
         return machine.serial.wait_until(enough, STALL_S, "progress")
     except SerialTimeout as error:
         raise machine.failure(str(error)) from error
+
+
+def _wait_for_power_off(machine: Machine) -> None:
+    """Wait until QEMU has stopped the machine, after its last words; so all of them are counted."""
+    end = time.monotonic() + STALL_S
+    while machine.monitor.status() != "shutdown":
+        if time.monotonic() > end:
+            raise machine.failure("dom0 said that it powers off, and did not")
+        time.sleep(POLL_S)
 
 
 def check_sector(digest: str) -> int:
