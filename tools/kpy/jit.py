@@ -70,8 +70,8 @@ class Loaded:
         raise AttributeError(f"the program has no `{name}`")
 
     def statics(self):
-        """Views of all memory that the program's modules reserve."""
-        return [self[name] for name in self._statics]
+        """Views of all memory that the program's modules reserve; not of the switch of mutants."""
+        return [self[n] for n, s in self._statics.items() if s.module != "kpy.mutant_switch"]
 
     def new(self, type_, **fields):
         """Make a zeroed value of a type in memory of its own, and set fields."""
