@@ -107,6 +107,22 @@ def test_the_commands():
     assert "proxen walk ADDRESS" in texts["proxen help"]
 
 
+def test_python_names():
+    """Dotted names break, be the function inlined everywhere or not, and TAB completes them."""
+    send, status, line, modules, functions = debug(
+        "proxen break kernel.evtchn.evtchn_send",
+        "break kernel.evtchn.evtchn_status",
+        "break kernel/evtchn.py:118",
+        "complete proxen break kernel.evtchn_o",
+        "complete proxen break kernel.evtchn.evtchn_s",
+    )
+    assert re.search(r"Breakpoint 2 at 0x\w+", send)
+    assert re.search(r"Breakpoint 3 at 0x\w+: file kernel/evtchn.py", status)
+    assert re.search(r"Breakpoint 4 at 0x\w+: file kernel/evtchn.py, line 1[12]\d", line)
+    assert "proxen break kernel.evtchn_op." in modules
+    assert "proxen break kernel.evtchn.evtchn_send" in functions
+
+
 COMMANDS = (
     "proxen help",
     "proxen domains",
@@ -127,6 +143,8 @@ COMMANDS = (
         ("proxen guest 0.77", "has no vCPU 77"),
         ("proxen guest x", "write DOMAIN.VCPU"),
         ("proxen walk", "usage: proxen walk ADDRESS"),
+        ("proxen break kernel.evtchn.evtchn_sned", "has no function 'evtchn_sned'"),
+        ("proxen break kernel.evtch.evtchn_send", "there is no module 'kernel.evtch'"),
         ("proxen frame 0xffffffffff", "no memory that the frame table describes"),
     ],
 )

@@ -65,6 +65,7 @@ def test_death_harms_nobody_else(domains, dom0, xvda, free_before, mode):
     line, patience = f"mode={mode}", 3 if mode in NEVER_END else END_S
     record, _ = run(domains, f"dies-{mode}", "guest_hostile", patience, disks=[xvda], cmdline=line)
     assert (record is None) == (mode in NEVER_END)
+    assert mode != "fault" or record["exit"]["reason"] == "crash"
     assert dom0.check("echo alive").strip() == "alive"
     assert domains.free_pages(at_least=free_before) >= free_before
 

@@ -53,6 +53,8 @@ def debug_sections(assembler, sections) -> tuple[list[elf.Section], list[elf.Sym
     )
     tables = {s.name: elf.Symbol("", s, kind=elf.STT_SECTION) for s in (line, abbrev, ranges)}
     path = Path(assembler.file)
+    if path.is_relative_to(Path.cwd()):  # which is the compilation directory
+        path = path.relative_to(Path.cwd())
     line.data += line_header(path)
     for section, anchor in zip(code, anchors, strict=True):
         rows = [(offset, number) for s, offset, number in assembler.lines if s is section]

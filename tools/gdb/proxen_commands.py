@@ -2,6 +2,7 @@
 
 import abi
 import gdb
+import proxen_names
 from proxen_domains import (
     all_domains,
     backtrace_of,
@@ -45,11 +46,14 @@ class Subcommand(gdb.Command):
     """A command below `proxen`; its docstring is its help, `run` gets its words."""
 
     nr_words = (0, 0)
+    completion = gdb.COMPLETE_NONE
 
     def __init__(self):
         self.name = type(self).__name__.lower()
-        kind = getattr(self, "completion", gdb.COMPLETE_NONE)
-        super().__init__(f"proxen {self.name}", gdb.COMMAND_DATA, kind)
+        if hasattr(self, "complete"):
+            super().__init__(f"proxen {self.name}", gdb.COMMAND_DATA)
+        else:
+            super().__init__(f"proxen {self.name}", gdb.COMMAND_DATA, self.completion)
 
     def invoke(self, text, from_tty):
         words = gdb.string_to_argv(text)
@@ -242,6 +246,22 @@ class Guest(Subcommand):
             print(f"#{number:<3}{address:#018x} {place}")
 
 
+class Break(Subcommand):
+    """proxen break MODULE.FUNCTION
+
+    Set a breakpoint by Python's name, inlined functions included; TAB completes it."""
+
+    nr_words = (1, 1)
+
+    def run(self, name):
+        proxen_names.set_breakpoint(name)
+
+    def complete(self, text, word):
+        # gdb replaces the last word, which begins behind the last dot
+        before = text[: len(text) - len(word)]
+        return [name[len(before) :] for name in proxen_names.complete(text)]
+
+
 class Symbols(Subcommand):
     """proxen symbols FILE
 
@@ -254,7 +274,7 @@ class Symbols(Subcommand):
         gdb.execute(f"add-symbol-file {path}")
 
 
-COMMANDS = [Help, Domains, Vcpus, Cpus, Frame, Walk, Evtchn, Runq, Guest, Symbols]
+COMMANDS = [Help, Domains, Vcpus, Cpus, Frame, Walk, Evtchn, Runq, Guest, Break, Symbols]
 
 
 def register():

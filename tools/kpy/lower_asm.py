@@ -5,19 +5,16 @@ from kpy.types import BOOL, NEVER, NONE, PtrType
 
 
 def asm_function(unit, instance):
-    """The definition of an `@asm` function."""
+    """The definition of an `@asm` function.
+
+    It has no debug information, so its instructions belong to the line that asks for them.
+    """
     traits = instance.function.traits
     result, params = signature(instance)
     named = ", ".join(f"{type_} %arg{i}" for i, type_ in enumerate(params))
     linkage, attributes = unit.linkage(instance)
-    scope = unit.debug.subprogram(instance)
-    location = unit.debug.location(instance.function.tree, scope)
-    lines = [
-        f"define {linkage}{result} {quote(instance.symbol)}({named}) {attributes} !dbg {scope} {{"
-    ]
-    arguments = [
-        _argument(lines, i, type_, location) for i, (_, type_) in enumerate(instance.params)
-    ]
+    lines = [f"define {linkage}{result} {quote(instance.symbol)}({named}) {attributes} {{"]
+    arguments = [_argument(lines, i, type_) for i, (_, type_) in enumerate(instance.params)]
     arguments = [
         _indirect(a, t, c)
         for a, (_, t), c in zip(arguments, instance.params, _inputs(traits), strict=True)
@@ -27,15 +24,15 @@ def asm_function(unit, instance):
     template = escape(traits.template.encode())
     operands = ", ".join(arguments)
     code = f'asm {effect}inteldialect "{template}", "{traits.constraints}"'
-    call = f"call {type_} {code}({operands}){location}"
-    lines += _return(instance.result, call, type_, location)
+    call = f"call {type_} {code}({operands})"
+    lines += _return(instance.result, call, type_)
     return "\n".join([*lines, "}"])
 
 
-def _argument(lines, i, type_, location):
+def _argument(lines, i, type_):
     if type_ is not BOOL:
         return f"{register_type(type_)} %arg{i}"
-    lines.append(f"  %byte{i} = zext i1 %arg{i} to i8{location}")
+    lines.append(f"  %byte{i} = zext i1 %arg{i} to i8")
     return f"i8 %byte{i}"
 
 
@@ -52,16 +49,16 @@ def _indirect(argument, type_, constraint):
     return argument.replace("ptr ", f"ptr elementtype({memory_type(type_.target)}) ", 1)
 
 
-def _return(result, call, type_, location):
+def _return(result, call, type_):
     if result in (NONE, NEVER):
         return [
             f"  {call}",
-            f"  ret void{location}" if result is NONE else f"  unreachable{location}",
+            "  ret void" if result is NONE else "  unreachable",
         ]
     if result is BOOL:
         return [
             f"  %r = {call}",
-            f"  %flag = icmp ne i8 %r, 0{location}",
-            f"  ret i1 %flag{location}",
+            "  %flag = icmp ne i8 %r, 0",
+            "  ret i1 %flag",
         ]
-    return [f"  %r = {call}", f"  ret {type_} %r{location}"]
+    return [f"  %r = {call}", f"  ret {type_} %r"]
