@@ -1,39 +1,68 @@
-"""`python -m tools.bench [operations|boot]`: compare Proxen with real Xen 4.17, part by part."""
+"""Compare Proxen with real Xen 4.17 in the same QEMU, part by part.
+
+    python -m tools.bench                   every part
+    python -m tools.bench operations disk   some
+
+The parts: `operations`, what each hypercall and trap costs; `boot`, to dom0's first line from user
+space; `create`, a domain's creation to its first line; `disk` and `network`, what a toy kernel and
+a stock Linux get through dom0. A ratio below 1.0 means that Proxen is faster, whatever the unit.
+"""
 
 import argparse
 import sys
 
-from tools.bench import boot, operations
-from tools.bench.report import RESULT, Row, keep, print_table
+from tools.bench import boot, operations, services
+from tools.bench.figures import Figure
+from tools.bench.report import RESULT, Row, keep, pair, table
 from tools.qemu.machine import MachineFailure
 from tools.run.build import build_programs
 from tools.setup.progress import say, step
 
 KINDS = ("xen", "proxen")
+PARTS = ("operations", "boot", *services.PARTS)
 
 
 def operation_rows() -> list[Row]:
-    """Count instructions on both."""
-    build_programs("bench")
+    """Count instructions on both, and say where real Xen differs from its reference."""
     counts = {}
     for kind in KINDS:
-        with step(f"count instructions on {kind}"):
+        with step(f"count instructions on {kind}, twice"):
             counts[kind] = operations.measure(kind)
-    missing = counts["xen"].keys() ^ counts["proxen"].keys()
-    if missing:
-        say(f"measured on one of the two only: {', '.join(sorted(missing))}")
-    return [
-        Row(name, "instructions", counts["xen"][name], counts["proxen"][name])
-        for name in counts["xen"]
-        if name in counts["proxen"]
-    ]
+    if changed := operations.differences(operations.reference(), counts["xen"]):
+        say("real Xen, against its reference tools/bench/xen-4.17-costs.txt:")
+        print("\n".join(changed), file=sys.stderr)
+    return pair("operations", "instructions", counts["xen"], counts["proxen"])
 
 
 def boot_rows(runs: int) -> list[Row]:
     """Time booting on both."""
     with step(f"boot each {runs} times"):
         seconds = boot.compare(KINDS, runs)
-    return [Row("boot_to_dom0_user_space", "s", seconds["xen"], seconds["proxen"])]
+    figures = {kind: {"boot_to_dom0_user_space": Figure(seconds[kind], "s")} for kind in KINDS}
+    return pair("boot", "wall", figures["xen"], figures["proxen"])
+
+
+def service_rows(parts: tuple[str, ...]) -> list[Row]:
+    """Measure what domains get through dom0 on both."""
+    measured = {kind: services.measure(kind, parts) for kind in KINDS}
+    return [
+        row
+        for part in parts
+        for row in pair(part, "virtual", measured["xen"][part], measured["proxen"][part])
+    ]
+
+
+def measure(parts: list[str], boots: int) -> list[Row]:
+    """Return the rows of the parts, in the parts' order."""
+    build_programs("core", "examples", "bench")
+    rows = []
+    if "operations" in parts:
+        rows += operation_rows()
+    if "boot" in parts:
+        rows += boot_rows(boots)
+    if through_dom0 := tuple(part for part in services.PARTS if part in parts):
+        rows += service_rows(through_dom0)
+    return rows
 
 
 def main() -> int:
@@ -41,20 +70,26 @@ def main() -> int:
 
     Returns: the exit code.
     """
-    parser = argparse.ArgumentParser(prog="make bench", description=__doc__)
-    parser.add_argument("part", nargs="?", choices=("operations", "boot"), help="default: both")
+    about, _, rest = __doc__.partition("\n")
+    parser = argparse.ArgumentParser(
+        prog="python -m tools.bench",
+        description=about,
+        epilog=rest,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("part", nargs="*", metavar="part", help=", ".join(PARTS))
     parser.add_argument("--boots", type=int, default=3, help="boots of each hypervisor")
     chosen = parser.parse_args()
-    rows = []
+    if unknown := set(chosen.part) - set(PARTS):
+        parser.error(
+            f"there is no part {', '.join(sorted(unknown))}; choose from {', '.join(PARTS)}"
+        )
     try:
-        if chosen.part != "boot":
-            rows += operation_rows()
-        if chosen.part != "operations":
-            rows += boot_rows(chosen.boots)
-    except MachineFailure as failure:
+        rows = measure(chosen.part or list(PARTS), chosen.boots)
+    except (MachineFailure, ValueError) as failure:
         say(str(failure))
         return 1
-    print_table(rows)
+    print(table(rows))
     keep(rows)
     say(f"kept in {RESULT}")
     return 0

@@ -1,22 +1,23 @@
 """Instructions per elementary operation: one guest on both hypervisors, counted exactly.
 
-`-icount shift=0` makes one tick of the TSC one guest instruction, so two runs agree; it counts no
-TLB miss and no cache miss.
+`-icount shift=0` makes one tick of the TSC one guest instruction, so two runs give identical
+figures, which each measurement makes sure of; it counts no TLB miss and no cache miss.
 """
 
 import re
 from pathlib import Path
 
-from tools.qemu.config import Config
+from tools.bench.figures import Figure
+from tools.qemu.config import COUNTING, FIXED_CLOCK, Config
 from tools.qemu.hosts import hypervisor
-from tools.qemu.machine import Machine
+from tools.qemu.machine import Machine, MachineFailure
 from tools.setup.paths import BUILD
 
 GUEST = BUILD / "bench_guest.elf"
+REFERENCE = Path(__file__).with_name("xen-4.17-costs.txt")
 LAST_ROW = "user_int3_kernel_user"
 LIMIT_S = 240
 ONE_CPU_ARGS = "dom0_mem=512M,max:512M dom0_max_vcpus=1 console=com1 com1=115200"
-FIXED_CLOCK = ("-rtc", "base=2026-01-01T00:00:00,clock=vm")
 ROW = re.compile(r"^bench (\w+) (\d+) (\d+)\s*$", re.MULTILINE)
 
 
@@ -30,17 +31,56 @@ def machine(kind: str) -> Config:
         hypervisor_args=ONE_CPU_ARGS,
         cpus=1,
         nic=None,
-        icount="shift=0,sleep=off",
+        icount=COUNTING,
         extra=FIXED_CLOCK,
     )
 
 
-def measure(kind: str) -> dict[str, int]:
+def count(kind: str) -> dict[str, Figure]:
     """Boot the measuring guest as dom0's kernel.
 
-    Returns: the median number of instructions of each operation.
+    Returns: the number of instructions of each operation.
     Errors: MachineFailure, it did not reach its last row.
     """
     with Machine(machine(kind)) as running:
         running.wait_for(rf"^bench {LAST_ROW} \d+ \d+", LIMIT_S)
-        return {name: int(median) for name, median, _ in ROW.findall(running.serial.text())}
+        return read(running.serial.text())
+
+
+def read(text: str) -> dict[str, Figure]:
+    """Return the rows that the guest printed."""
+    return {
+        name: Figure(int(median), "instructions", int(greatest))
+        for name, median, greatest in ROW.findall(text)
+    }
+
+
+def measure(kind: str) -> dict[str, Figure]:
+    """Count twice.
+
+    Errors: MachineFailure, the two differ: then nothing that was counted can be relied on.
+    """
+    first, second = count(kind), count(kind)
+    if changed := differences(first, second):
+        text = "\n".join(changed)
+        raise MachineFailure(f"two counts on {kind} differ, so neither is exact:\n{text}")
+    return first
+
+
+def differences(one: dict[str, Figure], other: dict[str, Figure]) -> list[str]:
+    """Return a line for each row that differs or is missing in one."""
+    names = list(one | other)
+    return [
+        f"  {name}: {_text(one.get(name))}, then {_text(other.get(name))}"
+        for name in names
+        if one.get(name) != other.get(name)
+    ]
+
+
+def _text(figure: Figure | None) -> str:
+    return f"{figure.value} (greatest {figure.greatest})" if figure else "nothing"
+
+
+def reference() -> dict[str, Figure]:
+    """Return what the same operations cost on real Xen when its figures were written down."""
+    return read(re.sub(r"^(?=\w)", "bench ", REFERENCE.read_text(), flags=re.MULTILINE))

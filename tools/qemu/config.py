@@ -16,6 +16,9 @@ HYPERVISOR_ARGS = {
     "xen": f"{DOM0_MEMORY} dom0_max_vcpus=2 console=com1 com1=115200 loglvl=all guest_loglvl=all",
     "proxen": f"{DOM0_MEMORY} dom0_max_vcpus=2 console=com1",
 }
+# A tick of the clock is an instruction, idle time is jumped over, time begins on a fixed day.
+COUNTING = "shift=0,sleep=off"
+FIXED_CLOCK = ("-rtc", "base=2026-01-01T00:00:00,clock=vm")
 
 
 @dataclass(frozen=True)
