@@ -2,7 +2,7 @@
 
 from kpy import export, u64
 
-from libos.bench import calls, emulated, tables, traps, user
+from libos.bench import calls, emulated, grants, tables, traps, user
 from libos.bench.measure import calibrate, measure_rows
 
 UPCALL_MASKED, UPCALL_OPEN = 1, 0
@@ -18,6 +18,10 @@ def main() -> u64:
     measure_rows(tables.table[0 : len(tables.table)])
     tables.prepare_unpin()
     measure_rows(tables.unpin_table[0 : len(tables.unpin_table)])
+    grants.prepare()
+    measure_rows(grants.map_table[0 : len(grants.map_table)])
+    grants.prepare_unmap()
+    measure_rows(grants.unmap_table[0 : len(grants.unmap_table)])
     emulated.prepare()
     measure_rows(emulated.table[0 : len(emulated.table)])
     traps.prepare()

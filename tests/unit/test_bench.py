@@ -12,8 +12,8 @@ LINES = """noise: bench press 1 2
 bench toy_disk_read_4k 21500 30000
 time toy_create_call 12345678
 rate toy_disk_read_stream 102400
-stream linux_disk_read 16777216 bytes (16.0MB) copied, 0.125000 seconds, 128.0MB/s
-each linux_disk_read_4k 1048576 bytes (1.0MB) copied, 0.012800 seconds, 78.1MB/s
+stream linux_disk_read 16777216 125000000
+each linux_disk_read_4k 256 12800000
 ping linux_round_trip round-trip min/avg/max = 0.100/0.250/1.500 ms
 """
 
@@ -32,8 +32,8 @@ def test_every_kind_of_line_is_read():
 @pytest.mark.parametrize(
     "line",
     [
-        "stream disk dd: can't open '/dev/xvda': No such file or directory",
-        "each disk nothing",
+        "stream disk 4096",
+        "each disk of 20",
         "ping net 21 packets transmitted, 0 packets received, 100% packet loss",
         "bench row 12",
         "rate row fast",
@@ -87,3 +87,14 @@ def test_a_difference_between_two_counts_is_told():
 def test_the_reference_is_complete():
     assert len(operations.reference()) == 57
     assert operations.reference()["mmuext_pin_l1_512"] == Figure(105684, "instructions", 108773)
+
+
+def test_deviations_from_the_reference_are_told():
+    now = dict(operations.reference())
+    (line,) = operations.against_reference(now)
+    assert "57 of 57 rows, +0.0% in the mean, 0 off" in line
+    now["cpuid_emulated"] = Figure(500, "instructions")
+    del now["clts_emulated"]
+    lines = operations.against_reference(now)
+    assert "56 of 57 rows" in lines[0] and "1 off" in lines[0]
+    assert lines[1:] == ["  cpuid_emulated: 384, now 500", "  clts_emulated: not measured"]

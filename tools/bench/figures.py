@@ -12,9 +12,8 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
-NS_PER_US, KIB_PER_MIB, BLOCK = 1000, 1024, 4096
+NS_PER_US, NS_PER_S, KIB_PER_MIB = 1000, 10**9, 1024
 LINE = re.compile(r"^(bench|time|rate|stream|each|ping) (\w+) (.+?)\s*$", re.MULTILINE)
-DD = re.compile(r"^(\d+) bytes .*copied, ([\d.]+) seconds")
 PING = re.compile(r"min/avg/max = [\d.]+/([\d.]+)/[\d.]+ ms")
 
 
@@ -61,18 +60,13 @@ def _rate(rest: str) -> Figure:
 
 
 def _stream(rest: str) -> Figure:
-    nr_bytes, seconds = _dd(rest)
-    return Figure(nr_bytes / seconds / 2**20, "MiB/s")
+    nr_bytes, ns = map(int, rest.split())
+    return Figure(nr_bytes * NS_PER_S / ns / 2**20, "MiB/s")
 
 
 def _each(rest: str) -> Figure:
-    nr_bytes, seconds = _dd(rest)
-    return Figure(seconds * 1e6 / (nr_bytes / BLOCK), "us")
-
-
-def _dd(rest: str) -> tuple[int, float]:
-    found = DD.search(rest)
-    return int(found[1]), float(found[2])
+    count, ns = map(int, rest.split())
+    return Figure(ns / count / NS_PER_US, "us")
 
 
 def _ping(rest: str) -> Figure:
