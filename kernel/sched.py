@@ -3,7 +3,10 @@
 Each vCPU collects *virtual runtime*: the time it ran, scaled by its domain's weight. A CPU that
 looks for work takes the queued vCPU with the least; so over time each gets its share of all CPUs
 together. A vCPU that slept is put back near the least of all that want to run, with a small credit:
-it gets a CPU at once, as an interactive guest needs, but cannot save up more.
+it gets a CPU soon, as an interactive guest needs, but cannot save up more.
+
+Who runs is left alone for LEAST_RUN_NS, unless it blocks: a front end and a back end that share a
+CPU would otherwise be switched for each request, and never find two in their ring.
 
 Timer interrupts come only where somebody waits: a CPU whose vCPU has no rival gets no slice timer,
 an idle one none at all.
@@ -40,6 +43,7 @@ from kernel.x86.idle import idle_wait
 from kernel.x86.percpu import Pcpu, nr_cpus, online_cpus, this_cpu
 from kernel.x86.tsc import system_time_ns
 
+LEAST_RUN_NS = 1_000_000  # a disk or network request costs a back end some 10,000
 MAX_LEAD_NS = 100_000_000  # how far ahead of the others a vCPU can be that nobody competed with
 
 
@@ -53,6 +57,8 @@ def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
     """
     cpu = this_cpu()
     cpu.reschedule = False
+    if insists(current, cpu.id):
+        return current
     with run_queue.lock:
         now = system_time_ns()
         leave(current, now)
@@ -73,6 +79,23 @@ def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
         offer_work()
         update_runstate_area(chosen)
     return chosen
+
+
+def insists(current: Ptr[Vcpu], cpu: u32) -> bool:
+    """Tell whether `current` goes on without asking, because it came to this CPU just now.
+
+    The slice timer then brings back whoever wanted the CPU. Needs no lock: what it reads is this
+    CPU's own, or only makes it ask the scheduler once more.
+    """
+    if current.sched.gives_way or not can_run(current):
+        return False
+    until = cpu_scheds[cpu].arrived_at_ns + LEAST_RUN_NS
+    if system_time_ns() >= until:
+        return False
+    timer = ref(cpu_scheds[cpu].slice_timer)
+    if run_queue.nr_queued != 0 and (not timer.is_active or timer.expires_ns > until):
+        set_timer(timer, until)
+    return True
 
 
 def schedule_first() -> Ptr[Vcpu]:
@@ -139,6 +162,8 @@ def arrive(cpu: u32, now: u64) -> Ptr[Vcpu] | None:
     chosen.processor = cpu
     atomic_store(ref(chosen.context_loaded), 1)
     chosen.sched.dispatched_at_ns = now
+    chosen.sched.gives_way = False
+    cpu_scheds[cpu].arrived_at_ns = now
     if chosen.sched.runstate.state != abi.RUNSTATE_running:
         change_runstate(chosen, abi.RUNSTATE_running, now)
     return chosen
@@ -172,6 +197,7 @@ def vcpu_yield(v: Ptr[Vcpu]) -> None:
             return
         charge(v, system_time_ns())
         v.sched.virtual_runtime = max(v.sched.virtual_runtime, first.sched.virtual_runtime + 1)
+        v.sched.gives_way = True
     this_cpu().reschedule = True
 
 

@@ -33,6 +33,7 @@ PREEMPT_MARGIN_NS = 500_000  # how much less it must have run to take the CPU fr
 @struct(align=64)
 class CpuSched:
     running: Ptr[Vcpu] | None  # None: idle
+    arrived_at_ns: u64  # since when `running` runs
     slice_timer: Timer
     slice_random: u64  # see sched_slice.py; 0: all slices are equally long
 
@@ -155,6 +156,7 @@ def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
     with run_queue.lock:
         v.sched.affinity = mask
         if v.is_running and mask & bit(u64(v.processor)) == 0:
+            v.sched.gives_way = True
             alert(v.processor)
         elif v.sched.is_queued:
             find_cpu(v, system_time_ns())

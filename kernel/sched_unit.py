@@ -17,6 +17,7 @@ class SchedUnit:
     previous: Ptr["kernel.vcpu.Vcpu"] | None
     is_queued: bool
     virtual_runtime: u64  # ns of processor time, scaled by DEFAULT_WEIGHT / its domain's weight
+    gives_way: bool  # does not insist on LEAST_RUN_NS this time: it yields, or must leave its CPU
     dispatched_at_ns: u64  # start of the part of its run that is not yet charged
     affinity: u64  # physical CPUs that it may use, a bit each
     affinity_before_pin: u64  # affinity to return to after SCHEDOP_pin_override; 0: not pinned

@@ -6,6 +6,7 @@ import pytest
 from kpy import jit
 
 from kernel.domain import Domain
+from kernel.sched import LEAST_RUN_NS
 from kernel.sched_slice import SHORTEST_NS, SLICE_NS, SPREAD_NS
 from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
@@ -47,7 +48,7 @@ class Machine:
         self.cpu_scheds = self.program["kernel.sched_place.cpu_scheds"]
 
     def set_timer(self, timer, expires):
-        timer.is_active, self.slice_end = True, expires
+        timer.is_active, timer.expires_ns, self.slice_end = True, expires, expires
 
     def start_over(self, nr_cpus):
         p = self.program
@@ -62,7 +63,7 @@ class Machine:
         for cpu in range(nr_cpus):
             self.cpu_scheds[cpu].running = None
             self.cpu_scheds[cpu].slice_timer.is_active = False
-            self.cpu_scheds[cpu].slice_random = 0
+            self.cpu_scheds[cpu].slice_random = self.cpu_scheds[cpu].arrived_at_ns = 0
 
     def new_vcpu(self, name, weight=256, affinity=ALL):
         d = self.program.new(Domain, sched_weight=weight)
@@ -211,6 +212,58 @@ def test_sleeper_takes_a_busy_cpu_at_once(machine):
     assert machine.reschedule(0).address == sleeper.address
     machine.now += SLICE_NS
     assert machine.reschedule(0).address == machine.vcpus["hog"].address
+
+
+def test_who_came_just_now_insists(machine):
+    """A wake-up takes the CPU from it only after a while, by a timer; it may block before."""
+    machine.start_over(1)
+    server, client = machine.new_vcpu("server"), machine.new_vcpu("client")
+    machine.wake(server)
+    machine.reschedule(0)
+    arrived, timer = machine.now, machine.cpu_scheds[0].slice_timer
+    machine.now += LEAST_RUN_NS // 3
+    assert machine.program.insists(server, 0) and not timer.is_active, "nobody waits"
+    machine.wake(client)
+    assert machine.alerts == [0]
+    assert machine.program.insists(server, 0)
+    assert timer.is_active and timer.expires_ns == arrived + LEAST_RUN_NS
+    machine.now = timer.expires_ns
+    assert not machine.program.insists(server, 0)
+    assert machine.reschedule(0).address == client.address
+    assert machine.program.insists(client, 0)
+    client.pause_flags = VPF_blocked
+    assert not machine.program.insists(client, 0)
+
+
+def test_to_insist_shortens_a_slice_but_never_lengthens_one(machine):
+    machine.start_over(1)
+    v = machine.new_vcpu("a")
+    machine.wake(v)
+    machine.wake(machine.new_vcpu("b"))
+    machine.reschedule(0)
+    timer = machine.cpu_scheds[0].slice_timer
+    assert timer.expires_ns == machine.now + SLICE_NS
+    assert machine.program.insists(machine.cpu_scheds[0].running, 0)
+    assert timer.expires_ns == machine.now + LEAST_RUN_NS
+    timer.expires_ns = machine.now + 1
+    assert machine.program.insists(machine.cpu_scheds[0].running, 0)
+    assert timer.expires_ns == machine.now + 1
+
+
+def test_who_yields_or_must_leave_does_not_insist(machine):
+    machine.start_over(1)
+    a, b = machine.new_vcpu("a"), machine.new_vcpu("b")
+    for v in (a, b):
+        machine.wake(v)
+    first = machine.reschedule(0)
+    assert machine.program.insists(first, 0)
+    machine.program.vcpu_yield(first)
+    assert not machine.program.insists(first, 0)
+    second = machine.reschedule(0)
+    assert second.address != first.address
+    assert machine.program.insists(second, 0)
+    machine.program["kernel.sched_place.set_hard_affinity"](second, 2)
+    assert not machine.program.insists(second, 0)
 
 
 def test_one_alone_needs_no_slices(machine):
