@@ -48,7 +48,7 @@ compare: setup ## ask Proxen and real Xen 4.17 the same, and show where they dif
 	@$(PYTHON) -m tools.compare
 
 debug: setup ## attach gdb to the core as it starts; KERNEL=build/hello.elf for a toy dom0
-	@$(PYTHON) -m tools.run debug $(if $(KERNEL),--kernel '$(KERNEL)')
+	@$(PYTHON) -m tools.run debug $(if $(KERNEL),--kernel '$(KERNEL)') $(seed)
 
 golden: setup ## write the golden disassemblies anew, to be reviewed
 	@GOLDEN=write $(PYTHON) -m pytest -q tests/asm

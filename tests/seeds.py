@@ -7,13 +7,15 @@ shows it, and each failure ends with the line that repeats it. On two processors
 follows its seed only roughly; tests/boot/test_repeatable.py has those that repeat exactly.
 """
 
+import argparse
 import os
 import random
 import secrets
 
 import pytest
 
-SEEDS = 1 << 32  # what QEMU's -seed takes
+from tools.qemu.repeatable import SEEDS, seed_number
+
 KEY = pytest.StashKey[int]()
 
 
@@ -27,22 +29,24 @@ def pytest_addoption(parser: pytest.Parser) -> None:
     )
 
 
-def seed_number(word: str) -> int:
-    """Read a seed. Errors: UsageError, it is none."""
-    if not word.isdecimal() or int(word) >= SEEDS:
-        raise pytest.UsageError(f"'{word}' is no seed; take a number from 0 to {SEEDS - 1}")
-    return int(word)
-
-
 @pytest.hookimpl(tryfirst=True)
 def pytest_configure(config: pytest.Config) -> None:
     """Choose the seed, before hypothesis looks at its own option."""
-    given, word = config.getoption("--seed"), os.environ.get("PROXEN_SEED")
-    if given is None:
-        given = seed_number(word) if word else secrets.randbelow(SEEDS)
-    config.stash[KEY] = given
+    seed = config.getoption("--seed")
+    if seed is None:
+        seed = _seed_of_environment()
+    config.stash[KEY] = secrets.randbelow(SEEDS) if seed is None else seed
     if config.getoption("--hypothesis-seed", None) is None:
-        config.option.hypothesis_seed = given
+        config.option.hypothesis_seed = config.stash[KEY]
+
+
+def _seed_of_environment() -> int | None:
+    """Return PROXEN_SEED. Errors: UsageError, it is no seed."""
+    word = os.environ.get("PROXEN_SEED")
+    try:
+        return seed_number(word) if word else None
+    except argparse.ArgumentTypeError as error:
+        raise pytest.UsageError(f"PROXEN_SEED: {error}") from None
 
 
 def pytest_report_header(config: pytest.Config) -> str:

@@ -11,15 +11,16 @@ from tools.setup.paths import ROOT
 
 LIMIT_S = 240
 KERNEL = "build/guest_debuggee.elf"
+DEBUG = (sys.executable, "-m", "tools.run", "debug")
 
 pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
 
 
-def debug(*commands, kernel=KERNEL):
+def debug(*commands, kernel=KERNEL, options=()):
     """Run gdb commands on a machine that starts; returns what gdb prints, by command."""
     words = [word for command in marked(commands) for word in ("-ex", command)]
     done = subprocess.run(
-        [sys.executable, "-m", "tools.run", "debug", "--kernel", kernel, "--", "-batch", *words],
+        [*DEBUG, "--kernel", kernel, *options, "--", "-batch", *words],
         cwd=ROOT,
         capture_output=True,
         text=True,
@@ -173,3 +174,11 @@ def test_no_kernel_of_that_name():
     command = [sys.executable, "-m", "tools.run", "debug", "--kernel", "/no/kernel.elf"]
     done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
     assert done.returncode != 0 and "there is no kernel /no/kernel.elf" in done.stderr
+
+
+def test_with_a_seed_a_session_repeats_to_the_nanosecond():
+    """Deadlines are readings of the clock; stopping for gdb must not shift it either."""
+    commands = ("break set_timer", "continue", "continue", "info args", "info registers", "frame")
+    first, second = (debug(*commands, options=("--seed", "7")) for _ in range(2))
+    assert "expires_ns = " in first[3]
+    assert first[3:5] == second[3:5]

@@ -59,7 +59,7 @@ def test_without_a_seed_all_slices_are_equal():
 @pytest.mark.slow
 def test_linux_and_a_domain_repeat_to_the_last_character():
     """Two whole runs at a time, so that the host gives neither what the other gets."""
-    config = repeat.example_machine(build_image(), seed=7)
+    config = repeat.example_machine("proxen", build_image(), seed=7)
     with ThreadPoolExecutor() as pool:
         (log, first), (_, second) = pool.map(repeat.watch, [config, config])
     assert (first / "serial.log").read_bytes() == (second / "serial.log").read_bytes()

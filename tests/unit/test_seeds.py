@@ -1,8 +1,11 @@
 """The tests' own seed: it repeats what was random, and every failure names it."""
 
+import argparse
+
 import pytest
 
-from tests.seeds import repeat_line, seed_number
+from tests.seeds import repeat_line
+from tools.qemu.repeatable import seed_number
 from tools.setup.paths import ROOT
 
 pytest_plugins = ["pytester"]
@@ -93,5 +96,12 @@ def test_plain_names_are_not_quoted():
 
 @pytest.mark.parametrize("word", ["x", "-1", "4294967296", ""])
 def test_what_is_no_seed_is_refused(word):
-    with pytest.raises(pytest.UsageError, match=f"'{word}' is no seed; take a number from 0 to"):
+    with pytest.raises(argparse.ArgumentTypeError, match=f"'{word}' is no seed; take a number"):
         seed_number(word)
+
+
+def test_a_wrong_seed_in_the_environment_is_refused(run, monkeypatch):
+    monkeypatch.setenv("PROXEN_SEED", "x")
+    result = run(DRAWS)
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(["*PROXEN_SEED: 'x' is no seed; take a number from 0 to *"])

@@ -6,6 +6,7 @@ from outside when the host gets round to it would break that: so there is no dis
 nobody types.
 """
 
+import argparse
 from dataclasses import replace
 
 from tools.qemu.config import Config
@@ -17,6 +18,16 @@ SHIFT = 3
 FIXED_DATE = ("-rtc", "base=2026-01-01T00:00:00,clock=vm")
 # Linux would copy and clear with `rep movsb` and `rep stosb`, which count one instruction a byte.
 NO_BYTE_STRINGS = "erms=off,fsrm=off"
+SEEDS = 1 << 32  # as many as QEMU's -seed takes
+
+
+def seed_number(word: str) -> int:
+    """Read a seed from a command line. Errors: ArgumentTypeError, it is none."""
+    if not word.isdecimal() or int(word) >= SEEDS:
+        raise argparse.ArgumentTypeError(
+            f"'{word}' is no seed; take a number from 0 to {SEEDS - 1}"
+        )
+    return int(word)
 
 
 def seeded(config: Config, seed: int) -> Config:

@@ -5,6 +5,7 @@ import sys
 
 from tools.image.build import Image
 from tools.qemu.machine import MachineFailure
+from tools.qemu.repeatable import seed_number
 from tools.run import current
 from tools.run.build import build_all, build_to_run
 from tools.run.debug import debug
@@ -38,13 +39,6 @@ def options(words: list[str]) -> argparse.Namespace:
     if chosen.seed is not None and chosen.command not in SEEDED:
         parser.error(f"{chosen.command} takes no --seed; {' and '.join(SEEDED)} do")
     return chosen
-
-
-def seed_number(word: str) -> int:
-    """Read a seed. Errors: ArgumentTypeError, it is none."""
-    if not word.isdecimal() or int(word) >= 1 << 32:
-        raise argparse.ArgumentTypeError(f"'{word}' is no seed; take a number from 0 to 2^32-1")
-    return int(word)
 
 
 def main(words: list[str]) -> int:

@@ -8,13 +8,16 @@ types and the `proxen` commands.
 import argparse
 import shutil
 import subprocess
+from dataclasses import replace
 from pathlib import Path
 
 from tools.image.build import build_image
 from tools.qemu.config import Config
 from tools.qemu.hosts import KINDS, default_kind, dom0_machine, hypervisor
 from tools.qemu.machine import Machine
+from tools.qemu.repeatable import repeatable, seed_number
 from tools.run.build import build_programs
+from tools.run.repeat import example_machine
 from tools.setup.paths import BUILD, ROOT, TOOLS
 from tools.setup.progress import fail, say
 
@@ -32,6 +35,7 @@ EPILOG = """examples:
   make debug KERNEL=build/hello.elf            a toy kernel in dom0's place: starts in a second
   make debug KERNEL="build/echo.elf mode=x"    with a command line
   make debug HV=xen                            real Xen, without symbols
+  make debug SEED=7                            what `make run SEED=7` does, the same each time
   python -m tools.run debug --kernel build/hello.elf -- -batch -ex backtrace
 
 In gdb: `break evtchn_send`, `break kernel/evtchn.py:118`, `continue`, `proxen help`; with a toy
@@ -49,6 +53,9 @@ def parse(words: list[str]) -> argparse.Namespace:
     parser.add_argument("--kernel", metavar="'FILE ARGS'", help="a toy kernel for dom0")
     parser.add_argument("--hv", choices=KINDS, default=default_kind(), help="what to debug")
     parser.add_argument("--cpus", type=int, default=2, help="physical CPUs (default: 2)")
+    parser.add_argument(
+        "--seed", type=seed_number, metavar="N", help="a repeatable machine, as in make run SEED=N"
+    )
     parser.add_argument("--reset", action="store_true", help="wait at the processor's reset")
     parser.add_argument("gdb_argument", nargs="*", help="arguments for gdb, after --")
     return parser.parse_args(words)
@@ -85,7 +92,7 @@ def toy_machine(options: argparse.Namespace) -> Config:
         build_programs(kernel.stem)
     if not kernel.exists():
         raise fail(f"there is no kernel {path}; build the examples with `make build`")
-    return Config(
+    config = Config(
         name="debug",
         kernel=kernel,
         hypervisor=hypervisor(options.hv),
@@ -96,12 +103,16 @@ def toy_machine(options: argparse.Namespace) -> Config:
         gdb=True,
         extra=("-S",),
     )
+    return config if options.seed is None else repeatable(config, options.seed)
 
 
 def linux_machine(options: argparse.Namespace) -> Config:
-    """Return a machine with dom0's Linux."""
-    build_programs("core")
+    """Return a machine with dom0's Linux; with a seed, the one that runs the example by itself."""
+    build_programs("core", "examples")
     image = build_image()
+    if options.seed is not None:
+        config = example_machine(options.hv, image, options.seed)
+        return replace(config, name="debug", gdb=True, extra=(*config.extra, "-S"))
     return dom0_machine(options.hv, "debug", image, cpus=options.cpus, gdb=True, extra=("-S",))
 
 

@@ -38,7 +38,7 @@ def run_repeatably(image: Image, seed: int) -> int:
     Returns: the domain's exit code; 1 if its block is not on the disk though it said 0.
     Errors: MachineFailure, no line for STALL_S seconds, or dom0 powered off without a verdict.
     """
-    log, folder = watch(example_machine(image, seed))
+    log, folder = watch(example_machine(default_kind(), image, seed))
     digest = hashlib.sha256((folder / "serial.log").read_bytes()).hexdigest()
     say(f"seed {seed}: the console has sha256 {digest[:32]}…, as in each run of this build")
     return verdict(log, folder)
@@ -56,12 +56,12 @@ def verdict(log: str, folder: Path) -> int:
     return int(ended[1]) or check_sector(sector[1])
 
 
-def example_machine(image: Image, seed: int) -> Config:
+def example_machine(kind: str, image: Image, seed: int) -> Config:
     """Return the machine that runs the example by itself."""
     make_disk(DISK)
     files = {"run": JOB, "disk.img": DISK, CONFIG.name: CONFIG, KERNEL.name: KERNEL}
     ramdisk = with_job(RAMDISK, files)
-    return repeatable(dom0_machine(default_kind(), "repeat", image, initramfs=ramdisk), seed)
+    return repeatable(dom0_machine(kind, "repeat", image, initramfs=ramdisk), seed)
 
 
 def watch(config: Config) -> tuple[str, Path]:
