@@ -101,8 +101,7 @@ def bridge(stream, listener):
                 if not data:
                     return
                 stream.send(data)
-            if stream in ready:
-                message = stream.receive()
+            for message in stream.arrived() if stream in ready else ():
                 if message is None:
                     return
                 connection.sendall(message[1])

@@ -66,8 +66,7 @@ def _copy(stream, stdin):
                 sources.remove(stdin)
             else:
                 stream.send(data)
-        if stream in ready:
-            message = stream.receive()
+        for message in stream.arrived() if stream in ready else ():
             if message is None:
                 return None
             kind, data = message

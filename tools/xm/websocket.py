@@ -24,7 +24,8 @@ class WebSocket:
     def __init__(self, host, port, path, timeout_s=30):
         self.socket = socket.create_connection((host, port), timeout_s)
         self.buffer = bytearray()
-        self.kind, self.message = None, bytearray()
+        self.kind, self.message = None, bytearray()  # of which some fragments are here
+        self.messages = []
         key = base64.b64encode(os.urandom(16)).decode()
         request = (
             f"GET {path} HTTP/1.1\r\nHost: {host}:{port}\r\n"
@@ -64,8 +65,8 @@ class WebSocket:
         return self.socket.fileno()
 
     def pending(self):
-        """Say whether a whole frame is here, so that `receive` will not wait."""
-        return self._frame_end() is not None
+        """Say whether a whole frame is here, which select would not tell."""
+        return bool(self.messages) or self._frame_end() is not None
 
     def _frame_end(self):
         """Return `(start of payload, end)` of the first frame, or None while it is incomplete."""
@@ -80,23 +81,34 @@ class WebSocket:
         return (start, start + size) if len(self.buffer) >= start + size else None
 
     def receive(self):
-        """Return the next message as `(TEXT or BINARY, bytes)`, or None when the server closed."""
-        while True:
-            while (frame := self._frame_end()) is None:
-                self._fill()
+        """Wait for the next message, `(TEXT or BINARY, bytes)`; None when the server closed."""
+        while not self.messages:
+            self.messages = self.arrived()
+        return self.messages.pop(0)
+
+    def arrived(self):
+        """Return the messages that are complete, and None behind them when the server closed.
+
+        Waits only if nothing at all has come; a ping is answered and is no message.
+        """
+        messages, self.messages = self.messages, []
+        if not messages and not self.pending():
+            self._fill()
+        while (frame := self._frame_end()) is not None:
             first, payload = self.buffer[0], bytes(self.buffer[frame[0] : frame[1]])
             del self.buffer[: frame[1]]
             opcode = first & 15
             if opcode == CLOSE:
-                return None
+                return [*messages, None]
             if opcode == PING:
                 self.send(payload, PONG)
             elif opcode in (CONTINUATION, TEXT, BINARY):
                 self.kind = opcode or self.kind
                 self.message += payload
                 if first & 128:
-                    message, self.message = bytes(self.message), bytearray()
-                    return self.kind, message
+                    messages.append((self.kind, bytes(self.message)))
+                    self.message = bytearray()
+        return messages
 
     def send(self, payload, opcode=BINARY):
         """Send one frame."""
