@@ -10,7 +10,9 @@ from kernel.console import printk
 from kernel.crash_report import report_crash
 from kernel.domain import Domain, crash_handlers
 from kernel.sched_wake import vcpu_pause_nosync
+from kernel.vcpu import EVENT_shutdown
 from kernel.virq import send_global_virq
+from kernel.x86.percpu import this_cpu
 from kernel.x86.power import machine_power_off, machine_restart
 
 SHUTDOWN_CODE_none = (1 << 32) - 1  # in Domain.shutdown_code: it has not shut down
@@ -31,6 +33,8 @@ def domain_shutdown(d: Ptr[Domain], reason: u32) -> i64:
     if d.is_privileged:
         stop_machine(d.shutdown_code)
         return 0
+    if d.debugger_attached:
+        note_for_debugger(d)
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
         if v is not None and not v.is_paused_for_shutdown:
@@ -39,6 +43,14 @@ def domain_shutdown(d: Ptr[Domain], reason: u32) -> i64:
     d.is_shut_down = True
     send_global_virq(abi.VIRQ_DOM_EXC)
     return 0
+
+
+@cold
+def note_for_debugger(d: Ptr[Domain]) -> None:
+    """Let XEN_DOMCTL_gdbsx_domstatus tell on which vCPU a domain ends."""
+    v = this_cpu().current
+    if v is not None and v.domain == d:
+        v.debugger_event = EVENT_shutdown
 
 
 def stop_machine(reason: u32) -> None:

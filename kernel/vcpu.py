@@ -17,6 +17,8 @@ MAX_VCPUS = 32
 VPF_blocked = 1 << 0  # SCHEDOP_block or SCHEDOP_poll: an event wakes it
 VPF_down = 1 << 1  # never brought up, or VCPUOP_down
 
+EVENT_shutdown = 256  # in `debugger_event`: no vector, on this vCPU the domain shut down or crashed
+
 
 @struct(align=64)
 class Vcpu:
@@ -89,7 +91,7 @@ class Vcpu:
     cr4: u64  # the bits that the guest chose
 
     # Debugger of the toolstack (kernel/debugger.py, kernel/domctl_debug.py)
-    debugger_event: u32  # vector of the trap that stopped it, not yet told; 0: none
+    debugger_event: u32  # vector of the trap that stopped it, or EVENT_shutdown; 0: none to tell
     controller_pause_count: u32  # the part of pause_count that domctls made; under domctl_lock
     is_single_stepped: bool  # the debugger set its trap flag
 

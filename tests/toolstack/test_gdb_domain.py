@@ -138,6 +138,7 @@ def test_stock_linux_stops_and_goes_on(domains):
     domains.client.post("/domains", {**LINUX, "name": "linux", "cmdline": "console=hvc0"})
     console = GuestConsole(domains.client, "linux")
     console.wait_for("domU# ", 300)
+    console.close()
     threads, registers, code, step, after = gdb(
         domains,
         "linux",
@@ -151,5 +152,6 @@ def test_stock_linux_stops_and_goes_on(domains):
     assert re.search(r"rip +0xffffffff8\w+", registers) and "gs_base" in registers
     assert "=> 0xffffffff8" in code
     assert re.search(r"rip +0x\w+", after)
+    console = GuestConsole(domains.client, "linux")
     assert console.check("echo alive after gdb").strip().endswith("alive after gdb")
     console.close()

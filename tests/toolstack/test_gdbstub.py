@@ -2,6 +2,7 @@
 
 import asyncio
 import ctypes
+import errno
 import struct
 from pathlib import Path
 
@@ -11,6 +12,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from xend import gdbstub_registers as registers
 from xend.gdbstub_packets import INTERRUPT, Packets, encode
+from xend.gdbstub_target import EVENT_shutdown
 from xend.gdbstub_watch import Watchpoints
 
 from tests.toolstack import fake_debug, tiny_guest
@@ -220,6 +222,23 @@ async def test_one_thread_steps_while_the_other_stays(xend):
 
 
 @with_xend
+async def test_steps_as_real_xen_does_them(xend):
+    """There the operation is for HVM guests only, and #DB pauses without being told of."""
+    domid, gdb = await debug(xend)
+    domain = xend.xen.domains[domid]
+    xend.xen.fail["XEN_DOMCTL_debug_op"] = errno.EOPNOTSUPP
+    await gdb.send("vCont;s:1")
+    await until(lambda: not domain.pauses)
+    assert domain.contexts[0].user_regs.rflags & TF
+    domain.contexts[0].debugreg[6] = 1 << 14
+    domain.pauses += 1
+    assert await gdb.answer() == "T05thread:1;"
+    assert domain.pauses == 2 and not domain.contexts[0].user_regs.rflags & TF
+    await gdb.send("vCont;c")
+    await until(lambda: not domain.pauses)
+
+
+@with_xend
 async def test_stepping_out_of_a_range_is_one_answer(xend):
     domid, gdb = await debug(xend)
     domain = xend.xen.domains[domid]
@@ -293,6 +312,18 @@ async def test_gdb_that_goes_takes_its_breakpoints_along(xend):
 
 
 @with_xend
+async def test_a_xend_that_ends_lets_the_domain_go(xend):
+    domid, gdb = await debug(xend)
+    domain = xend.xen.domains[domid]
+    page = fake_debug.find(xend.xen, domain, PLACE)
+    before = bytes(page)
+    await gdb.ask(f"Z0,{PLACE:x},1")
+    await xend.stop()
+    assert bytes(page) == before and not domain.debugging.attached and not domain.pauses
+    await xend.start()
+
+
+@with_xend
 async def test_a_paused_domain_goes_on_by_continue(xend):
     domid, gdb = await debug(xend, paused=True)
     assert xend.xen.domains[domid].pauses == 2
@@ -339,8 +370,10 @@ async def test_a_crashed_domain_waits_for_its_debugger(xend):
     domid, gdb = await debug(xend)
     await gdb.send("vCont;c")
     await until(lambda: not xend.xen.domains[domid].pauses)
+    second_vcpu(xend.xen.domains[domid])
+    xend.xen.domains[domid].debugging.events[1] = EVENT_shutdown
     xend.xen.shutdown(domid, abi.SHUTDOWN_crash)
-    assert await gdb.answer() == "T0bthread:1;"
+    assert await gdb.answer() == "T0bthread:2;", "the vCPU on which it happened"
     assert len(await gdb.ask("g")) > 100 and (await gdb.ask(f"m{PLACE:x},4"))[0] != "E"
     assert await gdb.ask("vCont;c") == "X06"
     await gdb.socket.close()

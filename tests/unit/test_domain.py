@@ -8,7 +8,7 @@ from kpy import jit
 
 from kernel.domain import Domain
 from kernel.domain_shutdown import SHUTDOWN_CODE_none
-from kernel.vcpu import Vcpu, VPF_blocked, VPF_down
+from kernel.vcpu import EVENT_shutdown, Vcpu, VPF_blocked, VPF_down
 from kernel.x86.percpu import Pcpu
 
 
@@ -171,6 +171,20 @@ def test_shutdown(machine):
     assert [d.vcpus[i].pause_count for i in range(2)] == [1, 1]
     assert (d.shutdown_code, d.is_shut_down) == (abi.SHUTDOWN_reboot, True)
     assert machine.events == [abi.VIRQ_DOM_EXC]
+
+
+def test_a_debugger_learns_on_which_vcpu_it_ended(machine):
+    """Only while one is attached, and only if the domain ended itself."""
+    shutdown = machine.program["kernel.domain_shutdown.domain_shutdown"]
+    for attached, itself in ((True, True), (False, True), (True, False)):
+        machine.start_over()
+        d, other = machine.new_domain(3, vcpus=2), machine.new_domain(4, vcpus=1)
+        d.debugger_attached = attached
+        machine.cpu.current = d.vcpus[1] if itself else other.vcpus[0]
+        assert shutdown(d, abi.SHUTDOWN_crash) == 0
+        events = [d.vcpus[0].debugger_event, d.vcpus[1].debugger_event]
+        assert events == ([0, EVENT_shutdown] if attached and itself else [0, 0])
+        assert other.vcpus[0].debugger_event == 0
 
 
 def test_resume_undoes_a_shutdown(machine):

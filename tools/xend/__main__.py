@@ -2,8 +2,10 @@
 
 import argparse
 import asyncio
+import contextlib
 import logging
 import os
+import signal
 import socket
 
 from aiohttp import web
@@ -34,7 +36,9 @@ def bind(interface, port):
 
 
 async def serve(options):
-    """Run until the process is ended."""
+    """Run until the process is ended; debugged domains are then let go."""
+    ended = asyncio.current_task().cancel
+    asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended)
     xc, events = Privcmd(), EventChannels()
     events.attach(asyncio.get_running_loop())
     store = await Xenstore.connect(options.xenstore)
@@ -60,7 +64,8 @@ def main():
     parser.add_argument("--xenstore", default=SOCKET, help="xenstored's socket")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    asyncio.run(serve(options))
+    with contextlib.suppress(asyncio.CancelledError):
+        asyncio.run(serve(options))
 
 
 if __name__ == "__main__":

@@ -153,8 +153,8 @@ class Session:
     def _end(self):
         """Tell gdb that the domain ended; one that crashed is kept for it to look at."""
         if self.how_it_ended()["reason"] == "crash" and self.last.signal != SIGSEGV:
-            self.target.contexts.clear()
-            self._report(Stop(SIGSEGV, self.thread))
+            stops = self.target.stop()
+            self._report(stops[0] if stops else Stop(SIGSEGV, self.thread))
         else:
             self.finished = True
             self.send(encode(self._exit_status()))
