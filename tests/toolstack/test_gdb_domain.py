@@ -139,19 +139,22 @@ def test_stock_linux_stops_and_goes_on(domains):
     console = GuestConsole(domains.client, "linux")
     console.wait_for("domU# ", 300)
     console.close()
-    threads, registers, code, step, after = gdb(
+    threads, registers, code, *_, hit, stack, after = gdb(
         domains,
         "linux",
         "info threads",
         "info registers rip rsp gs_base cs",
         "x/2i $pc",
+        "break xen_safe_halt",
+        "continue",
+        "backtrace 1",
         "stepi",
-        "info registers rip",
     )
     assert '"vCPU 0"' in threads and '"vCPU 1"' in threads
-    assert re.search(r"rip +0xffffffff8\w+", registers) and "gs_base" in registers
-    assert "=> 0xffffffff8" in code
-    assert re.search(r"rip +0x\w+", after)
+    assert re.search(r"rip +0xffffffff8\w+ <\w+", registers) and "gs_base" in registers
+    assert re.search(r"=> 0xffffffff8\w+ <\w+", code), "names from the kernel's kallsyms"
+    assert "hit Breakpoint 1, 0x" in hit and "in xen_safe_halt ()" in stack
+    assert re.search(r"0xffffffff8\w+ in xen_safe_halt ()", after)
     console = GuestConsole(domains.client, "linux")
     assert console.check("echo alive after gdb").strip().endswith("alive after gdb")
     console.close()

@@ -46,9 +46,9 @@ GDB_HELP = """gdb of this machine starts with the kernel's symbols and the domai
   (gdb) watch counter           by the guest's debug registers
   (gdb) detach                  the domain goes on; `kill` destroys it
 
-'xm create -g FILE' stops a domain at its first instruction. A stock kernel's file has no symbols:
-name one that has, such as 'xm gdb -s vmlinux linux'. Arguments for gdb come after --, as in
-'xm gdb hello -- -batch -ex backtrace'."""
+'xm create -g FILE' stops a domain at its first instruction. A stock Linux has function names but
+no lines: name a file that has them, such as 'xm gdb -s vmlinux linux'. Arguments for gdb come
+after --, as in 'xm gdb hello -- -batch -ex backtrace'."""
 
 
 class Parser(argparse.ArgumentParser):

@@ -17,7 +17,8 @@ import tempfile
 import threading
 from pathlib import Path
 
-from xm.client import PREFIX, XendError, domain_path
+from xm import kallsyms
+from xm.client import LARGE_BYTES, PREFIX, XendError, domain_path
 from xm.websocket import WebSocket, WebSocketError
 
 SCRIPTS = Path(__file__).parents[1] / "gdb"  # only on the developer's machine
@@ -41,16 +42,19 @@ def debug(client, domain, symbols=None, gdb_arguments=()):
     if symbols is not None and not os.path.isfile(symbols):
         raise XendError(f"there is no file '{symbols}' with symbols.")
     client.get(domain_path(domain))
-    stream = connect(client, domain)
-    with contextlib.closing(stream), tempfile.TemporaryDirectory(prefix="xm-gdb-") as folder:
+    with tempfile.TemporaryDirectory(prefix="xm-gdb-") as folder:
         kernel = symbols or fetch_kernel(client, domain, folder)
-        listener = socket.socket(socket.AF_UNIX)
-        with listener:
-            listener.bind(f"{folder}/socket")
-            listener.listen(1)
-            threading.Thread(target=bridge, args=(stream, listener), daemon=True).start()
-            script = write_script(folder, kernel)
-            return run([gdb, "-q", "-nx", "-x", script, *gdb_arguments])
+        with contextlib.closing(connect(client, domain)) as stream:
+            return run_connected(stream, folder, [gdb, "-q", "-nx"], kernel, gdb_arguments)
+
+
+def run_connected(stream, folder, gdb, kernel, gdb_arguments):
+    """Run gdb on a connection to xend; returns its exit status."""
+    with socket.socket(socket.AF_UNIX) as listener:
+        listener.bind(f"{folder}/socket")
+        listener.listen(1)
+        threading.Thread(target=bridge, args=(stream, listener), daemon=True).start()
+        return run([*gdb, "-x", write_script(folder, kernel), *gdb_arguments])
 
 
 def connect(client, domain):
@@ -65,16 +69,33 @@ def connect(client, domain):
 
 
 def fetch_kernel(client, domain, folder):
-    """Download the domain's kernel file into a folder; returns its path, None if xend has none."""
+    """Download the domain's kernel file into a folder, or make one of a stripped Linux's symbols.
+
+    Returns: the path of a file for gdb, None if xend has none.
+    """
     try:
         response = client.request("GET", domain_path(domain, "/kernel"))
     except XendError as error:
-        print(f"xm: without symbols: {error}", file=sys.stderr)
+        say(f"without symbols: {error}")
         return None
-    path = os.path.join(folder, f"{domain}.elf")
-    with open(path, "wb") as file:
+    size = int(response.headers.get("Content-Length", 0))
+    if size > LARGE_BYTES:
+        say(f"fetching the kernel of '{domain}' ({size >> 20} MiB)")
+    path = Path(folder, "kernel.elf")
+    with path.open("wb") as file:
         shutil.copyfileobj(response, file)
-    return path
+    image = path.read_bytes()
+    if not kallsyms.is_stripped(image):
+        return str(path)
+    if symbols := kallsyms.find_symbols(image):
+        path.write_bytes(kallsyms.make_elf(symbols))
+        say(f"the kernel file has no symbols, but {len(symbols)} names in the kernel's kallsyms")
+    return str(path)
+
+
+def say(text):
+    """Print a remark, apart from gdb's output."""
+    print(f"xm: {text}", file=sys.stderr)
 
 
 def write_script(folder, kernel):

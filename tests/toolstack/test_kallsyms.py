@@ -1,0 +1,67 @@
+"""Symbols out of a stripped Linux: Debian's own kernel, which the image has."""
+
+import shutil
+import struct
+import subprocess
+
+import pytest
+import xen_codecs as abi
+from xm import kallsyms
+
+from tests.toolstack import tiny_guest
+from tools.image.build import build_image
+
+
+@pytest.fixture(scope="module")
+def linux():
+    return build_image().vmlinux.read_bytes()
+
+
+@pytest.fixture(scope="module")
+def symbols(linux):
+    return kallsyms.find_symbols(linux)
+
+
+def note(image, kind):
+    """Return a number from the kernel's notes for Xen."""
+    at = image.index(struct.pack("<III", 4, 8, kind) + b"Xen\0")
+    return struct.unpack_from("<Q", image, at + 16)[0]
+
+
+def test_names_are_where_the_kernel_says(linux, symbols):
+    """Its notes for Xen tell the address of one that has a name."""
+    assert kallsyms.is_stripped(linux) and len(symbols) > 50_000
+    assert symbols["startup_xen"][0] == note(linux, abi.XEN_ELFNOTE_ENTRY)
+    assert symbols["start_kernel"][1] in "tT"
+
+
+@pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+def test_gdb_reads_what_we_write(symbols, tmp_path):
+    path = tmp_path / "symbols.elf"
+    path.write_bytes(kallsyms.make_elf(symbols))
+    commands = ["info symbol start_kernel+4", "info address default_idle", "print &jiffies"]
+    words = [word for command in commands for word in ("-ex", command)]
+    shown = subprocess.run(
+        ["gdb", "-batch", "-nx", *words, path], capture_output=True, text=True, timeout=120
+    ).stdout
+    assert "start_kernel + 4 in section .text" in shown
+    assert f"{symbols['default_idle'][0]:#x}" in shown and f"{symbols['jiffies'][0]:#x}" in shown
+
+
+@pytest.mark.parametrize("kind", ["empty", "short", "tiny guest", "zeroes", "digits"])
+def test_files_without_the_table(kind):
+    image = {
+        "empty": b"",
+        "short": b"\x7fELF",
+        "tiny guest": tiny_guest.build("nop"),
+        "zeroes": bytes(1 << 16),
+        "digits": kallsyms.DIGITS * 300,
+    }[kind]
+    assert kallsyms.find_symbols(image) == {}
+    assert kallsyms.find_symbols(b"\x7fELF\2" + image) == {}
+
+
+def test_a_broken_table_is_none(linux):
+    """Every token table in the file spoilt."""
+    assert kallsyms.find_symbols(linux.replace(kallsyms.DIGITS, bytes(len(kallsyms.DIGITS)))) == {}
+    assert not kallsyms.is_stripped(tiny_guest.build("nop"))
