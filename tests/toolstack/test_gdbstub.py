@@ -158,6 +158,7 @@ async def test_registers_and_memory(xend):
     assert bytes(page[:3]) == b"}#*"
     assert await gdb.ask("m0,8") == "E14" and await gdb.ask("M0,1:00") == "E14"
     assert await gdb.ask("m zz,8") == "E01" and await gdb.ask("P0=12") == "E01"
+    assert await gdb.ask("vCont;x:1") == "E01" and await gdb.ask("vCont;c:zz") == "E01"
     assert await gdb.ask(f"M{PLACE:x},2:90") == "E01" and await gdb.ask("p99999") == "E01"
 
 

@@ -1,5 +1,10 @@
 """`proxen …` in gdb: what the core knows, in the words of its own types."""
 
+import atexit
+import os
+import shutil
+import tempfile
+
 import abi
 import gdb
 import proxen_names
@@ -21,6 +26,7 @@ from proxen_domains import (
 )
 from proxen_frames import describe_entry, frame_entry, translate, walk
 from proxen_printers import symbol_at
+from xm import kallsyms
 
 CHANNELS_PER_PAGE = 256
 CHANNEL_STATES = {
@@ -265,13 +271,17 @@ class Break(Subcommand):
 class Symbols(Subcommand):
     """proxen symbols FILE
 
-    Load a guest kernel's symbols, for breakpoints in the guest and the core in one session."""
+    Load a guest kernel's symbols, a stripped Linux's too, for breakpoints in guest and core."""
 
     nr_words = (1, 1)
     completion = gdb.COMPLETE_FILENAME
 
     def run(self, path):
-        gdb.execute(f"add-symbol-file {path}")
+        if not os.path.isfile(path):
+            raise gdb.GdbError(f"there is no file '{path}'")
+        folder = tempfile.mkdtemp(prefix="proxen-symbols-")
+        gdb.execute(f"add-symbol-file {kallsyms.file_for_gdb(path, folder)}")
+        atexit.register(shutil.rmtree, folder)  # gdb may look into the file again
 
 
 COMMANDS = [Help, Domains, Vcpus, Cpus, Frame, Walk, Evtchn, Runq, Guest, Break, Symbols]

@@ -11,7 +11,10 @@ import subprocess
 from dataclasses import replace
 from pathlib import Path
 
+from xm import kallsyms
+
 from tools.image.build import build_image
+from tools.image.kernel import VMLINUX
 from tools.qemu.config import Config
 from tools.qemu.hosts import KINDS, default_kind, dom0_machine, hypervisor
 from tools.qemu.machine import Machine
@@ -122,8 +125,8 @@ def commands(options: argparse.Namespace, folder: Path) -> str:
     ours = options.hv == "proxen"
     if ours:
         lines += [f"file {SYMBOLS}", f"source {TOOLS / 'gdb/core.py'}"]
-    if options.kernel:
-        lines.append(f"add-symbol-file {Path(options.kernel.partition(' ')[0]).resolve()}")
+    kernel = Path(options.kernel.partition(" ")[0]).resolve() if options.kernel else VMLINUX
+    lines.append(f"add-symbol-file {kallsyms.file_for_gdb(kernel, folder)}")
     lines.append(f"target remote {folder / 'gdb.sock'}")
     if ours and not options.reset:
         lines += [f"thbreak {FIRST_FUNCTION}", "continue"]

@@ -84,13 +84,7 @@ def fetch_kernel(client, domain, folder):
     path = Path(folder, "kernel.elf")
     with path.open("wb") as file:
         shutil.copyfileobj(response, file)
-    image = path.read_bytes()
-    if not kallsyms.is_stripped(image):
-        return str(path)
-    if symbols := kallsyms.find_symbols(image):
-        path.write_bytes(kallsyms.make_elf(symbols))
-        say(f"the kernel file has no symbols, but {len(symbols)} names in the kernel's kallsyms")
-    return str(path)
+    return kallsyms.file_for_gdb(path, folder)
 
 
 def say(text):

@@ -13,6 +13,7 @@ reports. Up to Linux 6.3 the tables lie in memory one behind the other, each ali
 """
 
 import struct
+from pathlib import Path
 
 DIGITS = b"".join(b"%d\0" % digit for digit in range(10))
 TOKENS, FIRST_DIGIT = 256, ord("0")
@@ -37,11 +38,27 @@ def find_symbols(image):
     return {}
 
 
+def file_for_gdb(path, folder):
+    """Return a kernel file that has symbols: the one given, or if it is a stripped Linux's, one
+    made in `folder` of the names in its kallsyms.
+    """
+    image = Path(path).read_bytes()
+    symbols = find_symbols(image) if is_stripped(image) else {}
+    if not symbols:
+        return str(path)
+    made = Path(folder, f"{Path(path).stem}.symbols.elf")
+    made.write_bytes(make_elf(symbols))
+    return str(made)
+
+
 def is_stripped(image):
     """Tell whether an ELF file has no table of symbols."""
-    (at,) = struct.unpack_from("<Q", image, 40)
-    size, count = struct.unpack_from("<HH", image, 58)
-    kinds = [struct.unpack_from("<I", image, at + index * size + 4)[0] for index in range(count)]
+    try:
+        (at,) = struct.unpack_from("<Q", image, 40)
+        size, count = struct.unpack_from("<HH", image, 58)
+        kinds = [struct.unpack_from("<I", image, at + i * size + 4)[0] for i in range(count)]
+    except struct.error:
+        return True
     return SYMTAB not in kinds
 
 
