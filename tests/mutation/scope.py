@@ -27,8 +27,11 @@ OUTSIDE = {
     "kernel.console": "the core's own output",
     "kernel.uart": "the core's own output",
     "kernel.panic": "the end of everything",
-    "kernel.symbols": "for backtraces",
-    "kernel.symbol_table": "for backtraces",
+    "kernel.backtrace": "the report of a crash",
+    "kernel.cpu_state": "the report of a crash",
+    "kernel.crash_report": "the report of a crash",
+    "kernel.symbols": "the report of a crash",
+    "kernel.symbol_table": "the report of a crash",
     "kernel.registry": "build-time Python",
     "kernel.BUILD": "build-time Python",
 }
