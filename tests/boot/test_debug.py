@@ -105,6 +105,7 @@ def test_the_commands():
     assert len(re.findall(r"^L[1-4]\[", texts[COMMANDS[6]], re.MULTILINE)) == 4
     assert "machine address 0x" in texts[COMMANDS[6]]
     assert "executes now" in texts["proxen guest 0.0"]
+    assert "frame 0x12345 W U A D NX" in texts["proxen pte 0x8000000012345067"]
     assert "proxen walk ADDRESS" in texts["proxen help"]
 
 
@@ -134,6 +135,7 @@ COMMANDS = (
     "proxen walk &area 0.0",
     "proxen evtchn 0",
     "proxen guest 0.0",
+    "proxen pte 0x8000000012345067",
 )
 
 

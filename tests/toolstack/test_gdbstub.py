@@ -333,6 +333,17 @@ async def test_a_paused_domain_goes_on_by_continue(xend):
 
 
 @with_xend
+async def test_old_traps_are_forgotten(xend):
+    await xend.create()
+    xend.xen.domains[1].debugging.events[0] = BP
+    gdb = Gdb(await xend.client.ws_connect("/api/v1/domains/guest/debugger"))
+    await gdb.send("vCont;c")
+    await until(lambda: not xend.xen.domains[1].pauses)
+    await gdb.socket.send_bytes(b"\x03")
+    assert await gdb.answer() == "T02thread:1;"
+
+
+@with_xend
 async def test_a_second_debugger_is_refused(xend):
     await debug(xend)
     for method, path in (

@@ -151,6 +151,17 @@ class Frame(Subcommand):
         print(f"frame {number_of(mfn):#x}: {frame_entry(number_of(mfn)).format_string()}")
 
 
+class Pte(Subcommand):
+    """proxen pte VALUE
+
+    Say what a page-table entry means: frame and flags."""
+
+    nr_words = (1, 1)
+
+    def run(self, value):
+        print(describe_entry(number_of(value)))
+
+
 class Walk(Subcommand):
     """proxen walk ADDRESS [DOMAIN.VCPU]
 
@@ -284,7 +295,7 @@ class Symbols(Subcommand):
         atexit.register(shutil.rmtree, folder)  # gdb may look into the file again
 
 
-COMMANDS = [Help, Domains, Vcpus, Cpus, Frame, Walk, Evtchn, Runq, Guest, Break, Symbols]
+COMMANDS = [Help, Domains, Vcpus, Cpus, Frame, Pte, Walk, Evtchn, Runq, Guest, Break, Symbols]
 
 
 def register():

@@ -117,8 +117,8 @@ def backtrace_of(vcpu):
             return
         caller = read_guest_word(tables, frame_pointer)
         rip = read_guest_word(tables, frame_pointer + 8)
-        if caller is None or not rip:
-            return
+        if caller is None or not rip or vcpu["kernel_mode"] and rip < HYPERVISOR_VIRT_END:
+            return  # no frame pointers here, or not any more
         yield rip
         if caller <= frame_pointer:
             return

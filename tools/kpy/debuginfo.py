@@ -110,12 +110,13 @@ class Debug:
         )
         return f"#dbg_declare(ptr {address}, {made}, !DIExpression(), {where})"
 
-    def static(self, static, type_):
-        """Describe a static; return the attachment to its definition."""
+    def static(self, static, type_, line):
+        """Describe a static, declared in `line`; return the attachment to its definition."""
         file = self.file(static.scope["__file__"])
         variable = self._node(
             f'distinct !DIGlobalVariable(name: "{static.name}", scope: {self.producer}, '
-            f"file: {file}, line: 1, type: {self.type(type_)}, isLocal: false, isDefinition: true)"
+            f"file: {file}, line: {line}, type: {self.type(type_)}, isLocal: false, "
+            "isDefinition: true)"
         )
         whole = self._node(f"!DIGlobalVariableExpression(var: {variable}, expr: !DIExpression())")
         self.statics.append(whole)

@@ -37,7 +37,8 @@ def define_static(unit, static):
         f"{'.bss' if zero else '.data'}.{static.symbol}" if not unit.whole else ""
     )
     section = f', section "{area}"' if area else ""
-    debug = unit.debug.static(static, type_)
+    line, _, _ = _find_line(static.scope["__file__"], static.name)
+    debug = unit.debug.static(static, type_, line)
     name, align = quote(static.symbol), align_of(type_)
     return f"{name} = {unit.local}global {shown}{section}, align {align}{debug}"
 

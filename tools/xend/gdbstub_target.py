@@ -61,6 +61,7 @@ class Target:
         self.was_paused = bool(info.flags & abi.XEN_DOMINF_paused)
         domctl.setdebugging(self.xc, self.domid, True)
         domctl.pausedomain(self.xc, self.domid)
+        self._traps()  # what a debugger before us has not asked for any more
         self.pauses = 1 + self.was_paused
 
     def detach(self):
@@ -115,9 +116,7 @@ class Target:
         """
         was_paused = self.is_stopped()
         domctl.pausedomain(self.xc, self.domid)
-        traps = []
-        while (status := domctl.gdbsx_domstatus(self.xc, self.domid))[1] is not None:
-            traps.append(status[1:])
+        traps = self._traps()
         if was_paused and not traps and self.stepping:
             traps = [(min(self.stepping), TRAP_debug)]  # Xen 4.17 pauses, but doesn't tell of #DB
         nr_told = sum(vector != EVENT_shutdown for _, vector in traps)
@@ -128,6 +127,13 @@ class Target:
             domctl.gdbsx_unpausevcpu(self.xc, self.domid, vcpu)
         stepped, self.stepping, self.held = self.stepping, set(), set()
         return [self._explain(vcpu, vector, vcpu in stepped) for vcpu, vector in traps]
+
+    def _traps(self):
+        """Take the traps of a paused domain that were not told yet, as (vCPU, vector) pairs."""
+        traps = []
+        while (status := domctl.gdbsx_domstatus(self.xc, self.domid))[1] is not None:
+            traps.append(status[1:])
+        return traps
 
     def _single_step(self, vcpu, enable):
         """Set or clear the trap flag; Xen 4.17 has an operation for it, but not for PV guests."""
