@@ -16,7 +16,7 @@ from kernel.x86.percpu import AREA_BYTES
 from tests.model.processors import NR_MODEL_CPUS, STACK_BYTES
 
 FIRST = 0x100  # the machine's frames: those behind the first MiB
-NR_FRAMES = 1024
+NR_FRAMES = 768
 END = FIRST + NR_FRAMES
 NR_BOOT_FRAMES = 20  # of them, the first: page tables that the core made as it booted
 PAGE = 4096

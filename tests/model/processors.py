@@ -52,7 +52,6 @@ class Translation:
     is_valid: bool
     is_writable: bool
     is_user: bool
-    is_global: bool
 
 
 @struct
