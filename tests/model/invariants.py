@@ -32,7 +32,7 @@ USER = 4
 
 def check(machine, handed_on=()):
     """Check every statement. `handed_on` are (domain id, frame) pairs: domain 0 mapped these frames
-    of others into that domain's memory, as its right is.
+    of others into that domain's memory, as its right is. Returns: the picture that was looked at.
     """
     picture = Picture(machine)
     no_page_table_is_writable(picture)
@@ -46,6 +46,7 @@ def check(machine, handed_on=()):
     address_spaces_end_where_the_core_begins(picture)
     processors_hold_no_forbidden_translation(picture, handed_on)
     no_lock_is_held(picture)
+    return picture
 
 
 def no_page_table_is_writable(picture):
@@ -197,10 +198,10 @@ def every_frame_is_somewhere_once(picture):
 
 def domains_count_their_frames(picture):
     """A domain's list of frames and its counts are right, and within its limit."""
-    for domain in picture.domains.values():
-        mine = [f for f in picture.owned.values() if f.owner == domain.domain_id]
+    for domain_id, domain in picture.domains.items():
+        mine = [f for f in picture.owned.values() if f.owner == domain_id]
         ordinary = {f.mfn for f in mine if not f.info & FRAME_CORE}
-        assert listed(picture, domain) == ordinary, f"d{domain.domain_id}'s list of frames"
+        assert listed(picture, domain) == ordinary, f"d{domain_id}'s list of frames"
         assert domain.tot_pages == len(ordinary)
         assert domain.xenheap_pages == len(mine) - len(ordinary)
 
@@ -269,7 +270,7 @@ def check_translation(picture, handed_on, user, number, translation):
         assert not (frame.kind == SEG_DESC and frame.type_count), what
     assert translation.frame not in picture.core_pages, what
     if frame.references and user not in (DOM0, frame.owner):
-        pins = host_pins(picture)[user, translation.frame]
+        pins = host_pins(picture)[user, translation.frame]  # a rare case
         assert (user, translation.frame) in handed_on or pins["all"], what
 
 

@@ -121,3 +121,9 @@ class Machine:
     def pass_time(self, ns):
         """Let time pass, and timers expire."""
         self["tests.model.drive.pass_time"](ns)
+
+    def trap(self, vcpu, vector, error_code=0, cr2=0):
+        """Let a vCPU raise an exception in guest kernel mode, and go on behind it."""
+        rip, rsp = vcpu.regs.rip, vcpu.regs.rsp
+        self["tests.model.drive.trap"](vcpu, vector, error_code, cr2)
+        vcpu.regs.rip, vcpu.regs.rsp = rip, rsp

@@ -147,6 +147,8 @@ class Picture:
         for page, address in enumerate(words_at(int(domain.grant.ref("active")), 128)):
             if address:
                 data = ctypes.string_at(address, PAGE)
+                if data == NOTHING:
+                    continue
                 for i, (mfn, pin, user, _) in enumerate(struct.iter_unpack("<QIHH", data)):
                     if pin:
                         found.append(Grant(page * ACTIVE_PER_PAGE + i, mfn, pin, user))
@@ -247,5 +249,6 @@ def words_of(view, code):
     return list(memoryview(ctypes.string_at(int(view), size)).cast(code))
 
 
+NOTHING = bytes(PAGE)
 SHARED_FRAMES_GIVEN = 4  # KillPhase.done
 __all__ = ["CORE_OWNER", "FRAME_ALLOCATED", "FRAME_CORE", "PGT_pinned", "Picture"]
