@@ -60,6 +60,7 @@ def settings(examples, steps):
         max_examples=examples * 200 if is_deep else examples,
         stateful_step_count=2 * steps if is_deep else steps,
         deadline=None,
+        phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
         suppress_health_check=list(hypothesis.HealthCheck),
     )
 
@@ -73,6 +74,7 @@ class Actors(RuleBasedStateMachine):
     """A machine just started, its guests, and how drawn numbers become arguments."""
 
     machine = None  # set by `of`
+    beginning = None  # a snapshot of the machine with all guests prepared
 
     @classmethod
     def of(cls, machine):
@@ -83,15 +85,19 @@ class Actors(RuleBasedStateMachine):
         super().__init__()
         self.machine.start_over()
         self.handed_on, self.picture = set(), None
-        for guest in self.everybody():
-            self.prepare(guest)
+        if self.beginning is None:
+            for guest in self.everybody():
+                self.prepare(guest)
+            type(self).beginning = self.machine.take_snapshot()
+        else:
+            self.beginning.restore()
 
     @invariant()
     def isolation_holds(self):
         self.picture = invariants.check(self.machine, self.handed_on)
 
     def prepare(self, guest):
-        """Let a guest handle its page faults, else the first would be its end."""
+        """Do what a guest does first: handle its page faults, else one would be its end."""
         handler = {"vector": PAGE_FAULT, "cs": abi.FLAT_KERNEL_CS, "address": CALLBACK}
         table = guest.put(bytes(make(abi.trap_info, **handler)) + bytes(16))
         assert self.call(guest, "set_trap_table", table) == 0

@@ -84,7 +84,7 @@ class Machine:
         self.functions = {}
         self.dom0 = boot(self)
         self.first_guests = [create_guest(self) for _ in range(NR_GUESTS)]
-        self.snapshot = Snapshot(self.memory, self.program)
+        self.snapshot = self.take_snapshot()
         self.start_over()
 
     def __getitem__(self, name):
@@ -92,6 +92,10 @@ class Machine:
         if name not in self.functions:
             self.functions[name] = self.program[name]
         return self.functions[name]
+
+    def take_snapshot(self):
+        """Keep the present state; `restore()` of what is returned goes back to it."""
+        return Snapshot(self.memory, self.program)
 
     def start_over(self):
         """Go back to dom0 and the first guests."""

@@ -1,0 +1,19 @@
+"""Whatever guests share, and whoever dies, isolation holds (tests/model/invariants.py)."""
+
+from hypothesis.stateful import run_state_machine_as_test
+
+from tests.model.actors import settings
+from tests.model.grant_rules import GrantRules
+from tests.model.life_rules import LifeRules
+
+
+class Everything(LifeRules, GrantRules):
+    """All of it, while domains come and go."""
+
+
+def test_grants(whole_machine):
+    run_state_machine_as_test(GrantRules.of(whole_machine), settings=settings(50, 40))
+
+
+def test_life(whole_machine):
+    run_state_machine_as_test(Everything.of(whole_machine), settings=settings(50, 40))
