@@ -9,8 +9,12 @@ import pytest
 from tests.guests.domu import Domains
 from tests.toolstack.guest_console import GuestConsole
 from tests.toolstack.test_domains import LINUX, xm
+from tools.qemu.hosts import default_kind
 
-pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+pytestmark = [
+    pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed"),
+    pytest.mark.skipif(default_kind() == "xen", reason="Debian's Xen has no CONFIG_GDBSX"),
+]
 
 START_S = 30
 

@@ -223,23 +223,6 @@ async def test_one_thread_steps_while_the_other_stays(xend):
 
 
 @with_xend
-async def test_steps_as_real_xen_does_them(xend):
-    """There the operation is for HVM guests only, and #DB pauses without being told of."""
-    domid, gdb = await debug(xend)
-    domain = xend.xen.domains[domid]
-    xend.xen.fail["XEN_DOMCTL_debug_op"] = errno.EOPNOTSUPP
-    await gdb.send("vCont;s:1")
-    await until(lambda: not domain.pauses)
-    assert domain.contexts[0].user_regs.rflags & TF
-    domain.contexts[0].debugreg[6] = 1 << 14
-    domain.pauses += 1
-    assert await gdb.answer() == "T05thread:1;"
-    assert domain.pauses == 2 and not domain.contexts[0].user_regs.rflags & TF
-    await gdb.send("vCont;c")
-    await until(lambda: not domain.pauses)
-
-
-@with_xend
 async def test_stepping_out_of_a_range_is_one_answer(xend):
     domid, gdb = await debug(xend)
     domain = xend.xen.domains[domid]
@@ -354,6 +337,16 @@ async def test_a_second_debugger_is_refused(xend):
         assert "debugger holds" in await xend.refused(409, method, path)
     assert "nothing may stop it" in await xend.refused(409, "GET", "/domains/0/debugger")
     await xend.refused(404, "GET", "/domains/nobody/debugger")
+
+
+@with_xend
+async def test_a_hypervisor_without_the_interface(xend):
+    """Debian's Xen 4.17 is built without CONFIG_GDBSX."""
+    await xend.create()
+    xend.xen.fail["XEN_DOMCTL_gdbsx_domstatus"] = errno.ENOSYS
+    message = await xend.refused(409, "GET", "/domains/guest/debugger")
+    assert "lets no domain be debugged" in message
+    assert not xend.xen.domains[1].pauses and not xend.xen.domains[1].debugging.attached
 
 
 @with_xend

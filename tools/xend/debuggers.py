@@ -44,7 +44,7 @@ class Debuggers:
         try:
             target.attach()
         except HypercallError as error:
-            message = f"The domain '{domain.name()}' cannot be debugged: {error}."
+            message = f"This hypervisor lets no domain be debugged: {error}."
             raise conflict("not_debuggable", message) from None
 
         async def kill():

@@ -17,9 +17,8 @@ from xen.privcmd import HypercallError
 
 from xend.gdbstub_watch import Watchpoints
 
-TRAP_debug, TRAP_int3 = 1, 3
+TRAP_int3 = 3
 EVENT_shutdown = 256  # no trap: the vCPU on which the domain ended
-TF = 1 << 8
 INT3 = b"\xcc"
 PAGE_BYTES = 4096
 DR6_SINGLE_STEP = 1 << 14
@@ -56,7 +55,11 @@ class Target:
         return abi.DOMID_INVALID if self.domain.domid is None else self.domain.domid
 
     def attach(self):
-        """Stop the domain and take its debug traps."""
+        """Stop the domain and take its debug traps.
+
+        Errors: HypercallError, nothing has changed: this hypervisor has no such interface.
+        """
+        domctl.gdbsx_domstatus(self.xc, self.domid)
         info = domctl.getdomaininfo(self.xc, self.domid)
         self.was_paused = bool(info.flags & abi.XEN_DOMINF_paused)
         domctl.setdebugging(self.xc, self.domid, True)
@@ -92,7 +95,7 @@ class Target:
                 domctl.gdbsx_pausevcpu(self.xc, self.domid, vcpu)
                 self.held.add(vcpu)
             elif action == "s":
-                self._single_step(vcpu, True)
+                domctl.single_step(self.xc, self.domid, vcpu, True)
                 self.stepping.add(vcpu)
         self.contexts.clear()
         pauses, self.pauses = self.pauses, 0
@@ -114,15 +117,11 @@ class Target:
         Returns: one Stop per trap; None for a single step that nobody wants any more: its trap
         flag lay in a frame on the guest's stack while an event was handled.
         """
-        was_paused = self.is_stopped()
         domctl.pausedomain(self.xc, self.domid)
         traps = self._traps()
-        if was_paused and not traps and self.stepping:
-            traps = [(min(self.stepping), TRAP_debug)]  # Xen 4.17 pauses, but doesn't tell of #DB
-        nr_told = sum(vector != EVENT_shutdown for _, vector in traps)
-        self.pauses = 1 + max(nr_told, was_paused)
+        self.pauses = 1 + sum(vector != EVENT_shutdown for _, vector in traps)
         for vcpu in self.stepping:
-            self._single_step(vcpu, False)
+            domctl.single_step(self.xc, self.domid, vcpu, False)
         for vcpu in self.held:
             domctl.gdbsx_unpausevcpu(self.xc, self.domid, vcpu)
         stepped, self.stepping, self.held = self.stepping, set(), set()
@@ -134,15 +133,6 @@ class Target:
         while (status := domctl.gdbsx_domstatus(self.xc, self.domid))[1] is not None:
             traps.append(status[1:])
         return traps
-
-    def _single_step(self, vcpu, enable):
-        """Set or clear the trap flag; Xen 4.17 has an operation for it, but not for PV guests."""
-        try:
-            domctl.single_step(self.xc, self.domid, vcpu, enable)
-        except HypercallError:
-            regs = self.context(vcpu).user_regs
-            regs.rflags = regs.rflags & ~TF | (TF if enable else 0)
-            self.set_context(vcpu)
 
     def _explain(self, vcpu, vector, stepped):
         """Find out what a trap was; a breakpoint of ours takes rip back to its place."""
