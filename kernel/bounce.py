@@ -21,6 +21,7 @@ from kpy import Array, Ptr, inline, noinline, ref, u32, u64, uninitialized, wrap
 from kernel.console import printk
 from kernel.domain import domain_crash
 from kernel.guest_memory import copy_bytes_to_guest
+from kernel.trace import trace_2
 from kernel.vcpu import Vcpu
 from kernel.x86.bits import (
     EFLAGS_AC,
@@ -181,6 +182,7 @@ def deliver_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> None:
 @noinline
 def deliver_event_upcall(vcpu: Ptr[Vcpu]) -> None:
     """Call the guest kernel's event callback. Context: an event is pending and not masked."""
+    trace_2(abi.TRC_PROXEN_EVTCHN_UPCALL, u32(vcpu.domain.domain_id), vcpu.vcpu_id)
     bounce(vcpu, vcpu.event_callback_eip, True)
 
 

@@ -6,13 +6,15 @@ It runs in the idle loop and before a domain is created, never inside `put_domai
 hold the domain's locks.
 """
 
-from kpy import Ptr, u64
+import abi
+from kpy import Ptr, u32, u64
 
 from kernel.core_page import free_core_page
 from kernel.domain import Domain, domain_table
 from kernel.evtchn_close import free_evtchn_table
 from kernel.grant_setup import free_grant_table
 from kernel.ids import Vaddr
+from kernel.trace import trace_1
 from kernel.vcpu import Vcpu
 from kernel.vcpu_context import arch_free_vcpu
 from kernel.x86.fpu import fpu_free_vcpu
@@ -40,6 +42,7 @@ def take_buried() -> Ptr[Domain] | None:
 
 def free_domain(d: Ptr[Domain]) -> None:
     """Free a domain that has no memory and runs no more; or one whose creation failed half way."""
+    trace_1(abi.TRC_DOM0_DOM_REM, u32(d.domain_id))
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
         if v is not None:

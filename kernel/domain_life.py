@@ -28,6 +28,7 @@ from kernel.sched import init_sched_unit
 from kernel.sched_unit import DEFAULT_WEIGHT
 from kernel.time import init_vcpu_time, update_vcpu_time, update_wallclock
 from kernel.timer_heap import stop_timer_sync
+from kernel.trace import trace_1, trace_2
 from kernel.vcpu import MAX_VCPUS, Vcpu, VPF_down
 from kernel.vcpu_context import arch_init_vcpu
 from kernel.vcpu_info import reset_vcpu_info
@@ -67,6 +68,7 @@ def create_domain(
     if not link_domain(d):
         discard_domain(d)
         return None, -abi.EEXIST
+    trace_1(abi.TRC_DOM0_DOM_ADD, u32(d.domain_id))
     if d.is_privileged:
         kernel.domain.dom0 = d
     return d, 0
@@ -149,6 +151,7 @@ def alloc_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
     v.pause_flags = VPF_down
     v.vcpu_info = ref(d.shared_info.vcpu_info[vcpu_id])
     v.vcpu_info.evtchn_upcall_mask = 1
+    trace_2(abi.TRC_SCHED_DOM_ADD, u32(d.domain_id), vcpu_id)
     init_sched_unit(v)
     init_vcpu_time(v)
     update_vcpu_time(v)

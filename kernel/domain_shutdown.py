@@ -10,6 +10,7 @@ from kernel.console import printk
 from kernel.crash_report import report_crash
 from kernel.domain import Domain, crash_handlers
 from kernel.sched_wake import vcpu_pause_nosync
+from kernel.trace import trace_2
 from kernel.vcpu import EVENT_shutdown
 from kernel.virq import send_global_virq
 from kernel.x86.percpu import this_cpu
@@ -30,6 +31,7 @@ def domain_shutdown(d: Ptr[Domain], reason: u32) -> i64:
         if d.is_shutting_down:
             return 0
         d.is_shutting_down = True
+    trace_2(abi.TRC_SCHED_SHUTDOWN_CODE, u32(d.domain_id), reason)
     if d.is_privileged:
         stop_machine(d.shutdown_code)
         return 0

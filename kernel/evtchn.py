@@ -33,6 +33,7 @@ from kernel.domain import Domain
 from kernel.evtchn_table import CHANNELS_PER_PAGE, Channel
 from kernel.sched_wake import vcpu_kick, vcpu_unblock
 from kernel.spinlock import SpinLock
+from kernel.trace import trace_2, trace_3
 from kernel.vcpu import MAX_VCPUS, Vcpu
 
 EVTCHNSTAT_reserved = 255  # not in the ABI: port 0, which is never given out
@@ -61,6 +62,7 @@ def set_pending(d: Ptr[Domain], vcpu_id: u32, port: u32) -> None:
     Each step is taken by whoever finds the bit clear, so an event costs one atomic operation while
     another is pending.
     """
+    trace_3(abi.TRC_PROXEN_EVTCHN_PENDING, u32(d.domain_id), vcpu_id, port)
     shared = d.shared_info
     word = port // 64
     mask = bit(u64(port % 64))
@@ -124,6 +126,7 @@ def evtchn_send(d: Ptr[Domain], port: u32) -> i64:
     Errors: -EINVAL, the port is closed or takes no signal from the guest.
     Locks: takes the near domain's event lock; the far end cannot close under it.
     """
+    trace_2(abi.TRC_PROXEN_EVTCHN_SEND, u32(d.domain_id), port)
     with d.event_lock:
         channel = channel_at(d, port)
         if channel is None:

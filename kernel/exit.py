@@ -7,6 +7,7 @@ from kpy import Ptr, inline, noinline
 
 from kernel.bounce import deliver_event_upcall, deliver_nmi
 from kernel.sched import schedule
+from kernel.trace_control import tell_reader
 from kernel.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu, this_cpu
 
@@ -39,6 +40,7 @@ def exit_with_work(cpu: Ptr[Pcpu], vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
     chosen = vcpu
     while True:
         if cpu.reschedule:
+            tell_reader()
             chosen = schedule(chosen)
         if chosen.nmi_pending and not chosen.nmi_masked:
             deliver_nmi(chosen)

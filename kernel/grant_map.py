@@ -15,6 +15,7 @@ from kernel.grant_table import (
 )
 from kernel.ids import DomId, Mfn, mfn_to_maddr
 from kernel.maptrack import give_handle_back, maptrack_at, take_handle
+from kernel.trace import trace_1
 from kernel.vcpu import Vcpu
 
 USES = abi.GNTMAP_host_map | abi.GNTMAP_device_map
@@ -39,6 +40,7 @@ def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_map_grant_ref]) -> None:
     if op.flags & USES == 0:
         op.status = abi.GNTST_bad_gntref
         return
+    trace_1(abi.TRC_MEM_PAGE_GRANT_MAP, u32(op.dom))
     granter = get_domain_by_id(DomId(op.dom))
     if granter is None:
         op.status = abi.GNTST_bad_domain

@@ -17,6 +17,7 @@ from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.ids import Mfn, mfn_to_maddr
 from kernel.maptrack import give_handle_back, maptrack_at
 from kernel.preempt import preempt_pending
+from kernel.trace import trace_1
 from kernel.vcpu import Vcpu
 from kernel.x86.ipi import flush_tlb_mask
 
@@ -117,6 +118,7 @@ def detach(
             return status
         entry.flags &= ~truncate(u16, done)
         to.granter = granter
+        trace_1(abi.TRC_MEM_PAGE_GRANT_UNMAP, u32(entry.domain_id))
         to.mfn = entry.mfn
         to.ref = entry.ref_or_next
         to.handle = handle

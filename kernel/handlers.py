@@ -18,6 +18,7 @@ import kernel.platform  # noqa: F401
 import kernel.sched_op  # noqa: F401
 import kernel.sysctl  # noqa: F401
 import kernel.time  # noqa: F401
+import kernel.trace_control  # noqa: F401
 import kernel.update_va  # noqa: F401
 import kernel.vcpu_op  # noqa: F401
 import kernel.version  # noqa: F401

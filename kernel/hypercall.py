@@ -7,12 +7,29 @@ the hypercall runs again with the stored arguments once everything more urgent h
 """
 
 import abi
-from kpy import Array, Fn, Ptr, export, i64, inline, ref, static, truncate, u64, wrapping_sub
+from kpy import (
+    Array,
+    Fn,
+    Ptr,
+    cold,
+    export,
+    i64,
+    inline,
+    ref,
+    static,
+    truncate,
+    u32,
+    u64,
+    wrapping_sub,
+)
 
 import kernel.handlers  # noqa: F401  imports every module that registers handlers
 from kernel.bounce import bounce_syscall
 from kernel.exit import exit_to_guest
 from kernel.registry import as_table, hypercalls
+from kernel.trace import tracing
+from kernel.trace_ring import HEADER_3
+from kernel.trace_wide import record_hypercall, record_return, record_value_1
 from kernel.vcpu import Vcpu
 
 NR_HYPERCALLS = 64
@@ -28,11 +45,34 @@ def syscall_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
 
     Returns: the vCPU to run next. Context: from entry.asm, on the physical CPU's stack.
     """
-    if vcpu.kernel_mode:
+    if tracing(abi.TRC_PV_HYPERCALL_V2):
+        if vcpu.kernel_mode:
+            serve_traced(vcpu)
+        else:
+            bounce_traced(vcpu)
+    elif vcpu.kernel_mode:
         serve_hypercall(vcpu)
     else:
         bounce_syscall(vcpu)
     return exit_to_guest(vcpu)
+
+
+@cold
+def serve_traced(vcpu: Ptr[Vcpu]) -> None:
+    """Serve a hypercall, and record when it began and ended."""
+    regs = ref(vcpu.regs)
+    number = regs.rax
+    record_hypercall(abi.TRC_PV_HYPERCALL_V2, number, regs.rdi, regs.rsi, regs.rdx)
+    serve_hypercall(vcpu)
+    record_return(abi.TRC_PROXEN_HYPERCALL_RETURN, number, regs.rax)
+
+
+@cold
+def bounce_traced(vcpu: Ptr[Vcpu]) -> None:
+    """Let the guest kernel serve its user, and record that."""
+    number = truncate(u32, vcpu.regs.rax)
+    record_value_1(abi.TRC_PROXEN_SYSCALL | HEADER_3, vcpu.regs.rip, number)
+    bounce_syscall(vcpu)
 
 
 @inline

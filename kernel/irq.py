@@ -20,6 +20,7 @@ from kpy import (
     ref,
     static,
     struct,
+    truncate,
     u8,
     u32,
     u64,
@@ -32,6 +33,7 @@ from kernel.exit import exit_to_guest
 from kernel.ids import NR_PIRQS
 from kernel.spinlock import SpinLock
 from kernel.timer_heap import timer_interrupt
+from kernel.trace import trace_3, tracing
 from kernel.uart import COM1_IRQ, uart_enable_receive_interrupt
 from kernel.vcpu import Vcpu
 from kernel.virq import send_global_virq
@@ -45,6 +47,7 @@ from kernel.x86.apic import (
     TIMER_VECTOR,
     apic_eoi,
 )
+from kernel.x86.cpu import rdtsc
 from kernel.x86.descriptors import GUEST_INT80_VECTOR
 from kernel.x86.ioapic import connect_wire, gsi_for_isa_irq, mask_wire
 from kernel.x86.ipi import serve_mailbox
@@ -103,6 +106,17 @@ def interrupt_from_core(vector: u32) -> None:
 @inline
 def serve_interrupt(vector: u32) -> None:
     """Find out what a vector stands for, and do it."""
+    if tracing(abi.TRC_PROXEN_INTERRUPT):
+        start = rdtsc()
+        serve_vector(vector)
+        trace_3(abi.TRC_PROXEN_INTERRUPT, vector, truncate(u32, start), truncate(u32, rdtsc()))
+    else:
+        serve_vector(vector)
+
+
+@inline
+def serve_vector(vector: u32) -> None:
+    """Serve the interrupt of a vector."""
     match vector:
         case Vector.TIMER:
             apic_eoi()

@@ -26,6 +26,8 @@ from kernel.continuation import hypercall_continue
 from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.preempt import preempt_pending
 from kernel.registry import hypercall
+from kernel.trace import tracing
+from kernel.trace_wide import record_hypercall, record_return
 from kernel.vcpu import Vcpu
 
 PREEMPT_INTERVAL = 16  # entries between two looks for waiting interrupts
@@ -74,9 +76,14 @@ def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
     if entry.op in (abi.__HYPERVISOR_multicall, abi.__HYPERVISOR_iret):
         return -abi.EINVAL
     args = ref(entry.args)
-    return kernel.hypercall.call_handler(
+    if tracing(abi.TRC_PV_HYPERCALL_SUBCALL):
+        record_hypercall(abi.TRC_PV_HYPERCALL_SUBCALL, entry.op, args[0], args[1], args[2])
+    result = kernel.hypercall.call_handler(
         vcpu, entry.op, args[0], args[1], args[2], args[3], args[4]
     )
+    if tracing(abi.TRC_PROXEN_SUBCALL_RETURN):
+        record_return(abi.TRC_PROXEN_SUBCALL_RETURN, entry.op, truncate(u64, result))
+    return result
 
 
 def continue_within(

@@ -17,6 +17,7 @@ Locks: table and descriptor types of a domain's frames change under its page_loc
 takes no lock.
 """
 
+import abi
 from kpy import (
     Ptr,
     atomic_and,
@@ -44,6 +45,7 @@ from kernel.frame import (
 )
 from kernel.frame_table import Frame, frame_at, frame_valid
 from kernel.ids import Mfn
+from kernel.trace_wide import trace_value_1
 from kernel.x86.ipi import flush_tlb_mask
 from kernel.x86.percpu import online_cpus
 from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
@@ -114,8 +116,16 @@ def begin_type(frame: Ptr[Frame], wanted: u64) -> u32:
     if info & PGT_partial:
         return TYPE_PARTIAL
     if is_unused and info & PGT_type_mask != wanted:
+        trace_type_change(frame, info, wanted)
         flush_old_use(frame, info & PGT_type_mask, wanted)
     return TYPE_READY if new & PGT_validated else TYPE_FRESH
+
+
+@inline
+def trace_type_change(frame: Ptr[Frame], info: u64, wanted: u64) -> None:
+    """Record that a frame takes up another use."""
+    types = u32(info >> PGT_TYPE_SHIFT) | u32(wanted >> PGT_TYPE_SHIFT) << 8
+    trace_value_1(abi.TRC_PROXEN_PAGE_TYPE, u64(mfn_of(frame)), types)
 
 
 def flush_old_use(frame: Ptr[Frame], old: u64, wanted: u64) -> None:

@@ -14,13 +14,14 @@ from kernel.emulate.privop import finish
 from kernel.frame import page_at
 from kernel.frame_table import frame_at, frame_valid
 from kernel.guest_walk import find_l1e
-from kernel.ids import Mfn
+from kernel.ids import Mfn, mfn_to_maddr
 from kernel.iomem import IO_read, io_frame_rights
 from kernel.page_entry import STORE_IF_SAME, entry_mfn, read_entry
 from kernel.page_table import PageOwner
 from kernel.page_type import is_table, table_level
 from kernel.page_update import update_l1e
 from kernel.table_write import TableWrite, Write, decode_write, set_register, source_operand
+from kernel.trace_wide import trace_values_3
 from kernel.vcpu import Vcpu
 from kernel.x86.bits import EFLAGS_CF, PTE_PRESENT, PTE_WRITE
 
@@ -112,6 +113,12 @@ def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
         owner = PageOwner(domain_id=v.domain.domain_id, domain=v.domain)
         if update_l1e(entry, changed, v.domain, ref(owner), STORE_IF_SAME) != 0:
             return read_entry(entry) != before
+    trace_values_3(
+        abi.TRC_PV_PTWR_EMULATION | abi.TRC_64_FLAG,
+        effect.new,
+        u64(mfn_to_maddr(table)) + offset,
+        v.regs.rip,
+    )
     set_results(v, write, ref(effect))
     finish(v, write.length)
     return True

@@ -23,6 +23,8 @@ from kpy import (
 )
 
 from kernel.guest_memory import copy_to_guest
+from kernel.trace import tracing
+from kernel.trace_sched import record_runstate_change
 from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.tsc import system_time_ns
 
@@ -34,6 +36,8 @@ def change_runstate(v: Ptr[Vcpu], state: u32, now: u64) -> None:
     The run queue's, held.
     """
     runstate = ref(v.sched.runstate)
+    if tracing(abi.TRC_SCHED_RUNSTATE_CHANGE):
+        record_runstate_change(v, u32(runstate.state), state)
     runstate.time[u32(runstate.state)] += saturating_sub(now, runstate.state_entry_time)
     runstate.state_entry_time = now
     runstate.state = i32(state)

@@ -37,6 +37,9 @@ from kernel.sched_queue import enqueue, run_queue, take_first_for
 from kernel.sched_slice import init_slices, slice_ns
 from kernel.timer import Timer
 from kernel.timer_heap import init_timer, set_timer
+from kernel.trace import trace_2, tracing
+from kernel.trace_control import tell_reader
+from kernel.trace_sched import record_switch
 from kernel.vcpu import Vcpu
 from kernel.x86.context import save_context, switch_to
 from kernel.x86.idle import idle_wait
@@ -65,6 +68,8 @@ def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
         chosen = arrive(cpu.id, now)
         if chosen != current:
             change_runstate(current, rest_state(current), now)
+    if chosen != current and tracing(abi.TRC_SCHED_SWITCH):
+        record_switch(current, chosen)
     if chosen is None:
         update_runstate_area(current)
         save_context(current)
@@ -117,11 +122,14 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
         atomic_or(ref(run_queue.idle_cpus), bit(u64(cpu.id)))
         chosen = find_work(cpu.id)
         if chosen is not None:
+            if tracing(abi.TRC_SCHED_SWITCH):
+                record_switch(None, chosen)
             start_slice(cpu.id)
             switch_to(None, chosen)
             update_runstate_area(chosen)
             return chosen
         free_buried_domains()
+        tell_reader()
         idle_wait()
 
 
@@ -191,6 +199,7 @@ def slice_is_over(timer: Ptr[Timer]) -> None:
 
 def vcpu_yield(v: Ptr[Vcpu]) -> None:
     """Let another vCPU that waits go first, once. Context: the running vCPU."""
+    trace_2(abi.TRC_SCHED_YIELD, u32(v.domain.domain_id), v.vcpu_id)
     with run_queue.lock:
         first = run_queue.first
         if first is None:

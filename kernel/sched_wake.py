@@ -1,5 +1,6 @@
 """Blocking, waking, pausing: what makes a vCPU able or unable to run."""
 
+import abi
 from kpy import (
     Ptr,
     atomic_add,
@@ -11,12 +12,14 @@ from kpy import (
     inline,
     noinline,
     ref,
+    u32,
     u64,
 )
 
 from kernel.runstate import change_runstate, resting_runstate
 from kernel.sched_place import alert, can_run, make_runnable
 from kernel.sched_queue import dequeue, run_queue
+from kernel.trace import trace_2
 from kernel.vcpu import Vcpu, VPF_blocked
 from kernel.x86.cpu import pause
 from kernel.x86.ipi import WORK_EVENT, ipi_kick, serve_mailbox
@@ -28,6 +31,7 @@ def vcpu_wake(v: Ptr[Vcpu]) -> None:
     """Let a vCPU run if nothing keeps it from it any more."""
     with run_queue.lock:
         if can_run(v) and not v.sched.is_queued and not v.is_running:
+            trace_2(abi.TRC_SCHED_WAKE, u32(v.domain.domain_id), v.vcpu_id)
             make_runnable(v, system_time_ns())
 
 
@@ -36,6 +40,7 @@ def vcpu_sleep_nosync(v: Ptr[Vcpu]) -> None:
     with run_queue.lock:
         if can_run(v):
             return
+        trace_2(abi.TRC_SCHED_SLEEP, u32(v.domain.domain_id), v.vcpu_id)
         if v.sched.is_queued:
             dequeue(v)
         if v.is_running:
@@ -77,6 +82,7 @@ def vcpu_block(v: Ptr[Vcpu]) -> None:
     if has_event(v):
         atomic_and(ref(v.pause_flags), ~VPF_blocked & 0xFFFFFFFF)
     else:
+        trace_2(abi.TRC_SCHED_BLOCK, u32(v.domain.domain_id), v.vcpu_id)
         this_cpu().reschedule = True
 
 

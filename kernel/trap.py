@@ -5,7 +5,8 @@ descriptor tables), emulates privileged instructions of a guest kernel, and hand
 the kernel's own handler. What no handler takes ends the domain, never the core.
 """
 
-from kpy import Ptr, cold, export, noinline, u32, wrapping_sub
+import abi
+from kpy import Ptr, cold, export, inline, noinline, u32, wrapping_sub
 
 from kernel.bounce import bounce_syscall32, deliver_page_fault, deliver_trap
 from kernel.debugger import is_for_debugger, stop_for_debugger
@@ -15,6 +16,9 @@ from kernel.emulate.softint import deliver_int80, deliver_software_interrupt, so
 from kernel.exit import exit_to_guest
 from kernel.mmu import page_fault_fixup
 from kernel.sched_wake import vcpu_kick
+from kernel.trace import record_1, tracing
+from kernel.trace_ring import HEADER_1, HEADER_3
+from kernel.trace_wide import record_page_fault, record_value_1, trace_value
 from kernel.vcpu import Vcpu
 from kernel.x86.cpu import read_cr2, read_dr6, write_dr6
 from kernel.x86.descriptors import GUEST_INT80_VECTOR
@@ -40,13 +44,36 @@ def trap_from_guest(vcpu: Ptr[Vcpu], vector: u32) -> Ptr[Vcpu]:
 
     Returns: the vCPU to run next. Context: from entry.asm.
     """
+    if tracing(abi.TRC_PV_TRAP):
+        handle_traced(vcpu, vector)
+    else:
+        handle(vcpu, vector)
+    return exit_to_guest(vcpu)
+
+
+@inline
+def handle(vcpu: Ptr[Vcpu], vector: u32) -> None:
+    """Repair, emulate or bounce an exception."""
     if vector == TRAP_page_fault:
         page_fault(vcpu)
     elif vector == TRAP_gp_fault:
         general_protection(vcpu)
     else:
         other_exception(vcpu, vector)
-    return exit_to_guest(vcpu)
+
+
+@cold
+def handle_traced(vcpu: Ptr[Vcpu], vector: u32) -> None:
+    """Handle an exception, and record when that began and ended."""
+    rip = vcpu.regs.rip
+    error_code = vcpu.regs.error_code
+    if vector == TRAP_page_fault:
+        record_page_fault(rip, read_cr2(), error_code)
+    else:
+        word = vector | (error_code & 0xFFFF) << 16
+        record_value_1(abi.TRC_PV_TRAP | abi.TRC_64_FLAG | HEADER_3, rip, word)
+    handle(vcpu, vector)
+    record_1(abi.TRC_PROXEN_TRAP_RETURN | HEADER_1, vector)
 
 
 @export
@@ -96,8 +123,11 @@ def general_protection(vcpu: Ptr[Vcpu]) -> None:
             if not deliver_software_interrupt(vcpu, vector):
                 deliver_trap(vcpu, TRAP_gp_fault, vector << XEC_INDEX_SHIFT | XEC_IDT)
             return
-        elif error_code == 0 and emulate_privileged(vcpu):
-            return
+        elif error_code == 0:
+            rip = vcpu.regs.rip
+            if emulate_privileged(vcpu):
+                trace_value(abi.TRC_PV_EMULATE_PRIVOP | abi.TRC_64_FLAG, rip)
+                return
     deliver_trap(vcpu, TRAP_gp_fault, error_code)
 
 

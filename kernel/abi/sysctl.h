@@ -49,6 +49,21 @@ struct xen_sysctl_readconsole {
     uint32_t count; /* in: room; out: bytes */
 };
 
+/* Trace buffers (trace.h). */
+#define XEN_SYSCTL_TBUFOP_get_info     0
+#define XEN_SYSCTL_TBUFOP_set_cpu_mask 1
+#define XEN_SYSCTL_TBUFOP_set_evt_mask 2
+#define XEN_SYSCTL_TBUFOP_set_size     3 /* once */
+#define XEN_SYSCTL_TBUFOP_enable       4
+#define XEN_SYSCTL_TBUFOP_disable      5
+struct xen_sysctl_tbuf_op {
+    uint32_t cmd; /* XEN_SYSCTL_TBUFOP_ */
+    struct xenctl_bitmap cpu_mask;
+    uint32_t evt_mask;
+    uint64_aligned_t buffer_mfn; /* out: of t_info */
+    uint32_t size; /* in: pages for each processor; out: bytes of t_info */
+};
+
 #define _XEN_SYSCTL_PHYSCAP_hvm      0
 #define XEN_SYSCTL_PHYSCAP_hvm       (1u << _XEN_SYSCTL_PHYSCAP_hvm)
 #define _XEN_SYSCTL_PHYSCAP_pv       1
@@ -235,6 +250,7 @@ struct xen_sysctl {
     uint32_t interface_version;
     union {
         struct xen_sysctl_readconsole readconsole;
+        struct xen_sysctl_tbuf_op tbuf_op;
         struct xen_sysctl_physinfo physinfo;
         struct xen_sysctl_cputopoinfo cputopoinfo;
         struct xen_sysctl_pcitopoinfo pcitopoinfo;

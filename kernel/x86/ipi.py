@@ -6,6 +6,7 @@ own mailbox meanwhile. Hence serving must be possible anywhere: it takes no lock
 that the waiting code relies on.
 """
 
+import abi
 from kpy import (
     Ptr,
     atomic_add,
@@ -24,6 +25,7 @@ from kpy import (
     wrapping_sub,
 )
 
+from kernel.trace_wide import trace_value
 from kernel.x86.apic import IPI_VECTOR, apic_send_ipi
 from kernel.x86.cpu import pause, write_cr3
 from kernel.x86.descriptors import load_core_tables
@@ -111,6 +113,7 @@ def drop_lazy_state(cpus: u64) -> None:
 def flush_others(cpus: u64, work: u32) -> None:
     """Ask the other processors of a set for a flush (and more), and wait for all of them."""
     targets = cpus & online_cpus()
+    trace_value(abi.TRC_PROXEN_TLB_SHOOTDOWN, targets)
     rest = targets
     while rest != 0:
         target = truncate(u32, ctz(rest))

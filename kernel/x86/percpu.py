@@ -21,6 +21,7 @@ from kpy import (
     atomic_load,
     atomic_or,
     bit,
+    container_of,
     inline,
     ref,
     sizeof,
@@ -32,6 +33,7 @@ from kpy import (
     u64,
 )
 
+from kernel.trace_ring import TraceRing
 from kernel.x86.cpu import read_rsp
 from kernel.x86.memlayout import PERCPU_VIRT_START
 
@@ -92,9 +94,20 @@ class Pcpu:
     flush_served: u32
     flush_time: u64  # TLB clock when the last flush began (kernel/x86/tlb.py)
     nmi_count: u64
+    trace: TraceRing
+
+
+@struct(packed=True)
+class Area:
+    """The whole of a processor's area; what is between may be no memory."""
+
+    pcpu: Pcpu
+    stacks: Array[u8, AREA_BYTES - 4096 - 1]
+    last: u8
 
 
 assert sizeof(Tss) == 104
+assert sizeof(Area) == AREA_BYTES
 
 nr_cpus = static(u32, 1)  # known to the firmware and started
 online_mask = static(u64)
@@ -102,8 +115,11 @@ online_mask = static(u64)
 
 @inline
 def this_cpu() -> Ptr[Pcpu]:
-    """Return the running processor's `Pcpu`: every stack of the core lies inside its area."""
-    return Ptr[Pcpu](read_rsp() & ~(AREA_BYTES - 1))
+    """Return the running processor's `Pcpu`: every stack of the core lies inside its area.
+
+    Reckoned from the area's end, which is no null pointer whatever rsp is: nothing to check.
+    """
+    return ref(container_of(Ptr[u8](read_rsp() | (AREA_BYTES - 1)), Area, "last").pcpu)
 
 
 @inline

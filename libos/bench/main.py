@@ -2,7 +2,7 @@
 
 from kpy import export, u64
 
-from libos.bench import calls, emulated, grants, tables, traps, user
+from libos.bench import calls, emulated, grants, tables, trace, traps, user
 from libos.bench.measure import calibrate, measure_rows
 
 UPCALL_MASKED, UPCALL_OPEN = 1, 0
@@ -30,6 +30,9 @@ def main() -> u64:
     measure_rows(traps.off_table[0 : len(traps.off_table)])
     traps.unmask_port(UPCALL_OPEN)
     measure_rows(traps.on_table[0 : len(traps.on_table)])
+    trace.prepare()
+    measure_rows(trace.table[0 : len(trace.table)])
+    trace.finish()
     user.prepare()
     user.measure_user()
     return 0

@@ -25,6 +25,7 @@ LIBXEN_HEADERS = (
     "platform",
     "domctl",
     "sysctl",
+    "trace",
     "hvm/e820",
     "hvm/hvm_op",
     "hvm/params",

@@ -12,6 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 # What libxen-dev does not tell, or hides behind __XEN__; each with its reason.
 EXPLAINED = {
     r"XEN_EINTR|XEN_ERESTART": "libxen-dev shows them to the hypervisor only",
+    r"TRC_PROXEN_\w+": "events of our own, in numbers that Xen leaves free",
     r"(sizeof|offset|size) e820entry.*|E820_\w+": "from ACPI; libxen-dev has no e820 entry",
 }
 
