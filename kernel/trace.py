@@ -56,7 +56,7 @@ def tracing(event: u32) -> bool:
 @inline
 def begin(ring: Ptr[TraceRing], kind: type[T], header: u32) -> Ptr[T]:
     """Start a record: MOST_BYTES at `ring.at` are ours to write."""
-    record = container_of(Ptr[u8](ring.at + sizeof(T) - 1), T, "end")
+    record = container_of(Ptr[u8](ring.at + (sizeof(T) - 1)), T, "end")
     record.header = header
     record.tsc = rdtsc()
     return record
