@@ -77,6 +77,15 @@ def readconsole(xc):
         return bytes(view[: request.count]).decode(errors="replace")
 
 
+def tbuf_op(xc, cmd, size=0, evt_mask=0):
+    """Control the trace buffers; returns a copy of xen_sysctl_tbuf_op."""
+    with _sysctl(xc, abi.XEN_SYSCTL_tbuf_op, "XEN_SYSCTL_tbuf_op") as call:
+        request = call.u.tbuf_op
+        request.cmd, request.size, request.evt_mask = cmd, size, evt_mask
+        call.issue()
+        return abi.xen_sysctl_tbuf_op.from_buffer_copy(request)
+
+
 def xen_version(xc):
     """Return `(major, minor, extra)`, such as (4, 17, ".5")."""
     version = xc.hypercall(abi.__HYPERVISOR_xen_version, abi.XENVER_version, 0)

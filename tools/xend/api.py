@@ -13,10 +13,11 @@ from aiohttp import WSMsgType, web
 from xen import sysctl
 from xen.privcmd import HypercallError
 
-from xend import api_debug
+from xend import api_debug, api_trace
 from xend import config as configuration
 from xend.debuggers import Debuggers
 from xend.errors import Refusal, bad_request, not_found
+from xend.tracing import Tracing
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 CHUNK_BYTES = 256 * 1024
@@ -31,7 +32,8 @@ def make_app(manager, files, events):
     app = web.Application(middlewares=[errors_as_json])
     app["manager"], app["files"] = manager, files
     app["debuggers"] = Debuggers(manager, events)
-    app.add_routes([*routes, *api_debug.routes])
+    app["tracing"] = Tracing(manager, events)
+    app.add_routes([*routes, *api_debug.routes, *api_trace.routes])
     return app
 
 

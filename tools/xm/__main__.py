@@ -18,6 +18,7 @@ DESCRIPTION = """Manage the domains of a Proxen machine.
   xm run hello.cfg              create, show the console, exit with the domain's code
   xm list                       what runs
   xm gdb hello                  debug a domain's kernel with gdb
+  xm trace -d 2                 record what the hypervisor does, for Perfetto
   xm show hello                 one domain, with registers and backtrace if it crashed
 """
 EPILOG = """xend is found by $PROXEN_URL, else by the machine that 'make up' started, else at
@@ -49,6 +50,18 @@ GDB_HELP = """gdb of this machine starts with the kernel's symbols and the domai
 'xm create -g FILE' stops a domain at its first instruction. A stock Linux has function names but
 no lines: name a file that has them, such as 'xm gdb -s vmlinux linux'. Arguments for gdb come
 after --, as in 'xm gdb hello -- -batch -ex backtrace'."""
+
+TRACE_HELP = """Examples:
+
+  xm trace -d 2                       two seconds to trace.json: open it in https://ui.perfetto.dev
+  xm trace -o run.json xm run my.cfg  as long as a command runs; xm exits with its code
+  xm trace -d 1 --text --domain hello --events hypercall,trap
+  xm trace -d 5 --summary             counts and times of hypercalls and traps, by domain
+
+Events: hypercall (with arguments, result and duration), trap (exceptions, emulation, system calls),
+sched (who runs where, and why not), evtchn (signals, with arrows to the upcall), page (frames that
+become page tables, grants), irq (interrupts, TLB shootdowns). If the machine does more than can be
+carried away, records are lost, and the output says how many: name fewer events."""
 
 
 class Parser(argparse.ArgumentParser):
@@ -100,6 +113,17 @@ def make_parser():
     made.add_argument("domain")
     made.add_argument("gdb_argument", nargs="*", help="arguments for gdb, after --")
     made.add_argument("-s", "--symbols", metavar="FILE", help="a kernel file with symbols")
+    made = command("trace", commands.trace, epilog=TRACE_HELP)
+    made.add_argument("-d", "--duration", type=float, metavar="SECONDS", help="how long")
+    made.add_argument("-o", "--output", metavar="FILE", help="default: trace.json; - is stdout")
+    made.add_argument("-e", "--events", metavar="LIST", help="default: all, see below")
+    made.add_argument("--domain", metavar="NAME", help="only what concerns this domain")
+    made.add_argument("--text", action="store_true", help="a line an event, to stdout")
+    made.add_argument("--summary", action="store_true", help="counts and times only")
+    made.add_argument(
+        "--size", type=float, default=1, metavar="MIB", help="of each CPU's ring, once (default: 1)"
+    )
+    made.add_argument("command", nargs=argparse.REMAINDER, help="trace while this runs")
     made = command("shutdown", commands.shutdown, "domain")
     made.add_argument("-w", "--wait", action="store_true", help="wait until it has shut down")
     command("info", commands.info)

@@ -7,6 +7,7 @@ import sys
 import time
 
 from xm import cfg, debugger, output, terminal
+from xm import trace as tracing
 from xm.cfg import ConfigError
 from xm.client import domain_path, in_dom0
 from xm.description import Placer, describe
@@ -152,6 +153,11 @@ def destroy(client, arguments):
     """Kill a domain at once, as pulling the plug would."""
     _act(client, arguments, "destroy")
     return DONE
+
+
+def trace(client, arguments):
+    """Record what the hypervisor does, as a picture, as text, or summed up."""
+    return tracing.run(client, arguments, say)
 
 
 def shutdown(client, arguments):
