@@ -58,16 +58,23 @@ def turn_ring(end: u64) -> None:
     cpu = this_cpu()
     ring = ref(cpu.trace)
     length = truncate(u32, end - ring.at)
-    if ring.at != u64(ref(ring.scratch)):
-        show(ring, end)
-        length = 0
+    if not is_parked(ring):
+        ring.at = end
         park(ring)
+        length = 0
     if is_traced(cpu):
         reopen(cpu, ring, length)
 
 
+def is_parked(ring: Ptr[TraceRing]) -> bool:
+    """Say whether records go to the scratch space."""
+    return ring.at == u64(ref(ring.scratch))
+
+
 def park(ring: Ptr[TraceRing]) -> None:
-    """Let every record go to the scratch space and then here."""
+    """Show the reader all of a ring, and let records go to the scratch space and then here."""
+    if not is_parked(ring):
+        show(ring, ring.at)
     ring.at = u64(ref(ring.scratch))
     ring.limit = 0
 

@@ -1,5 +1,7 @@
 """The HTTP interface for traces: start one and read it, ask how it is, stop it."""
 
+import contextlib
+
 from aiohttp import web
 
 from xend.errors import bad_request
@@ -34,8 +36,6 @@ async def start_trace(request):
     async def ready():
         await response.prepare(request)
 
-    try:
+    with contextlib.suppress(ConnectionResetError):  # the client has left, which ends the trace
         await request.app["tracing"].record(wanted, ready, response.write)
-    except ConnectionResetError:
-        pass  # the client has left, which ends the trace
     return response

@@ -7,6 +7,7 @@ memory than its rings, and never holds xend up.
 """
 
 import asyncio
+import contextlib
 import time
 
 import xen_codecs as abi
@@ -75,10 +76,8 @@ class Tracing:
     async def _wait(self, seconds):
         """Wait until a ring is half full, or so long."""
         self.wake.clear()
-        try:
+        with contextlib.suppress(asyncio.TimeoutError):
             await asyncio.wait_for(self.wake.wait(), seconds)
-        except TimeoutError:
-            pass
 
     async def _pass_on(self, buffers, write):
         data = buffers.read()

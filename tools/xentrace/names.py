@@ -20,30 +20,11 @@ OPERATIONS = {
     "vm_assist": "VMASST_CMD_",
     "set_segment_base": "SEGBASE_",
 }
-EXCEPTIONS = [
-    "#DE",
-    "#DB",
-    "NMI",
-    "#BP",
-    "#OF",
-    "#BR",
-    "#UD",
-    "#NM",
-    "#DF",
-    "9",
-    "#TS",
-    "#NP",
-    "#SS",
-    "#GP",
-    "#PF",
-    "15",
-    "#MF",
-    "#AC",
-    "#MC",
-    "#XM",
-    "#VE",
-    "#CP",
-]
+NAMED_EXCEPTIONS = {
+    0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF",
+    10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC",
+    19: "#XM", 20: "#VE", 21: "#CP",
+}  # fmt: skip
 RUNSTATES = ("running", "runnable", "blocked", "offline")
 PAGE_TYPES = ("none", "l1", "l2", "l3", "l4", "seg_desc", "6", "writable")
 
@@ -81,4 +62,4 @@ def result_text(value):
 
 def exception_name(vector):
     """Return the name of an exception."""
-    return EXCEPTIONS[vector] if vector < len(EXCEPTIONS) else f"int {vector:#x}"
+    return NAMED_EXCEPTIONS.get(vector, f"int {vector:#x}")

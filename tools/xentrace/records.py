@@ -79,7 +79,7 @@ class Spool:
 
     def _file(self):
         if self.cpu not in self.files:
-            self.files[self.cpu] = tempfile.TemporaryFile(prefix="xm-trace-")
+            self.files[self.cpu] = tempfile.TemporaryFile(prefix="xm-trace-")  # noqa: SIM115
         return self.files[self.cpu]
 
     def __iter__(self):
