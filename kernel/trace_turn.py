@@ -116,7 +116,7 @@ def reopen(cpu: Ptr[Pcpu], ring: Ptr[TraceRing], length: u32) -> None:
     if filler != 0:
         fill(ring, filler)
     if is_new or ring.nr_lost != 0:
-        add_preamble(cpu, ring)
+        add_preamble(cpu, ring, ring.scratch.tsc if length != 0 else rdtsc())
     if length != 0:
         add_scratch(ring, length)
     open_ring(ring)
@@ -171,8 +171,11 @@ def fill(ring: Ptr[TraceRing], filler: u32) -> None:
         record.header = abi.TRC_TRACE_WRAP_BUFFER | (size // 4 - 1) << abi.TRACE_EXTRA_SHIFT
 
 
-def add_preamble(cpu: Ptr[Pcpu], ring: Ptr[TraceRing]) -> None:
-    """Say what runs on a processor, and how many of its records are missing if any are."""
+def add_preamble(cpu: Ptr[Pcpu], ring: Ptr[TraceRing], tsc: u64) -> None:
+    """Say what runs on a processor, and how many of its records are missing if any are.
+
+    `tsc` is the next record's: this one is not to be later.
+    """
     domain: u32 = abi.DOMID_IDLE
     vcpu = cpu.id
     current = cpu.current
@@ -180,20 +183,20 @@ def add_preamble(cpu: Ptr[Pcpu], ring: Ptr[TraceRing]) -> None:
         domain = u32(current.domain.domain_id)
         vcpu = current.vcpu_id
     if ring.nr_lost != 0:
-        add_lost(ring, domain | vcpu << 16)
+        add_lost(ring, tsc, domain | vcpu << 16)
         return
     record = add(ring, HEADER_BYTES + 8)
     record.header = abi.TRC_PROXEN_RUNNING | HEADER_2
-    record.tsc = rdtsc()
+    record.tsc = tsc
     record.words[0] = domain
     record.words[1] = vcpu
 
 
-def add_lost(ring: Ptr[TraceRing], running: u32) -> None:
+def add_lost(ring: Ptr[TraceRing], tsc: u64, running: u32) -> None:
     """Report the lost records, in a ring that has room for that."""
     record = add(ring, LOST_BYTES)
     record.header = abi.TRC_LOST_RECORDS | HEADER_4
-    record.tsc = rdtsc()
+    record.tsc = tsc
     record.words[0] = ring.nr_lost
     record.words[1] = running
     record.words[2] = truncate(u32, ring.first_lost)
@@ -210,7 +213,7 @@ def report_lost(ring: Ptr[TraceRing]) -> None:
     filler = to_end if to_end < LOST_BYTES else u32(0)
     if used + filler + LOST_BYTES <= ring.size_bytes:
         fill(ring, filler)
-        add_lost(ring, abi.DOMID_INVALID)
+        add_lost(ring, rdtsc(), abi.DOMID_INVALID)
         volatile_store(Ptr[u32](ring.prod), ring.produced)
 
 

@@ -19,6 +19,7 @@ from xentrace.state import Vcpu
 CPU_PID = 1
 FIRST_DOMAIN_PID = 10
 TIDS = 100  # so that a thread's number is its alone: the process's, times this, plus its own
+IRET = events.abi.__HYPERVISOR_iret
 COLOURS = {
     "running": "thread_state_running",
     "runnable": "thread_state_runnable",
@@ -175,12 +176,12 @@ class ChromeWriter:
                 name = names.exception_name(arguments["vector"])
             else:
                 name = names.hypercall_name(arguments["op"], arguments.get("a0"))
-            shown = {key: hex(value) for key, value in arguments.items() if key != "op"}
-            self.begin(row, event.ns, name, event.kind.category, args=shown)
+            self.begin(row, event.ns, name, event.kind.category, args=call_arguments(arguments))
             return
         depth = 2 if event.kind.name == "subcall" else 1
         if len(row.open) > depth:
-            result = {} if is_trap else {"result": names.result_text(arguments["result"])}
+            has_result = not is_trap and not is_iret(arguments)
+            result = {"result": names.result_text(arguments["result"])} if has_result else {}
             self.end(row, event.ns, depth=depth, args=result)
 
     def instant(self, event):
@@ -217,3 +218,15 @@ class ChromeWriter:
         if event.vcpu is not None:
             name = f"{self.names.domain(event.vcpu.domain)} vcpu {event.vcpu.number}"
             self.begin(row, event.ns, name, "sched")
+
+
+def call_arguments(arguments):
+    """Return the arguments of a hypercall or trap as a picture shows them."""
+    if is_iret(arguments):
+        return {}
+    return {key: hex(value) for key, value in arguments.items() if key != "op"}
+
+
+def is_iret(arguments):
+    """Say whether this is iret, whose registers are the interrupted program's."""
+    return arguments.get("op") == IRET

@@ -1,6 +1,7 @@
 """Traces as text: one line an event, as `perf script` and Xen's `xentrace_format` print them."""
 
 from xentrace import events, names
+from xentrace.abi_codecs import abi
 
 DECIMAL = {"domain", "vcpu", "to_domain", "to_vcpu", "port", "lost", "vector", "number", "ticks"}
 
@@ -23,6 +24,8 @@ def describe(event):
 def describe_hypercall(kind, arguments):
     """Return a hypercall as a call, or as what it returned."""
     number = arguments.pop("op")
+    if number == abi.__HYPERVISOR_iret:  # its registers are the interrupted program's
+        return f"{kind.name} iret{' done' if kind.role == 'end' else ''}"
     if kind.role == "end":
         result = names.result_text(arguments["result"])
         return f"{kind.name} {names.hypercall_name(number)} = {result}"
