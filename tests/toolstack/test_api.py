@@ -7,7 +7,7 @@ import re
 import pytest
 import xen_codecs as abi
 from xen import domctl
-from xend import api, api_debug
+from xend import api, api_debug, api_trace
 
 from tests.toolstack import tiny_guest
 from tests.toolstack.xend_in_process import DOCUMENT, read_stream, with_xend
@@ -309,7 +309,8 @@ async def test_domains_made_at_once(xend):
 
 def test_the_openapi_file_covers_every_route():
 
-    served = {(route.method.lower(), route.path) for route in [*api.routes, *api_debug.routes]}
+    routes = [*api.routes, *api_debug.routes, *api_trace.routes]
+    served = {(route.method.lower(), route.path) for route in routes}
     declared = {
         (method, path)
         for path, operations in DOCUMENT["paths"].items()
