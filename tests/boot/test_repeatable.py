@@ -8,10 +8,12 @@ import pytest
 
 from tests.guests.test_guests import BOOT_S, machine
 from tools.image.build import build_image
+from tools.qemu.config import command_line
 from tools.qemu.hosts import default_kind
 from tools.qemu.machine import Machine
 from tools.qemu.repeatable import repeatable
 from tools.run import repeat
+from tools.setup.paths import ROOT
 
 pytestmark = [
     pytest.mark.boot,
@@ -54,6 +56,13 @@ def test_each_seed_has_an_interleaving_of_its_own():
 
 def test_without_a_seed_all_slices_are_equal():
     assert all(abs(us - SLICE_US) < NOISE_US for us in turns_us(spin(1, "")))
+
+
+def test_the_folder_of_the_tree_plays_no_part():
+    """Guests see the paths of what they boot from, and spend instructions on them."""
+    config = repeat.example_machine("proxen", build_image(), seed=7)
+    assert str(ROOT) not in " ".join(command_line(config, "tcg"))
+    assert str(ROOT).encode() not in repeat.RAMDISK.read_bytes()
 
 
 @pytest.mark.slow

@@ -6,6 +6,8 @@ tools/qemu/repeatable.py for what makes it repeatable.
 
 import hashlib
 import re
+import subprocess
+import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -59,9 +61,16 @@ def verdict(log: str, folder: Path) -> int:
 def example_machine(kind: str, image: Image, seed: int) -> Config:
     """Return the machine that runs the example by itself."""
     make_disk(DISK)
-    files = {"run": JOB, "disk.img": DISK, CONFIG.name: CONFIG, KERNEL.name: KERNEL}
+    files = {"run": JOB, "disk.img": DISK, CONFIG.name: CONFIG, KERNEL.name: _stripped(KERNEL)}
     ramdisk = with_job(RAMDISK, files)
     return repeatable(dom0_machine(kind, "repeat", image, initramfs=ramdisk), seed)
+
+
+def _stripped(kernel: Path) -> bytes:
+    """Return a kernel without debug information, which tells in which folder it was built."""
+    with tempfile.NamedTemporaryFile() as file:
+        subprocess.run(["objcopy", "--strip-debug", kernel, file.name], check=True)
+        return Path(file.name).read_bytes()
 
 
 def watch(config: Config) -> tuple[str, Path]:
