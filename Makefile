@@ -40,9 +40,9 @@ up: setup ## keep a machine running for ./xm and the HTTP API
 down: setup ## stop that machine
 	@$(PYTHON) -m tools.run down
 
-bench: setup ## compare with real Xen 4.17
+bench: setup ## compare with real Xen 4.17; PART='operations disk' for some of it
 	@$(PYTHON) -m tools.run build
-	@$(PYTHON) -m tools.bench
+	@$(PYTHON) -m tools.bench $(PART)
 
 compare: setup ## ask Proxen and real Xen 4.17 the same, and show where they differ
 	@$(PYTHON) -m tools.compare

@@ -52,6 +52,7 @@ FRAME_CORE = 1 << 29  # a core page that a domain may map
 FRAME_ALLOCATED = 1 << 31  # the owner's own reference is among those counted
 CORE_OWNER = DomId(abi.DOMID_IDLE)
 NO_OWNER = DomId(abi.DOMID_INVALID)
+SCRUBBED = DomId(abi.DOMID_IDLE - 1)  # no domain's number: a free frame is zero, see scrub.py
 
 Page = Array[u64, 512]
 
@@ -263,7 +264,9 @@ def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
     is_flushed = False
     for i in range(u64(count)):
         frame = frame_at(mfn + i)
-        if frame.owner != d.domain_id:
+        if frame.owner == SCRUBBED:
+            frame.owner = d.domain_id
+        elif frame.owner != d.domain_id:
             if not is_flushed:  # before the first is zeroed: a stale translation may be writable
                 flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
                 is_flushed = True

@@ -35,12 +35,14 @@ from kernel.runstate import change_runstate, resting_runstate, update_runstate_a
 from kernel.sched_place import advance_virtual_time, can_run, charge, cpu_scheds, offer_work
 from kernel.sched_queue import enqueue, run_queue, take_first_for
 from kernel.sched_slice import init_slices, slice_ns
+from kernel.scrub import scrub_due, scrub_step
 from kernel.timer import Timer
 from kernel.timer_heap import init_timer, set_timer
 from kernel.trace import trace_2, tracing
 from kernel.trace_control import tell_reader
 from kernel.trace_sched import record_switch
 from kernel.vcpu import Vcpu
+from kernel.x86.apic import apic_pending_vector
 from kernel.x86.context import save_context, switch_to
 from kernel.x86.idle import idle_wait
 from kernel.x86.percpu import Pcpu, nr_cpus, online_cpus, this_cpu
@@ -130,7 +132,10 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
             return chosen
         free_buried_domains()
         tell_reader()
-        idle_wait()
+        if scrub_due() and apic_pending_vector() == 0:
+            scrub_step()
+        else:
+            idle_wait()
 
 
 def find_work(cpu: u32) -> Ptr[Vcpu] | None:

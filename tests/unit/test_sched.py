@@ -42,6 +42,8 @@ class Machine:
                 "kernel.runstate.update_runstate_area": lambda v: None,
                 "kernel.x86.idle.idle_wait": lambda: None,
                 "kernel.domain_free.free_buried_domains": lambda: None,
+                "kernel.x86.apic.apic_pending_vector": lambda: 0,
+                "kernel.scrub.scrub_step": lambda: None,
             },
         )
         self.cpu = self.program.new(Pcpu, id=31)

@@ -15,6 +15,7 @@ from tools.bench import boot, operations, services
 from tools.bench.figures import Figure
 from tools.bench.report import RESULT, Row, keep, pair, table
 from tools.qemu.machine import MachineFailure
+from tools.qemu.serial import SerialTimeout
 from tools.run.build import build_programs
 from tools.setup.progress import say, step
 
@@ -84,7 +85,7 @@ def main() -> int:
         )
     try:
         rows = measure(chosen.part or list(PARTS), chosen.boots)
-    except (MachineFailure, ValueError) as failure:
+    except (MachineFailure, SerialTimeout, RuntimeError, ValueError) as failure:
         say(str(failure))
         return 1
     print(table(rows))

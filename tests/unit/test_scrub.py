@@ -1,0 +1,143 @@
+"""Zeroing free memory in idle time: what is marked as zero is, and nothing else is given away."""
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from kernel.frame import SCRUBBED
+from tests.unit.memory_machine import END, FIRST, NR_FRAMES, PAGE, MemoryMachine
+
+SECRET = b"a secret"
+MOST_STEPS = 200
+
+
+class ScrubMachine(MemoryMachine):
+    """Processors have flushed all translations that are older than `flushed`."""
+
+    def __init__(self):
+        self.flushed = 0
+        super().__init__(
+            "kernel.scrub",
+            also=["kernel.frame", "kernel.frame_exchange", "kernel.core_page"],
+            replace={
+                "kernel.x86.tlb.cpus_needing_flush": lambda cpus, stamp: int(stamp > self.flushed)
+            },
+        )
+
+    def start_over(self):
+        super().start_over()
+        self.flushed = self.tlb_clock
+        search = self["kernel.scrub.search"]
+        search.nr_free = search.rest = search.block = 0
+        for mfn in range(FIRST, END):
+            self.write(mfn, 0, SECRET)
+
+    def scrub(self, steps=MOST_STEPS):
+        """Idle for some steps, at most until nothing is left to do."""
+        for _ in range(steps):
+            if not self["kernel.scrub.scrub_due"]():
+                return True
+            self["kernel.scrub.scrub_step"]()
+        return False
+
+    def scrubbed(self):
+        return {mfn for mfn in range(FIRST, END) if self.frame(mfn).owner == SCRUBBED}
+
+    def drop(self, mfn):
+        assert self["kernel.frame.drop_allocation"](mfn)
+
+
+@pytest.fixture(scope="module")
+def compiled():
+    return ScrubMachine()
+
+
+@pytest.fixture
+def machine(compiled):
+    compiled.start_over()
+    return compiled
+
+
+def test_all_free_memory_is_zeroed_once(machine):
+    assert machine.scrub()
+    assert machine.scrubbed() == set(range(FIRST, END))
+    assert all(machine.text(mfn) == bytes(PAGE) for mfn in range(FIRST, END))
+    assert not machine["kernel.scrub.scrub_due"](), "nothing changed since"
+
+
+def test_a_step_is_short(machine):
+    machine["kernel.scrub.scrub_step"]()
+    assert 0 < len(machine.scrubbed()) <= 4
+
+
+def test_who_gets_a_scrubbed_frame_flushes_nothing(machine):
+    machine.scrub()
+    one = machine.new_domain(1)
+    machine.flushes.clear()
+    mfn = machine.alloc(one, 3)
+    assert all(machine.text(mfn + i) == bytes(PAGE) for i in range(8))
+    assert not machine.flushes
+    assert not machine.scrubbed() & set(range(mfn, mfn + 8)), "it has an owner now"
+
+
+def test_a_frame_that_some_tlb_may_still_know_is_left_alone(machine):
+    one = machine.new_domain(1)
+    mine = [machine.alloc(one) for _ in range(NR_FRAMES)]
+    machine.tlb_clock += 1
+    for mfn in mine:
+        machine.write(mfn, 0, SECRET)
+        machine.drop(mfn)
+    assert machine.scrub()
+    assert machine.scrubbed() == set()
+    machine.flushed = machine.tlb_clock
+    machine.drop(machine.alloc(one))
+    assert not machine["kernel.scrub.scrub_due"](), "the number of free frames is the same"
+    machine.alloc(one)
+    assert machine.scrub()
+    assert len(machine.scrubbed()) == NR_FRAMES - 1
+
+
+def test_a_core_page_loses_the_mark(machine):
+    machine.scrub()
+    page = machine["kernel.core_page.alloc_core_page"]()
+    mfn = machine["kernel.core_page.core_page_mfn"](page)
+    machine.write(mfn, 0, SECRET)
+    machine["kernel.core_page.free_core_page"](page)
+    assert mfn not in machine.scrubbed()
+    assert machine.text(machine.alloc(machine.new_domain(1), 7)) == bytes(PAGE)
+
+
+acts = st.lists(
+    st.tuples(
+        st.sampled_from(["scrub", "alloc", "drop", "flush"]), st.integers(0, 3), st.integers(0, 99)
+    ),
+    max_size=60,
+)
+
+
+@settings(max_examples=60)
+@given(acts=acts)
+def test_nobody_ever_sees_what_another_wrote(compiled, acts):
+    """Scrubbing between, and in the middle of, whatever else happens to the heap."""
+    machine = compiled
+    machine.start_over()
+    domains = [machine.new_domain(number) for number in (1, 2)]
+    owned = []
+    for act, order, choice in acts:
+        if act == "scrub":
+            machine.scrub(choice % 7)
+        elif act == "flush":
+            machine.flushed = machine.tlb_clock
+        elif act == "alloc":
+            mfn = machine.alloc(domains[choice % 2], order)
+            for i in range(1 << order if mfn else 0):
+                assert machine.text(mfn + i) == bytes(PAGE)
+                machine.write(mfn + i, choice, SECRET)
+                owned.append(mfn + i)
+        elif owned:
+            machine.tlb_clock += 1
+            machine.drop(owned.pop(choice % len(owned)))
+        assert not machine.scrubbed() & set(owned)
+        for mfn in machine.scrubbed():
+            assert machine.text(mfn) == bytes(PAGE)
+    assert machine.nr_free == NR_FRAMES - len(owned)
