@@ -4,9 +4,11 @@ import json
 
 import pytest
 
-from tools.bench import figures, operations, report
+from tools.bench import figures, operations, report, services
 from tools.bench.figures import Figure
 from tools.bench.report import Row, pair, summary, table
+from tools.image.ramdisk import DOMU
+from tools.qemu.machine import MachineFailure
 
 LINES = """noise: bench press 1 2
 bench toy_disk_read_4k 21500 30000
@@ -34,6 +36,7 @@ def test_every_kind_of_line_is_read():
     [
         "stream disk 4096",
         "each disk of 20",
+        "each disk 20 failed: no such file",
         "ping net 21 packets transmitted, 0 packets received, 100% packet loss",
         "bench row 12",
         "rate row fast",
@@ -98,3 +101,18 @@ def test_deviations_from_the_reference_are_told():
     lines = operations.against_reference(now)
     assert "56 of 57 rows" in lines[0] and "1 off" in lines[0]
     assert lines[1:] == ["  cpuid_emulated: 384, now 500", "  clts_emulated: not measured"]
+
+
+def test_the_kernels_own_clock_tells_how_long_it_booted():
+    log = "[    0.000000] Linux version 6.1\n[   12.345678] Run /init as init process\nRun /init"
+    assert services.boot_figure(log) == Figure(12345678.0, "us")
+    with pytest.raises(MachineFailure, match="first process"):
+        services.boot_figure("[    1.0] Kernel panic")
+
+
+def test_the_cargo_ramdisk_has_our_first_process_last():
+    """Linux unpacks one archive over the other."""
+    archive = services.measuring_ramdisk()
+    assert archive.startswith(DOMU.read_bytes())
+    ours = archive[DOMU.stat().st_size :]
+    assert (services.GUESTS / "init").read_bytes() in ours and len(ours) % 4 == 0

@@ -46,7 +46,7 @@ def service_rows(parts: tuple[str, ...]) -> list[Row]:
     measured = {kind: services.measure(kind, parts) for kind in KINDS}
     return [
         row
-        for part in parts
+        for part in (services.BOOT, *parts)
         for row in pair(part, "virtual", measured["xen"][part], measured["proxen"][part])
     ]
 

@@ -6,6 +6,7 @@ nanosecond is an instruction (or a wait for a timer), and how busy the host is d
 """
 
 import io
+import re
 import tarfile
 from pathlib import Path
 
@@ -21,6 +22,8 @@ from tools.setup.paths import BUILD
 from tools.setup.progress import step
 
 PARTS = ("create", "disk", "network")
+BOOT = "boot, counted"  # comes along with whatever is measured
+FIRST_PROCESS = re.compile(r"^\[ *([\d.]+)\] Run /init as init process", re.MULTILINE)
 GUESTS = Path(__file__).with_name("guests")
 KERNELS = ("echo.elf", "bench_devices.elf")
 CARGO = BUILD / "bench/cargo.tar"
@@ -32,19 +35,28 @@ ONE_CPU = "dom0_mem=1024M,max:1024M dom0_max_vcpus=1 console=com1 com1=115200"
 def measure(kind: str, parts: tuple[str, ...]) -> dict[str, dict[str, Figure]]:
     """Boot dom0 on a kind of hypervisor and have it measure the parts.
 
-    Returns: the figures of each part.
+    Returns: the figures of each part, and of BOOT.
     Errors: MachineFailure, something did not work or come to an end.
     """
     found = {}
     with Machine(machine(kind)) as running:
         with step(f"boot dom0 on {kind}"):
             running.wait_for(READY, BOOT_S)
+            found[BOOT] = {"dom0_kernel_to_first_process": boot_figure(running.serial.text())}
             unpack = f"mkdir {PLACE} && tar -C {PLACE} -xf /dev/vdc"
             running.shell.check(unpack, BOOT_S)
         for part in parts:
             with step(f"measure {part} on {kind}"):
                 found[part] = measure_part(running, part)
     return found
+
+
+def boot_figure(log: str) -> Figure:
+    """Return how long dom0's kernel needed by its own clock, from its messages."""
+    found = FIRST_PROCESS.search(log)
+    if found is None:
+        raise MachineFailure("dom0's kernel did not say when it ran its first process")
+    return Figure(float(found[1]) * 1e6, "us")
 
 
 def measure_part(running: Machine, part: str) -> dict[str, Figure]:

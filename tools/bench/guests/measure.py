@@ -7,7 +7,6 @@ instructions; `time NAME NS` is the form of its own lines, all others are the gu
 import socket
 import subprocess
 import sys
-import threading
 import time
 from pathlib import Path
 from statistics import median
@@ -18,9 +17,10 @@ from xm.websocket import TEXT, WebSocket
 FOLDER = Path(__file__).parent
 DISK = FOLDER / "disk.img"
 DISK_BYTES = 24 << 20
+BIG = FOLDER / "big"
 DOWNLOAD_BYTES = 32 << 20
 DOM0, GUEST = "10.0.100.1", "10.0.100.9"
-HTTP_PORT, SINK_PORT = 8080, 5001
+HTTP_PORT = 8080
 TOY_CREATIONS = 9
 TOY = {"kernel": str(FOLDER / "bench_devices.elf"), "memory": 32}
 LINUX = {
@@ -94,25 +94,29 @@ def disk():
 
 def network():
     """Let a toy kernel, then a Linux, talk to dom0 over its bridge."""
-    (FOLDER / "big").write_bytes(bytes(DOWNLOAD_BYTES))
+    BIG.write_bytes(bytes(DOWNLOAD_BYTES))
     httpd = ["busybox", "httpd", "-p", f"{DOM0}:{HTTP_PORT}", "-h", str(FOLDER)]
     subprocess.run(httpd, check=True)
-    threading.Thread(target=swallow, daemon=True).start()
     vifs = [{"bridge": "xenbr0"}]
     run("toy", {**TOY, "vifs": vifs, "cmdline": f"part=network peer={DOM0} address={GUEST}"})
     line = f"console=hvc0 quiet part=network address={GUEST}/24"
-    run("linux", {**LINUX, "vifs": vifs, "cmdline": line})
+    client.post("/domains", {"name": "linux", **LINUX, "vifs": vifs, "cmdline": line})
+    print(Console("linux").until(b"serving\n"))
+    fetch()
+    client.delete(domain_path("linux"))
 
 
-def swallow():
-    """Take whatever connects and sends."""
-    server = socket.create_server((DOM0, SINK_PORT))
-    buffer = bytearray(1 << 18)
-    while True:
-        connection, _ = server.accept()
-        with connection:
-            while connection.recv_into(buffer):
-                pass
+def fetch():
+    """Time how fast the Linux domU sends what dom0 asks for."""
+    buffer, received = bytearray(1 << 18), 0
+    start = time.monotonic_ns()
+    with socket.create_connection((GUEST, HTTP_PORT)) as connection:
+        connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")
+        while count := connection.recv_into(buffer):
+            received += count
+    if received < DOWNLOAD_BYTES:
+        sys.exit(f"the Linux domU sent only {received} bytes")
+    print(f"stream linux_network_send_stream {received} {time.monotonic_ns() - start}")
 
 
 if __name__ == "__main__":
