@@ -1,5 +1,6 @@
 """DWARF: Debian's gdb shows lines, arguments, locals, statics and structs of a compiled program."""
 
+import re
 import shutil
 import subprocess
 
@@ -31,11 +32,15 @@ def inspect(vcpu: Ptr[Vcpu], depth: u64) -> u64:
     total = depth * u64(vcpu.id)
     barrier()
     return total + u64(vcpus[0].counts[1])
+@noinline
+def count(text: Slice[u8]) -> u64:
+    barrier()
+    return len(text) + u64(text[0])
 @export("_start")
 def start() -> Never:
     vcpus[1] = Vcpu(id=7, state=State.RUNNING, frame=Mfn(0x1234), counts=[1, 2, 3], name="idle")
     vcpus[1].next = ref(vcpus[0])
-    result = inspect(ref(vcpus[1]), 6)
+    result = inspect(ref(vcpus[1]), 6) + count(vcpus[1].name) - 109
     syscall(60, result)
     unreachable()
 @export
@@ -85,6 +90,9 @@ def test_gdb_shows_the_python_program(executable):
         "print/x vcpus[1].frame",
         "ptype struct Vcpu",
         "finish",
+        "break count",
+        "continue",
+        "info args",
         "continue",
     ]
     options = [word for command in commands for word in ("-ex", command)]
@@ -100,4 +108,5 @@ def test_gdb_shows_the_python_program(executable):
     assert "$2 = 1" in shown
     assert "$3 = 0x1234" in shown
     assert "Mfn frame;" in shown
+    assert re.search(r"text = \{ptr = 0x\w+ .*length = 4\}", shown), "both words of a slice"
     assert "exited with code 052" in shown

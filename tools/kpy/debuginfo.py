@@ -30,6 +30,7 @@ class Debug:
         # By scope: the number of parameters so far, the file, and all variables. A debugger lists
         # a variable even where it was optimised away.
         self.params, self.files, self.variables = {}, {}, {}
+        self.described = {}  # (scope, variable): its node, its location
         self.producer = self._node(
             'distinct !DICompileUnit(language: DW_LANG_C11, file: {file}, producer: "kpy", '
             "isOptimized: true, runtimeVersion: 0, emissionKind: FullDebug, globals: {globals}, "
@@ -108,7 +109,13 @@ class Debug:
             ("location", var.line, 1, scope),
             lambda: f"!DILocation(line: {var.line}, column: 1, scope: {scope})",
         )
+        self.described[scope, var] = (made, where)
         return f"#dbg_declare(ptr {address}, {made}, !DIExpression(), {where})"
+
+    def value(self, var, scope, type_, register):
+        """The record that tells the value of a variable that was described, from here on."""
+        made, where = self.described[scope, var]
+        return f"#dbg_value({type_} {register}, {made}, !DIExpression(), {where})"
 
     def static(self, static, type_, line):
         """Describe a static, declared in `line`; return the attachment to its definition."""

@@ -89,6 +89,11 @@ class FunctionWriter:
         if record:
             self.allocas.append(f"    {record}")
 
+    def note_value(self, var, register):
+        """Tell debuggers the value of a variable whose memory they may not see."""
+        type_ = memory_type(var.type)
+        self.lines.append(f"    {self.unit.debug.value(var, self.scope, type_, register)}")
+
     def check(self, bad, node, text):
         """Panic with the text when `bad` holds."""
         if bad in ("false", "0"):

@@ -25,7 +25,7 @@ from kpy.lower_types import (
 from kpy.modules import ROOT
 from kpy.program import Instance
 from kpy.structs import align_of, size_of
-from kpy.types import NEVER, NONE
+from kpy.types import NEVER, NONE, SliceType
 
 TRIPLE = "x86_64-unknown-none-elf"
 BASE_ATTRIBUTES = 'nounwind noredzone "frame-pointer"="all" "no-builtins"'
@@ -248,6 +248,8 @@ def _lower_body(f, instance):
             copy_memory(f, var.type, slot, f"%arg{i}")
         else:
             store(f, var.type, f"%arg{i}", slot)
+            if isinstance(var.type, SliceType):  # LLVM loses it as it takes the two words apart
+                f.note_value(var, f"%arg{i}")
     block(f, instance.body.statements)
     if not f.ended:
         f.end("ret void" if instance.result is NONE else "unreachable")
