@@ -166,7 +166,7 @@ class Actors(RuleBasedStateMachine):
         if kind < 12:
             return pick(self.frames_of(who.id, is_table=True), number)
         if kind < 14:
-            others = [g for g in self.everybody() if g is not who]
+            others = [g for g in self.everybody() if g is not who] or [who]
             return pick(self.frames_of(pick(others, number).id), number // 3)
         if kind == 14:
             return pick(sorted(self.picture.free) or [0], number)
