@@ -7,7 +7,7 @@ import abi
 from kpy import Guest, Ptr, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
 
 from kernel.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
-from kernel.domain import Domain, get_domain_or_self, put_domain
+from kernel.domain import Domain, DOMDYING_alive, get_domain_or_self, put_domain
 from kernel.grant_table import (
     ACTIVE_PAGES,
     ACTIVE_PER_PAGE,
@@ -44,11 +44,14 @@ def init_grant_table(d: Ptr[Domain], max_frames: i32, max_maptrack_frames: i32) 
 
 
 def grow(d: Ptr[Domain], nr_frames: u32) -> bool:
-    """Give a table at least so many frames. Returns: False, too little memory.
+    """Give a table at least so many frames.
 
-    Locks: the grant lock, held.
+    Returns: False, too little memory; or the domain is dying, and what its table got now might
+    never be released. Locks: the grant lock, held.
     """
     while d.grant.nr_frames < nr_frames:
+        if d.is_dying != DOMDYING_alive:
+            return False
         if not add_frame(d, d.grant.nr_frames):
             return False
         d.grant.nr_frames += 1
@@ -127,7 +130,10 @@ def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: u32) -> i16:
         if nr_frames > d.grant.max_frames or not grow(d, nr_frames):
             return abi.GNTST_general_error
     for i in range(nr_frames):
-        frame = u64(shared_frame_mfn(d, i))
+        mfn, is_there = grant_frame(d, i)  # not for sure: the domain may begin to die
+        if not is_there:
+            return abi.GNTST_general_error
+        frame = u64(mfn)
         if not copy_to_guest(to.index(u64(i)), ref(frame)):
             return abi.GNTST_bad_virt_addr
     return abi.GNTST_okay
