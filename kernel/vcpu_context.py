@@ -134,15 +134,19 @@ def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:
 
 
 def install_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
-    """Validate and reference descriptor and page tables. A failure leaves none of them."""
-    result = set_gdt(v, ref(c.gdt_frames), u32(c.gdt_ents))
+    """Validate and reference descriptor and page tables. A failure leaves none of them. Locks:
+    takes the domain's page_lock, step by step: the vCPU doesn't run.
+    """
+    with v.domain.page_lock:
+        result = set_gdt(v, ref(c.gdt_frames), u32(c.gdt_ents))
     require(result == 0, result)
     result = set_guest_tables(v, Mfn(c.ctrlreg[3] >> PAGE_SHIFT), Mfn(c.ctrlreg[1] >> PAGE_SHIFT))
-    if result != 0:
-        destroy_gdt(v)
-        return result
-    set_ldt(v, c.ldt_base, u32(c.ldt_ents))
-    return 0
+    with v.domain.page_lock:
+        if result == 0:
+            set_ldt(v, c.ldt_base, u32(c.ldt_ents))
+        else:
+            destroy_gdt(v)
+    return result
 
 
 def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
