@@ -258,20 +258,16 @@ def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[
 
 
 def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
-    """Make frames that were just taken from the heap fit for a domain: no old contents, no old
-    translations.
+    """Make frames that were just taken from the heap fit for a domain: no old translations, and no
+    old contents of others.
     """
-    is_flushed = False
+    # first: a stale translation may be writable
+    flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
     for i in range(u64(count)):
         frame = frame_at(mfn + i)
-        if frame.owner == SCRUBBED:
-            frame.owner = d.domain_id
-        elif frame.owner != d.domain_id:
-            if not is_flushed:  # before the first is zeroed: a stale translation may be writable
-                flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
-                is_flushed = True
-            frame.owner = d.domain_id
+        if frame.owner not in (d.domain_id, SCRUBBED):
             zero(page_at(mfn + i))
+        frame.owner = d.domain_id
 
 
 def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> bool:
