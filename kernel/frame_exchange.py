@@ -50,7 +50,8 @@ def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
 def return_stolen_frame(d: Ptr[Domain], mfn: Mfn) -> None:
     """Give a stolen frame back to its owner.
 
-    It has lost its type, which would tell what must be flushed before the next use.
+    It has lost its type, which would tell what must be flushed before the next use. If the owner
+    began to die meanwhile it is freed instead.
     """
     flush_tlb_mask(cpus_needing_flush(online_cpus(), frame_at(mfn).stamp))
     enter_frames(d, mfn, 1)
@@ -82,8 +83,11 @@ def free_block(mfn: Mfn, order: u32) -> None:
         give_block(mfn, order, frame_at(mfn).stamp)
 
 
-def assign_block(d: Ptr[Domain], mfn: Mfn, order: u32) -> None:
-    """Make a block that `take_unowned` took a domain's."""
+def assign_block(d: Ptr[Domain], mfn: Mfn, order: u32) -> bool:
+    """Make a block that `take_unowned` took a domain's.
+
+    Returns: False when the domain began to die meanwhile; the block is then free.
+    """
     count = u32(1) << order
     clean_frames(d, mfn, count, frame_at(mfn).stamp)
-    enter_frames(d, mfn, count)
+    return enter_frames(d, mfn, count)

@@ -184,14 +184,16 @@ def undo_chunk(d: Ptr[Domain], x: Ptr[Exchange]) -> None:
 def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
     """Make the new frames the domain's, as pages of the numbers in the output list.
 
-    Errors: -EFAULT, the list; all else is done.
+    Errors: -EFAULT, the list; -EINVAL, the domain began to die; all else is done.
     """
     wanted = ref(x.request.out)
     result: i64 = 0
     for i in range(x.out_per_chunk):
         mfn = Mfn(u64(x.taken))
         x.taken = frame_at(mfn).next
-        assign_block(d, mfn, wanted.extent_order)
+        if not assign_block(d, mfn, wanted.extent_order):
+            result = -abi.EINVAL
+            continue
         entry = wanted.extent_start.index(chunk * x.out_per_chunk + i)
         pfn: u64 = 0
         number = u64(mfn)
