@@ -13,8 +13,8 @@ it.
 import abi
 from kpy import Ptr, atomic_load, i64, inline, noinline, ref, u32, u64
 
-from kernel.domain import Domain
-from kernel.frame import get_frame, owner_of, put_frame
+from kernel.domain import Domain, get_domain_by_id, put_domain
+from kernel.frame import get_frame, put_frame
 from kernel.frame_table import frame_at
 from kernel.ids import Mfn
 from kernel.page_demote import demote, drop_table
@@ -97,13 +97,13 @@ def put_old_guest_table(v: Ptr[Vcpu]) -> i64:
 def finish_release(v: Ptr[Vcpu]) -> i64:
     """Do what `put_old_guest_table` promises."""
     mfn = v.old_guest_table
-    d = owner_of(frame_at(mfn))
+    result: i64 = 0
+    d = get_domain_by_id(frame_at(mfn).owner)  # its table may have gone with it
     if d is not None:
         with d.page_lock:
-            if is_partial(mfn):
-                level = table_level(frame_at(mfn).info)
-                result = demote(d, mfn, level)
-                if result != 0:
-                    return result
-    v.old_guest_table = Mfn(0)
-    return 0
+            if is_partial(mfn) and frame_at(mfn).owner == d.domain_id:
+                result = demote(d, mfn, table_level(frame_at(mfn).info))
+        put_domain(d)
+    if result == 0:
+        v.old_guest_table = Mfn(0)
+    return result

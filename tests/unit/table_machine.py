@@ -25,8 +25,16 @@ class TableMachine(MemoryMachine):
                 "kernel.preempt.preempt_pending": lambda: self.is_time_to_stop(),
                 "kernel.l4_slots.fill_guest_l4": lambda l4, d: None,
                 "kernel.page_demote.leave_l4": lambda l4: None,
+                "kernel.domain.get_domain_by_id": self.find_domain,
             },
         )
+
+    def find_domain(self, number):
+        """Find a domain, and take a reference."""
+        found = self.domains.get(number)
+        if found is not None:
+            found.refcount += 1
+        return found
 
     def is_time_to_stop(self):
         return self.stops.pop() if self.stops else False
