@@ -113,8 +113,10 @@ def write_tables(machine, pages):
     return l4
 
 
-def create_guest(machine, nr_pages=24, nr_vcpus=1):
-    """Make a domain as dom0's toolstack does, and let it run."""
+def create_guest(machine, nr_pages=24, nr_vcpus=1, initialised=None):
+    """Make a domain as dom0's toolstack does, and let it run: the first `initialised` of its vCPUs,
+    or all.
+    """
     dom0 = machine.dom0
     op = {"max_vcpus": nr_vcpus, "max_evtchn_port": 4095, "max_grant_frames": 4}
     op |= {"max_maptrack_frames": 16, "grant_opts": 1}
@@ -125,7 +127,7 @@ def create_guest(machine, nr_pages=24, nr_vcpus=1):
     l4 = write_tables(machine, pages)
     pin = dom0.put(abi.mmuext_op, cmd=abi.MMUEXT_PIN_L4_TABLE, arg1={"mfn": l4})
     assert dom0.call(abi.__HYPERVISOR_mmuext_op, pin, 1, 0, domain_id) == 0
-    for number in range(nr_vcpus):
+    for number in range(nr_vcpus if initialised is None else initialised):
         set_context(dom0, domain_id, number, l4)
     domctl(dom0, abi.XEN_DOMCTL_unpausedomain, domain_id)
     return Guest(machine, machine.domain(domain_id), pages)

@@ -228,7 +228,8 @@ def domains_are_kept_by_what_exists(picture):
         if domain.is_dying == DOMDYING_dead:
             assert has_frames, f"d{domain.domain_id} is dead and still there"
             assert not picture.mappings(domain), f"d{domain.domain_id} still maps others' frames"
-            assert domain.evtchn.nr_active == 0, f"d{domain.domain_id} has event channels"
+            assert domain.evtchn.nr_active == 1, f"d{domain.domain_id} has more than port 0"
+            assert domain.grant.nr_frames == 0, f"d{domain.domain_id} has a grant table"
     assert picture.machine["kernel.domain.domain_table"].nr_domains == len(picture.domains)
 
 

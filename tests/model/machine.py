@@ -54,7 +54,7 @@ MODELLED = {
 }
 NR_GUESTS = 2
 CALLABLE = [
-    *(f"kernel.{name}" for name in ("cmdline", "dom0", "domain", "domain_free", "domain_life")),
+    *(f"kernel.{name}" for name in ("cmdline", "dom0", "domain", "domain_free", "frame_exchange")),
     *(f"kernel.{name}" for name in ("frame", "m2p", "x86.percpu", "x86.smp", "x86.tsc")),
     "tests.model.drive",
     "tests.model.processors",
