@@ -8,6 +8,9 @@ violation is an AssertionError that names what it found.
 from collections import Counter, defaultdict
 
 from kernel.domain import DOMDYING_alive, DOMDYING_dead
+from kernel.frame import SCRUBBED
+from kernel.m2p import INVALID_M2P
+from tests.model.memory import FIRST, NR_FRAMES
 from tests.model.picture import (
     CORE_SLOTS,
     FRAME_ALLOCATED,
@@ -41,6 +44,7 @@ def check(machine, handed_on=()):
     mappings_are_owned_or_granted(picture, handed_on)
     grants_in_use_are_tracked(picture)
     every_frame_is_somewhere_once(picture)
+    free_frames_are_forgotten(picture)
     domains_count_their_frames(picture)
     domains_are_kept_by_what_exists(picture)
     address_spaces_end_where_the_core_begins(picture)
@@ -194,6 +198,16 @@ def every_frame_is_somewhere_once(picture):
             raise AssertionError(f"{picture.frames[mfn]} is in two places; {core.get(mfn)}")
     for mfn in picture.frames.keys() - free - core.keys() - owned.keys():
         raise AssertionError(f"{picture.frames[mfn]} is lost")
+
+
+def free_frames_are_forgotten(picture):
+    """A free frame has no number in a guest, and is zero if the core believes that it is."""
+    numbers = words_at(picture.memory.m2p, NR_FRAMES)
+    for mfn in picture.free:
+        assert numbers[mfn - FIRST] == INVALID_M2P, f"{picture.frames[mfn]} has a number"
+        if picture.frames[mfn].owner == SCRUBBED:
+            is_zero = picture.memory.page(mfn) == picture.memory.nothing
+            assert is_zero, f"{picture.frames[mfn]} is not zero"
 
 
 def domains_count_their_frames(picture):
