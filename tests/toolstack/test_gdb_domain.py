@@ -155,7 +155,7 @@ def test_stock_linux_stops_and_goes_on(domains):
         "stepi",
     )
     assert '"vCPU 0"' in threads and '"vCPU 1"' in threads
-    assert re.search(r"rip +0xffffffff8\w+ <\w+", registers) and "gs_base" in registers
+    assert re.search(r"rip +0x\w+ +0xffffffff8\w+ <\w+", registers) and "gs_base" in registers
     assert re.search(r"=> 0xffffffff8\w+ <\w+", code), "names from the kernel's kallsyms"
     assert "hit Breakpoint 1, 0x" in hit and "in xen_safe_halt ()" in stack
     assert re.search(r"0xffffffff8\w+ in xen_safe_halt ()", after)
