@@ -124,6 +124,8 @@ class FakeXen:
         info = abi.xen_domctl_getdomaininfo()
         info.domain = domain.domid
         info.flags = domain.flags | (abi.XEN_DOMINF_paused if domain.pauses else 0)
+        if domain.debugging.attached:
+            info.flags |= abi.XEN_DOMINF_debugged
         info.tot_pages = len(domain.frames)
         info.shared_info_frame = domain.shared_info_mfn or 0
         info.nr_online_vcpus = 1

@@ -308,6 +308,16 @@ async def test_a_xend_that_ends_lets_the_domain_go(xend):
 
 
 @with_xend
+async def test_a_xend_that_was_killed_leaves_nobody_debugged(xend):
+    """The next one gives the guest its breakpoints back, since nobody would hear of them."""
+    await xend.create()
+    await xend.stop()
+    xend.xen.domains[1].debugging.attached = True
+    await xend.start()
+    assert not xend.xen.domains[1].debugging.attached
+
+
+@with_xend
 async def test_a_paused_domain_goes_on_by_continue(xend):
     domid, gdb = await debug(xend, paused=True)
     assert xend.xen.domains[domid].pauses == 2

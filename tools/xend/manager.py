@@ -10,6 +10,7 @@ import contextlib
 import logging
 import time
 
+import xen_codecs as abi
 from xen import domctl, sysctl
 
 from xend import crash, records
@@ -49,6 +50,9 @@ class Manager:
 
     async def adopt(self, info):
         """Take over a domain that an earlier xend made; one that resists stays as it is."""
+        if info.flags & abi.XEN_DOMINF_debugged:
+            log.warning("domain %d lost its debugger; breakpoints may be left in it", info.domain)
+            domctl.setdebugging(self.xc, info.domain, False)
         try:
             domain = await self.constructor.adopt(info.domain, info)
         except Exception:
