@@ -1,5 +1,4 @@
-"""The machine's console: what the core and domain 0 print, kept in a ring and sent to COM1; what is
-typed, for domain 0.
+"""The machine's console: what the core and domain 0 print, kept in a ring and sent to COM1.
 
 `printk(f"…")` prints one whole line, marked "proxen: ", never torn apart by another processor's:
 the pieces gather in a buffer of this processor first. The core is never interrupted while it does
@@ -12,7 +11,6 @@ from kpy import (
     Slice,
     copy_slice,
     formatter,
-    i32,
     ref,
     static,
     struct,
@@ -24,11 +22,10 @@ from kpy import (
 
 from kernel.cmdline import option_list_has
 from kernel.spinlock import SpinLock
-from kernel.uart import uart_get, uart_init, uart_put
+from kernel.uart import uart_init, uart_put
 from kernel.x86.percpu import NR_CPUS, this_cpu
 
 RING_BYTES = 32768
-INPUT_BYTES = 1024
 LINE_BYTES = 512
 PREFIX = b"proxen: "
 DIGITS = b"0123456789abcdef"
@@ -48,9 +45,6 @@ console_lock = static(SpinLock)
 ring = static(Array[u8, RING_BYTES])
 ring_written = static(u64)  # bytes ever put into the ring
 ring_cleared = static(u64)  # readers start here at the earliest
-input_ring = static(Array[u8, INPUT_BYTES])
-input_written = static(u64)
-input_read = static(u64)
 serial_enabled = static(bool)
 
 
@@ -190,33 +184,3 @@ def console_ring_clear() -> None:
     global ring_cleared
     with console_lock:
         ring_cleared = ring_written
-
-
-def console_receive() -> bool:
-    """Move typed characters from the serial line into the input ring; called by COM1's interrupt.
-
-    Returns: whether there were any. Characters that find the ring full are lost.
-    """
-    global input_written
-    got_any = False
-    with console_lock:
-        while True:
-            there, character = uart_get()
-            if not there:
-                break
-            got_any = True
-            if input_written - input_read < INPUT_BYTES:
-                input_ring[input_written % INPUT_BYTES] = character
-                input_written += 1
-    return got_any
-
-
-def console_getchar() -> i32:
-    """Return the next typed character, or -1."""
-    global input_read
-    with console_lock:
-        if input_read == input_written:
-            return -1
-        character = input_ring[input_read % INPUT_BYTES]
-        input_read += 1
-        return i32(character)

@@ -6,7 +6,8 @@ Other domains have a console ring served by the console daemon; only domain 0 ma
 import abi
 from kpy import Array, Ptr, i64, ref, truncate, u8, u32, u64, uninitialized, wrapping_add
 
-from kernel.console import console_getchar, console_write
+from kernel.console import console_write
+from kernel.console_input import console_getchar
 from kernel.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
 from kernel.registry import hypercall
 from kernel.vcpu import Vcpu

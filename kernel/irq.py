@@ -26,7 +26,8 @@ from kpy import (
     u64,
 )
 
-from kernel.console import console_receive, printk
+from kernel.console import printk
+from kernel.console_input import serve_console
 from kernel.domain import Domain
 from kernel.evtchn_pirq import send_guest_pirq
 from kernel.exit import exit_to_guest
@@ -36,7 +37,6 @@ from kernel.timer_heap import timer_interrupt
 from kernel.trace import trace_3, tracing
 from kernel.uart import COM1_IRQ, uart_enable_receive_interrupt
 from kernel.vcpu import Vcpu
-from kernel.virq import send_global_virq
 from kernel.x86 import ioapic
 from kernel.x86.apic import (
     END_DEVICE_VECTOR,
@@ -154,12 +154,6 @@ def serve_pirq(number: u32) -> None:
             mask_wire(pirq.gsi, True)
         d = pirq.domain
     send_guest_pirq(d, number)
-
-
-def serve_console() -> None:
-    """Take typed characters, and tell domain 0."""
-    if console_receive():
-        send_global_virq(abi.VIRQ_CONSOLE)
 
 
 def alloc_vector() -> u32:

@@ -18,13 +18,14 @@ from qemu.qmp import QMPError
 from tools.image.kernel import VMLINUZ
 from tools.qemu.accelerator import accelerator
 from tools.qemu.config import XEND_PORT, Config, command_line
-from tools.qemu.milestones import fatal_line, last_milestone
+from tools.qemu.milestones import fatal_line, last_milestone, report_is_whole
 from tools.qemu.monitor import Monitor
 from tools.qemu.serial import Serial, SerialTimeout
 from tools.qemu.shell import Shell
 from tools.setup.paths import RUNS
 
 START_S = 60
+REPORT_S = 10
 KEPT_RUNS = 20
 
 
@@ -155,8 +156,15 @@ class Machine:
             return
         self._checked = size
         if line := fatal_line(self.serial.text()):
-            time.sleep(0.5)  # let the rest of a crash report reach the log
+            self._wait_for_report()
             raise self.failure(f"the machine is lost: {line}")
+
+    def _wait_for_report(self) -> None:
+        """Let the rest of a crash report reach the log."""
+        end = time.monotonic() + REPORT_S
+        time.sleep(0.5)
+        while not report_is_whole(self.serial.text()) and time.monotonic() < end:
+            time.sleep(0.1)
 
 
 def forwarded_port(monitor: Monitor, guest_port: int) -> int:

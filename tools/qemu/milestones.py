@@ -12,15 +12,25 @@ MILESTONES = (
     (r"Run /init as init process", "dom0's ramdisk"),
 )
 OURS = re.compile(r"^proxen: (.+)\n", re.MULTILINE)
+# What the core's reports consist of: how far the boot came is not in them.
+REPORT = re.compile(
+    r"panic|  |rip |rax |rdx |rbp |r8 |r11 |r14 |cr0 |cr4 |the other gs|cpu \d+[ :]|no vCPU runs|"
+    r"in the core|d\d+v\d+|d\d+ crashed|d\d+: |key |NMI from|the core has stopped|no debug key"
+)
 FATAL = re.compile(
-    r"^.*(Kernel panic|Hardware Dom0 crashed|Panic on CPU|panic: |Domain 0 crashed).*$",
+    r"^.*(Kernel panic|Hardware Dom0 crashed|Panic on CPU|panic: |Domain 0 crashed|"
+    r"proxen: d0 crashed).*$",
     re.MULTILINE,
 )
+OUR_PANIC = "proxen: panic"
+REPORT_END = re.compile(r"^proxen: the core has stopped\.$", re.MULTILINE)
 
 
 def our_milestones(log: str) -> list[str]:
-    """Return what our own parts said on the console, in order: all lines "proxen: ..."."""
-    return [text.strip() for text in OURS.findall(log)]
+    """Return what our own parts said on the console, in order: the lines "proxen: ...", but for
+    reports.
+    """
+    return [text.strip() for text in OURS.findall(log) if not REPORT.match(text)]
 
 
 def last_milestone(log: str) -> str:
@@ -29,6 +39,11 @@ def last_milestone(log: str) -> str:
         return f'"proxen: {ours[-1]}"'
     reached = [name for pattern, name in MILESTONES if re.search(pattern, log, re.MULTILINE)]
     return reached[-1] if reached else "none: not one character came over the serial line"
+
+
+def report_is_whole(log: str) -> bool:
+    """Say whether all that a lost machine has to say is in the log: the core marks its end."""
+    return OUR_PANIC not in log or REPORT_END.search(log) is not None
 
 
 def fatal_line(log: str) -> str | None:

@@ -1,0 +1,82 @@
+"""What the core says when something goes wrong: each report names functions, files and lines."""
+
+import re
+
+import pytest
+
+from tools.qemu.config import Config
+from tools.qemu.machine import Machine, MachineFailure
+from tools.run.build import build_programs
+from tools.setup.paths import BUILD, CORE
+
+BOOT_S = 60
+END = "the core has stopped."
+CTRL_A = "\x01"
+SPINS = "d0v0 (runs in|entered the core from) kernel mode"  # a timer may have struck just then
+
+
+@pytest.fixture(scope="module", autouse=True)
+def built():
+    build_programs("core", "guest_hostile")
+
+
+def machine(kernel_args: str, **changes) -> Machine:
+    """A machine whose domain 0 is the guest that means harm."""
+    settings = {
+        "name": "test-crash",
+        "kernel": BUILD / "guest_hostile.elf",
+        "kernel_args": kernel_args,
+        "hypervisor": CORE,
+        "hypervisor_args": "console=com1 dom0_mem=256M dom0_max_vcpus=1",
+        "memory": "1G",
+        "nic": None,
+    }
+    return Machine(Config(**(settings | changes)))
+
+
+def press(running: Machine, keys: str, expected: str) -> str:
+    """Press debug keys on the serial line; return the log from there to what is expected."""
+    since = running.serial.position()
+    running.serial.write(3 * CTRL_A + keys + 3 * CTRL_A)
+    running.serial.wait_for(expected, BOOT_S, since)
+    return running.serial.text(since)
+
+
+def test_debug_keys_say_what_everybody_does():
+    with machine("mode=spin") as running:
+        running.wait_for("mode spin", BOOT_S)
+        log = press(running, "dqrmhz", "domain 0's again")
+        assert "cpu 0:" in log and "cpu 1:" in log
+        assert re.search(SPINS, log)
+        assert re.search(r"0x\w+ idle\+0x\w+ kernel/sched\.py:\d+", log)
+        assert re.search(r"d0: \d+ of \d+ pages", log) and "v0 runs on cpu" in log
+        assert "0 wait:" in log and "frames are free" in log
+        assert "run queue" in log and "no debug key has code 122" in log
+        assert running.alive()
+
+
+def test_a_panic_names_lines_and_every_processor():
+    with machine("mode=spin") as running:
+        running.wait_for("mode spin", BOOT_S)
+        with pytest.raises(MachineFailure, match="debug key C; last milestone: .*serial line is"):
+            press(running, "C", "never printed")
+        log = running.serial.text()
+        assert log.rstrip().endswith(END)
+        assert "panic: somebody pressed the debug key C" in log
+        assert re.search(r"at kernel/debug_keys\.py:\d+, cpu \d", log)
+        assert re.search(r"0x\w+ crash_core\+0x\w+ kernel/debug_keys\.py:\d+", log)
+        assert re.search(r"0x\w+ serve_console.* kernel/console_input\.py:\d+", log)
+        assert re.search(r"rip e008:ffff82d0\w+ rflags", log) and "cr4 " in log
+        assert "d0v0" in log and len(re.findall(r"^proxen: cpu \d:", log, re.MULTILINE)) == 1
+        assert "does not answer" not in log
+        assert not running.alive()
+
+
+def test_an_nmi_from_outside_is_a_question():
+    with machine("mode=spin") as running:
+        running.wait_for("mode spin", BOOT_S)
+        since = running.serial.position()
+        running.monitor.execute("inject-nmi")
+        running.serial.wait_for("idle.py", BOOT_S, since)
+        running.serial.wait_for(SPINS, BOOT_S, since)
+        assert running.alive()
