@@ -1,11 +1,13 @@
 """What the core says when something goes wrong: each report names functions, files and lines."""
 
 import re
+from pathlib import Path
 
 import pytest
 
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine, MachineFailure
+from tools.run.boot import boot_to_xend
 from tools.run.build import build_programs
 from tools.setup.paths import BUILD, CORE
 
@@ -20,7 +22,7 @@ def built():
     build_programs("core", "guest_hostile")
 
 
-def machine(kernel_args: str, **changes) -> Machine:
+def machine_config(kernel_args: str) -> Config:
     """A machine whose domain 0 is the guest that means harm."""
     settings = {
         "name": "test-crash",
@@ -31,7 +33,11 @@ def machine(kernel_args: str, **changes) -> Machine:
         "memory": "1G",
         "nic": None,
     }
-    return Machine(Config(**(settings | changes)))
+    return Config(**settings)
+
+
+def machine(kernel_args: str) -> Machine:
+    return Machine(machine_config(kernel_args))
 
 
 def press(running: Machine, keys: str, expected: str) -> str:
@@ -53,6 +59,26 @@ def test_debug_keys_say_what_everybody_does():
         assert "0 wait:" in log and "frames are free" in log
         assert "run queue" in log and "no debug key has code 122" in log
         assert running.alive()
+
+
+def test_a_boot_that_hangs_is_explained(capfd):
+    config = machine_config("mode=spin")
+    failure = pytest.raises(
+        MachineFailure, match="no milestone for 4 s; last milestone: .*domain 0"
+    )
+    with failure as raised:
+        boot_to_xend(config, stall_s=4)
+    text = str(raised.value)
+    assert re.search(r"cpu \d: runs in a guest", text) or "runs in the core" in text
+    assert re.search(r"spin\S* .*tests/guests/deaths\.py:\d+", text)
+    assert re.search(r"main\+0x\w+ tests/guests/hostile\.py:\d+", text)
+    assert re.search(r"idle_wait\+0x\w+ kernel/x86/idle\.py:\d+", text)
+    folder = Path(re.search(r"traces: (\S+)", text)[1])
+    assert "deaths.py" in (folder / "cpus").read_text()
+    assert "deaths.py" in (folder / "failure").read_text()
+    log = (folder / "serial.log").read_text()
+    assert "NMI from outside" in log and "idle_wait" in log, "the core has not said its own view"
+    assert "domain 0 starts" in capfd.readouterr().err
 
 
 def test_a_panic_names_lines_and_every_processor():

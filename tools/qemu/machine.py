@@ -1,8 +1,8 @@
 """A QEMU machine: started, watched, talked to and ended; its traces stay in build/run/<name>-<n>/.
 
-Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, and after a failure `failure`
-and `registers`. QEMU ends with this process, except a detached one (`make up`), which
-tools.run.current finds again.
+Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, after a failure `failure` and
+`registers`, and `cpus` where it went silent. QEMU ends with this process, except a detached one
+(`make up`), which tools.run.current finds again.
 """
 
 import contextlib
@@ -18,14 +18,16 @@ from qemu.qmp import QMPError
 from tools.image.kernel import VMLINUZ
 from tools.qemu.accelerator import accelerator
 from tools.qemu.config import XEND_PORT, Config, command_line
+from tools.qemu.cpus import what_cpus_do
 from tools.qemu.milestones import fatal_line, last_milestone, report_is_whole
 from tools.qemu.monitor import Monitor
 from tools.qemu.serial import Serial, SerialTimeout
 from tools.qemu.shell import Shell
-from tools.setup.paths import RUNS
+from tools.setup.paths import CORE, RUNS
 
 START_S = 60
 REPORT_S = 10
+NMI_S = 3  # for the core's answer to an NMI
 KEPT_RUNS = 20
 
 
@@ -90,7 +92,7 @@ class Machine:
         try:
             return self.serial.wait_for(pattern, timeout, since)
         except SerialTimeout as error:
-            raise self.failure(str(error)) from error
+            raise self.stalled(str(error)) from error
 
     def alive(self) -> bool:
         """Tell whether the guest still runs and has not said that it is lost."""
@@ -130,6 +132,21 @@ class Machine:
         return MachineFailure(
             f"{reason}; last milestone: {last_milestone(log)}; traces: {self.folder}\n{tail}"
         )
+
+    def stalled(self, reason: str) -> MachineFailure:
+        """Return the error for a machine that says nothing more: what its processors do is in it,
+        and in the file `cpus`; then the core is asked for its own view, which the log shows.
+        """
+        failure = self.failure(reason)
+        doing = []
+        with contextlib.suppress(MachineFailure, QMPError, EOFError, OSError, TimeoutError):
+            doing = what_cpus_do(self.monitor, self.config)
+            if self.config.hypervisor == CORE:
+                self.monitor.execute("inject-nmi")
+                time.sleep(NMI_S)
+        text = "\n".join(doing) or "QEMU does not say what the processors do"
+        (self.folder / "cpus").write_text(text + "\n")
+        return MachineFailure(f"{failure}\n{text}")
 
     def _accelerator(self) -> str:
         if self.config.icount:  # instruction counting exists only there

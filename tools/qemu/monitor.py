@@ -35,9 +35,10 @@ class Monitor:
         """
         return self._wait(self._client.execute(command, arguments or None))
 
-    def human(self, command: str) -> str:
-        """Run a command of the human monitor and return its text."""
-        return self.execute("human-monitor-command", **{"command-line": command})
+    def human(self, command: str, cpu: int = 0) -> str:
+        """Run a command of the human monitor, as a processor sees memory, and return its text."""
+        words = {"command-line": command, "cpu-index": cpu}
+        return self.execute("human-monitor-command", **words)
 
     def status(self) -> str:
         """Return the run state, such as "running", "shutdown" or "guest-panicked"."""

@@ -1,5 +1,9 @@
-"""Boots a machine while a person watches: prints milestones, gives up when none comes."""
+"""Boots a machine while a person watches: prints milestones, gives up when none comes.
 
+PROXEN_STALL_S says after how many silent seconds, for slow hosts.
+"""
+
+import os
 import time
 
 from tools.qemu.config import Config
@@ -8,20 +12,21 @@ from tools.qemu.milestones import our_milestones
 from tools.qemu.serial import SerialTimeout
 from tools.setup.progress import say
 
-STALL_S = 150
+STALL_S = float(os.environ.get("PROXEN_STALL_S", 150))
+REMARK_S = 20  # how often somebody who waits hears of it
 XEND = "xend listening on 8000"
 READY = "dom0 ready"  # comes last, whether or not xend came up
 
 
-def boot_to_xend(config: Config) -> Machine:
+def boot_to_xend(config: Config, stall_s: float = STALL_S) -> Machine:
     """Boot a machine until xend answers.
 
-    Errors: MachineFailure, no milestone for STALL_S seconds, or the machine or a daemon died.
+    Errors: MachineFailure, no milestone for `stall_s` seconds, or the machine or a daemon died.
     """
     machine = Machine(config)
     try:
         machine.start()
-        _follow(machine)
+        _follow(machine, stall_s)
     except BaseException as error:
         machine.keep_traces(str(error))
         machine.stop()
@@ -29,11 +34,11 @@ def boot_to_xend(config: Config) -> Machine:
     return machine
 
 
-def _follow(machine: Machine) -> None:
+def _follow(machine: Machine, stall_s: float) -> None:
     """Print milestones as they come, until xend's, or until dom0 says that this was all."""
     shown = 0
     while True:
-        new = _next_milestones(machine, shown)
+        new = _next_milestones(machine, shown, stall_s)
         for milestone in new:
             say(f"{time.monotonic() - machine.started_at:5.1f} s  {milestone}")
         shown += len(new)
@@ -43,10 +48,17 @@ def _follow(machine: Machine) -> None:
             raise machine.failure("dom0 is up without xend")
 
 
-def _next_milestones(machine: Machine, shown: int) -> list[str]:
-    try:
-        return machine.serial.wait_until(
-            lambda log: our_milestones(log)[shown:], STALL_S, "progress"
-        )
-    except SerialTimeout as error:
-        raise machine.failure(str(error)) from error
+def _next_milestones(machine: Machine, shown: int, stall_s: float) -> list[str]:
+    """Wait for milestones after those shown already, and say now and then that we do."""
+    silent_since = time.monotonic()
+    while True:
+        left = silent_since + stall_s - time.monotonic()
+        try:
+            return machine.serial.wait_until(
+                lambda log: our_milestones(log)[shown:], min(left, REMARK_S), "progress"
+            )
+        except SerialTimeout:
+            silent = time.monotonic() - silent_since
+            if silent >= stall_s:
+                raise machine.stalled(f"no milestone for {stall_s:.0f} s") from None
+            say(f"no milestone for {silent:.0f} s; at {stall_s:.0f} s the boot counts as hanging")

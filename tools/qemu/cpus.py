@@ -1,0 +1,86 @@
+"""What each processor of a machine is doing, seen from outside: registers and frame pointers by
+QEMU's monitor, names and lines by the ELF files of core and domain 0's kernel.
+
+It needs nothing of the guest, so it also tells of one that hangs with interrupts off.
+"""
+
+import re
+from functools import lru_cache
+from pathlib import Path
+
+from dwarf.bytes import Truncated
+from dwarf.source import SourceMap
+
+from tools.qemu.config import Config
+from tools.qemu.monitor import Monitor
+from tools.setup.paths import CORE, ROOT
+
+MAX_FRAMES = 16
+CORE_START, CORE_END = 0xFFFF800000000000, 0xFFFF880000000000  # kernel/x86/memlayout.py
+REGISTER = re.compile(r"\b(RIP|RBP|RSP|CR3)=([0-9a-f]+)")
+STATE = re.compile(r"\b(CPL|HLT)=([0-9])")
+WORDS = re.compile(r"0x([0-9a-f]{16})\b")
+
+
+def what_cpus_do(monitor: Monitor, config: Config) -> list[str]:
+    """Return lines of text: for each processor where it is, and its callers."""
+    text = monitor.human("info registers -a")
+    lines = []
+    for number, registers in enumerate(re.split(r"^CPU#\d+", text, flags=re.MULTILINE)[1:]):
+        values = {name: int(value, 16) for name, value in REGISTER.findall(registers)}
+        values |= {name: int(value) for name, value in STATE.findall(registers)}
+        lines.append(f"cpu {number}: {_where(values)}, rip {values['RIP']:#x}")
+        lines += [f"    {line}" for line in _frames(monitor, number, values, config)]
+    return lines
+
+
+def _where(values: dict[str, int]) -> str:
+    if values["CPL"] == 3:
+        place = "a guest, or its user"
+    else:
+        place = "the core" if CORE_START <= values["RIP"] < CORE_END else "ring 0"
+    return f"sleeps in {place}" if values["HLT"] else f"runs in {place}"
+
+
+def _frames(monitor: Monitor, cpu: int, values: dict[str, int], config: Config) -> list[str]:
+    """Return a line for each frame; an address without a name ends them, but for the first."""
+    lines = _describe(values["RIP"], values["RIP"], config)
+    frame = values["RBP"]
+    for _ in range(MAX_FRAMES):
+        words = WORDS.findall(monitor.human(f"x /2gx {frame:#x}", cpu)) if frame else []
+        if len(words) != 2:
+            break
+        caller, address = (int(word, 16) for word in words)
+        named = _describe(address, address - 1, config) if address else []
+        if not named or "(no symbol)" in named[0]:
+            break
+        lines += named
+        if caller <= frame:
+            break
+        frame = caller
+    return lines
+
+
+def _describe(address: int, inside: int, config: Config) -> list[str]:
+    is_core = CORE_START <= address < CORE_END
+    path = CORE.with_suffix(".elf") if is_core else config.kernel
+    if is_core and config.hypervisor != CORE:
+        return [f"{address:#x} (no symbol)"]
+    frames = source_map(path).find(inside) if source_map(path) else []
+    lines = []
+    for depth, frame in enumerate(frames):
+        place = f" {frame.file}:{frame.line}" if frame.file else ""
+        name = f"{frame.function} (inlined)"
+        if depth == len(frames) - 1:
+            name = f"{frame.function}+{frame.offset + address - inside:#x}"
+        lines.append(f"{name}{place}")
+    return lines or [f"{address:#x} (no symbol)"]
+
+
+@lru_cache
+def source_map(path: Path) -> SourceMap | None:
+    """Return the source of an ELF file; None if it is no such file."""
+    try:
+        return SourceMap(path, ROOT.as_posix())
+    except (OSError, Truncated):
+        return None
