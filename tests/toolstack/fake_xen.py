@@ -22,6 +22,7 @@ FIRST_FREE = 4096
 WRITABLE = 2
 DOMCTL, SYSCTL = abi.__HYPERVISOR_domctl, abi.__HYPERVISOR_sysctl
 MEMORY_OP, MMUEXT_OP = abi.__HYPERVISOR_memory_op, abi.__HYPERVISOR_mmuext_op
+CONSOLE_IO = abi.__HYPERVISOR_console_io
 EVENT_OP, VERSION = abi.__HYPERVISOR_event_channel_op, abi.__HYPERVISOR_xen_version
 
 
@@ -52,6 +53,7 @@ class FakeXen:
         self.events = events
         self.next_domid = 1
         self.fail = {}
+        self.console = bytearray(b"(XEN) hello\n")
 
     def hypercall(self, op, *args, name="hypercall"):
         """Serve one hypercall. `fail` makes the named operation fail, for tests of rollback."""
@@ -64,6 +66,7 @@ class FakeXen:
             MMUEXT_OP: self.mmuext_op,
             EVENT_OP: self.event_op,
             VERSION: self.version,
+            CONSOLE_IO: self.console_io,
         }[op]
         result = handler(*args)
         if result < 0:
@@ -204,9 +207,20 @@ class FakeXen:
             for index in range(request.num_domains):
                 out[index] = self.info(domains[index])
         elif op.cmd == abi.XEN_SYSCTL_readconsole:
-            text = b"(XEN) hello\n"
-            ctypes.memmove(op.u.readconsole.buffer, text, len(text))
-            op.u.readconsole.count = len(text)
+            request = op.u.readconsole
+            text = bytes(self.console[request.index if request.incremental else 0 :])
+            ctypes.memmove(request.buffer, text, len(text))
+            request.count, request.index = len(text), len(self.console)
+            if request.clear:
+                self.console.clear()
+        elif op.cmd == abi.XEN_SYSCTL_debug_keys:
+            keys = ctypes.string_at(op.u.debug_keys.keys, op.u.debug_keys.nr_keys)
+            self.console += b"(XEN) keys " + keys + b"\n"
+        return 0
+
+    def console_io(self, cmd, size, address):
+        assert cmd == abi.CONSOLEIO_write
+        self.console += ctypes.string_at(address, size)
         return 0
 
     def version(self, cmd, address):

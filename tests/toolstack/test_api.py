@@ -7,7 +7,7 @@ import re
 import pytest
 import xen_codecs as abi
 from xen import domctl
-from xend import api, api_debug, api_trace
+from xend import api, api_debug, api_trace, crash
 
 from tests.toolstack import tiny_guest
 from tests.toolstack.xend_in_process import DOCUMENT, read_stream, with_xend
@@ -178,7 +178,23 @@ async def test_crash_report_names_functions(xend):
     assert crashed["state"] == "crashed" and crashed["flags"] == "---sc-"
     (vcpu,) = crashed["crash"]["vcpus"]
     assert vcpu["backtrace"][0]["symbol"] == "outer"
+    dmesg = await xend.call("GET", "/host/dmesg")
+    assert "xend: d1v0 of 'guest' crashed at\n" in dmesg and " outer+0x1\n" in dmesg
     await xend.call("DELETE", "/domains/guest")
+
+
+@with_xend
+async def test_guests_that_crash_in_a_loop_do_not_fill_the_console(xend):
+    await xend.create(on_crash="restart")
+    for domid in range(1, crash.REPORTS_MAX + 4):
+        lives = {"id": domid, "state": "blocked"}
+        await xend.until(
+            "guest", lambda domain, lives=lives: lives == {key: domain[key] for key in lives}
+        )
+        xend.xen.shutdown(domid, abi.SHUTDOWN_crash)
+    await xend.until("guest", lambda domain: domain["id"] == crash.REPORTS_MAX + 4)
+    dmesg = await xend.call("GET", "/host/dmesg")
+    assert dmesg.count("crashed at") == crash.REPORTS_MAX
 
 
 @with_xend

@@ -5,10 +5,11 @@ import lzma
 import struct
 
 import pytest
+from dwarf.source import Frame, SourceMap
 from hypothesis import given
 from hypothesis import strategies as st
 from xend import bzimage
-from xend.elf import Elf, NotAKernel, Symbols, parse_notes, read_kernel
+from xend.elf import NotAKernel, parse_notes, read_kernel
 from xend.errors import Refusal
 from xend.files import Files
 
@@ -43,11 +44,10 @@ def test_notes_say_where_a_kernel_lives(write):
 
 
 def test_symbols_are_found_by_address(write):
-    symbols = Elf(write(tiny_guest.link(tiny_guest.CRASH_PARTS))).symbols()
-    assert symbols.find(tiny_guest.CODE) == ("_start", 0)
-    assert symbols.find(tiny_guest.CODE + 0x12) == ("outer", 1)
-    assert symbols.find(0x1000) is None
-    assert Symbols((), b"").find(5) is None
+    source = SourceMap(write(tiny_guest.link(tiny_guest.CRASH_PARTS)))
+    assert source.find(tiny_guest.CODE) == [Frame("_start", 0, None, 0)]
+    assert source.find(tiny_guest.CODE + 0x12) == [Frame("outer", 1, None, 0)]
+    assert source.find(0x1000) == []
 
 
 @pytest.mark.parametrize(

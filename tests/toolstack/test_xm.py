@@ -38,9 +38,10 @@ def test_list_has_xms_columns():
 
 def test_crash_is_readable():
     frame = {"address": "0x10", "symbol": "main", "offset": 4}
+    frame |= {"inlined": False, "file": str(Path.cwd() / "main.py"), "line": 7}
     report = {"vcpus": [{"vcpu": 0, "registers": {"rip": "0x10"}, "backtrace": [frame]}]}
     text = output.domain({**DOMAIN, "crash": report, "exit": {"reason": "crash", "code": 6}})
-    assert "0x10 main+0x4" in text and "crash, exit code 6" in text
+    assert "0x10 main+0x4 main.py:7" in text and "crash, exit code 6" in text
 
 
 @pytest.mark.parametrize(
@@ -115,7 +116,11 @@ async def test_commands(xend):
     xend.print(1, b"some text\n")
     assert (await xm(xend, "log", "guest"))[1] == "some text\n"
     assert "nr_cpus          : 2" in (await xm(xend, "info"))[1]
-    assert "(XEN)" in (await xm(xend, "dmesg"))[1]
+    assert "(XEN)" in (await xm(xend, "dmesg", "-c"))[1]
+    assert await xm(xend, "dmesg") == (0, "", "")
+    assert await xm(xend, "debug-keys", "dq") == (0, "(XEN) keys dq\n", "")
+    assert (await xm(xend, "dmesg"))[1] == "(XEN) keys dq\n"
+    assert "no debug keys" in (await xm(xend, "debug-keys", "ä"))[2]
     assert (await xm(xend, "shutdown", "guest"))[0] == 0
     assert (await xm(xend, "destroy", "guest"))[0] == 0
     assert "ended" in (await xm(xend, "show", "guest"))[1]
@@ -144,6 +149,29 @@ async def test_run_prints_the_crash(xend):
     xend.xen.shutdown(1, abi.SHUTDOWN_crash)
     code, _, err = await running
     assert code == 6 and "_start+0x0" in err
+
+
+@with_xend
+async def test_create_with_console_shows_the_crash_and_ends_with_6(xend):
+    cfg = write_cfg(xend, tiny_guest.link(tiny_guest.CRASH_PARTS))
+    running = asyncio.ensure_future(xm(xend, "create", "-c", cfg))
+    await xend.until_there("guest")
+    xend.xen.shutdown(1, abi.SHUTDOWN_crash)
+    code, _, err = await running
+    assert code == 6 and "_start+0x0" in err
+
+
+@with_xend
+async def test_dmesg_can_be_followed(xend):
+    command = [sys.executable, str(XM), "dmesg", "--follow"]
+    environment = {"PROXEN_URL": xend.url}
+    pipe = asyncio.subprocess.PIPE
+    process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
+    assert b"hello" in await process.stdout.readline()
+    xend.xen.console += b"(XEN) later\n"
+    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"(XEN) later\n"
+    process.terminate()
+    await process.wait()
 
 
 @with_xend

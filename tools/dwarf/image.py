@@ -15,6 +15,7 @@ SYM = struct.Struct("<IBBHQQ")
 SHT_SYMTAB, SHT_NOBITS = 2, 8
 SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
 STT_NOTYPE, STT_FUNC = 0, 2
+UNKNOWN_SIZE = 1 << 16  # of a function of no section, which says no size
 
 
 @dataclass(frozen=True)
@@ -71,7 +72,7 @@ class Image:
                 for symbol in self._code_symbols(section):
                     name = string_at(names, symbol[0]).decode(errors="replace")
                     if not name.startswith((".", "$")) and name:
-                        found.setdefault(symbol[4], (name, self._section_end(symbol)))
+                        found.setdefault(symbol[4], (name, self._limit(symbol)))
         starts = sorted(found)
         ends = [*starts[1:], 1 << 64]
         return [
@@ -83,11 +84,20 @@ class Image:
         table = self._contents(section)
         for symbol in SYM.iter_unpack(table[: len(table) // SYM.size * SYM.size]):
             index = symbol[3]
-            if symbol[1] & 15 in (STT_NOTYPE, STT_FUNC) and 0 < index < len(self.headers):
-                header = self.headers[index]
-                if header[2] & SHF_EXECINSTR and symbol[4] < header[3] + header[5]:
-                    yield symbol
+            kind = symbol[1] & 15
+            if kind == STT_FUNC and index or kind == STT_NOTYPE and self._is_code(symbol):
+                yield symbol
 
-    def _section_end(self, symbol):
-        header = self.headers[symbol[3]]
-        return header[3] + header[5]
+    def _is_code(self, symbol):
+        """Say whether a label lies in a section of code."""
+        if not 0 < symbol[3] < len(self.headers):
+            return False
+        flags, start, size = (self.headers[symbol[3]][i] for i in (2, 3, 5))
+        return bool(flags & SHF_EXECINSTR) and start <= symbol[4] < start + size
+
+    def _limit(self, symbol):
+        """Return where a function's code ends at the latest."""
+        if self._is_code(symbol):
+            header = self.headers[symbol[3]]
+            return header[3] + header[5]
+        return symbol[4] + (symbol[5] or UNKNOWN_SIZE)

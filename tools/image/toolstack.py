@@ -16,7 +16,7 @@ from tools.setup.stamp import Stamp, fingerprint
 DISK = IMAGE / "opt.img"
 LABEL = "proxen-opt"
 TREE = IMAGE / "opt"
-PACKAGES = ("xen*", "xm", "web")  # folders of tools/ that run in dom0
+PACKAGES = ("xen*", "xm", "web", "dwarf")  # folders of tools/ that run in dom0
 
 
 def sources() -> list[Path]:

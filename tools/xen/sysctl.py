@@ -66,15 +66,41 @@ def _getdomaininfolist(xc, first):
         return [abi.xen_domctl_getdomaininfo.from_buffer_copy(infos[i]) for i in range(count)]
 
 
-def readconsole(xc):
-    """Return what the hypervisor's console ring holds, as text."""
+def readconsole(xc, since=None, clear=False):
+    """Return `(text, position)`: what the hypervisor's console ring holds, and where that ends.
+
+    Args: since: a position that an earlier call returned, to read on from; clear: forget it all.
+    """
     with _sysctl(xc, abi.XEN_SYSCTL_readconsole, "XEN_SYSCTL_readconsole") as call:
         address, view = call.scratch.bytes(CONSOLE_BYTES)
         request = call.u.readconsole
         request.buffer = address
         request.count = CONSOLE_BYTES
+        request.incremental, request.index = since is not None, since or 0
+        request.clear = clear
         call.issue()
-        return bytes(view[: request.count]).decode(errors="replace")
+        return bytes(view[: request.count]).decode(errors="replace"), request.index
+
+
+def debug_keys(xc, keys):
+    """Press debug keys; the answers go to the hypervisor's console."""
+    data = keys.encode()
+    with _sysctl(xc, abi.XEN_SYSCTL_debug_keys, "XEN_SYSCTL_debug_keys") as call:
+        address, view = call.scratch.bytes(len(data))
+        view[:] = data
+        call.u.debug_keys.keys = address
+        call.u.debug_keys.nr_keys = len(data)
+        call.issue()
+
+
+def console_write(xc, text):
+    """Print on the hypervisor's console, which is the ring and the serial line."""
+    data = text.encode()
+    with xc.scratch() as scratch:
+        address, view = scratch.bytes(len(data))
+        view[:] = data
+        arguments = (abi.CONSOLEIO_write, len(data), address)
+        xc.hypercall(abi.__HYPERVISOR_console_io, *arguments, name="CONSOLEIO_write")
 
 
 def tbuf_op(xc, cmd, size=0, evt_mask=0):

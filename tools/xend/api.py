@@ -21,6 +21,7 @@ from xend.tracing import Tracing
 
 OPENAPI = Path(__file__).with_name("openapi.json")
 CHUNK_BYTES = 256 * 1024
+FOLLOW_S = 0.3
 TEXT = "text/plain"
 
 log = logging.getLogger("xend")
@@ -95,8 +96,32 @@ async def get_host(request):
 
 @routes.get("/api/v1/host/dmesg")
 async def get_dmesg(request):
-    text = sysctl.readconsole(request.app["manager"].xc)
+    """The messages kept, or with ?follow=1 also all that come, for as long as the client stays."""
+    xc = request.app["manager"].xc
+    text, position = sysctl.readconsole(xc)
+    if request.query.get("follow") != "1":
+        return web.Response(text=text, content_type=TEXT)
+    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+    await response.prepare(request)
+    while True:
+        await response.write(text.encode())
+        await asyncio.sleep(FOLLOW_S)
+        text, position = sysctl.readconsole(xc, since=position)
+
+
+@routes.delete("/api/v1/host/dmesg")
+async def clear_dmesg(request):
+    text, _ = sysctl.readconsole(request.app["manager"].xc, clear=True)
     return web.Response(text=text, content_type=TEXT)
+
+
+@routes.post("/api/v1/host/debug-keys")
+async def press_debug_keys(request):
+    """The answer is what the hypervisor said to the keys."""
+    xc, keys = request.app["manager"].xc, configuration.debug_keys(await _json(request))
+    _, position = sysctl.readconsole(xc)
+    sysctl.debug_keys(xc, keys)
+    return web.Response(text=sysctl.readconsole(xc, since=position)[0], content_type=TEXT)
 
 
 @routes.get("/api/v1/domains")

@@ -16,6 +16,7 @@ NAME = re.compile(r"[A-Za-z0-9_.+-]{1,64}")
 VDEV = re.compile(r"(xvd[a-z]|sd[a-z]|hd[a-h])([1-9][0-9]?)?")
 MAC = re.compile(r"[0-9a-f]{2}(:[0-9a-f]{2}){5}", re.IGNORECASE)
 ACTIONS = ("destroy", "restart", "preserve")
+KEYS = re.compile(r"[!-~]{1,16}")
 MEMORY_MIB_MAX = 1 << 20
 VCPUS_MAX = 32
 CMDLINE_MAX = 1023
@@ -82,6 +83,16 @@ def parse(body):
         if vdevs.count(vdev) > 1:
             raise bad_request("bad_disk", f"Two disks are called '{vdev}'; rename one.")
     return config
+
+
+def debug_keys(body):
+    """Return the debug keys in a request's JSON. Errors: Refusal 400."""
+    if not isinstance(body, dict):
+        raise bad_request("bad_value", "The request must be a JSON object with 'keys'.")
+    keys = _typed(body, {"keys": str}, "The request").get("keys", "")
+    if not KEYS.fullmatch(keys):
+        raise bad_request("bad_value", f"'{keys}' are no debug keys; 'h' lists those that exist.")
+    return keys
 
 
 _KEYS = {name: type_ for name, type_ in DomainConfig.__annotations__.items()}

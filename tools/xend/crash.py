@@ -1,20 +1,24 @@
-"""Why a domain crashed: its registers, and a backtrace with the names from its own kernel file.
+"""Why a domain crashed: its registers, and a backtrace with names and lines from its kernel's file.
 
 The guest's memory is read through its own page tables, of which nothing is trusted: a wild pointer
-ends the backtrace.
+ends the backtrace. The report also goes to the hypervisor's console, whose ring `xm dmesg` shows
+and whose serial line the machine's owner keeps.
 """
 
 import logging
 import struct
+import time
 from array import array
 
-from xen import domctl
+from dwarf.bytes import Truncated
+from dwarf.source import Frame, SourceMap
+from xen import domctl, sysctl
 from xen.privcmd import PAGE_SIZE, HypercallError
 
-from xend.elf import Elf, NotAKernel
 from xend.pagetables import PRESENT
 
 FRAMES_MAX = 32
+REPORTS_MAX, PERIOD_S = 10, 60  # on the console
 FRAME_MASK = (1 << 52) - 1 & ~(PAGE_SIZE - 1)
 REGISTERS = [
     "rip",
@@ -101,7 +105,7 @@ def report(xc, domid, nr_vcpus, elf_path):
     Args:    elf_path: the kernel's ELF file, for names; None if it is gone.
     Returns: {"vcpus": [{"vcpu", "registers", "backtrace"}]}, as openapi.json says.
     """
-    symbols = _symbols(elf_path)
+    source = _source(elf_path)
     vcpus = []
     for vcpu in range(nr_vcpus):
         try:
@@ -109,32 +113,84 @@ def report(xc, domid, nr_vcpus, elf_path):
         except HypercallError:
             continue
         if context.user_regs.rip or vcpu == 0:
-            vcpus.append(_describe(xc, domid, vcpu, context, symbols))
+            vcpus.append(_describe(xc, domid, vcpu, context, source))
     return {"vcpus": vcpus}
 
 
-def _describe(xc, domid, vcpu, context, symbols):
+def _describe(xc, domid, vcpu, context, source):
     registers = context.user_regs
     memory = GuestMemory(xc, domid, context.ctrlreg[3] >> 12)
     addresses = backtrace(memory, registers.rip, registers.rbp)
     values = {name: hex(getattr(registers, name)) for name in REGISTERS}
     values |= {f"cr{number}": hex(context.ctrlreg[number]) for number in (2, 3)}
-    return {
-        "vcpu": vcpu,
-        "registers": values,
-        "backtrace": [_frame(address, symbols) for address in addresses],
-    }
+    frames = _frames(addresses[0], addresses[0], source)
+    for address in addresses[1:]:
+        frames += _frames(address, address - 1, source)  # the call is what lies before
+    return {"vcpu": vcpu, "registers": values, "backtrace": frames}
 
 
-def _frame(address, symbols):
-    found = symbols.find(address) if symbols else None
-    name, offset = found or ("", 0)
-    return {"address": hex(address), "symbol": name, "offset": offset}
+def _frames(address, inside, source):
+    """Return openapi.json's `Frame`s of an address, inlined calls first."""
+    found = source.find(inside) if source else []
+    found = found or [Frame("", 0, None, 0)]
+    return [
+        {
+            "address": hex(address),
+            "symbol": frame.function,
+            "offset": 0 if frame is not found[-1] else frame.offset + address - inside,
+            "inlined": frame is not found[-1],
+            "file": frame.file or "",
+            "line": frame.line,
+        }
+        for frame in found
+    ]
 
 
-def _symbols(elf_path):
+def _source(elf_path):
     try:
-        return Elf(elf_path).symbols() if elf_path else None
-    except (OSError, NotAKernel) as error:
-        log.warning("no symbols for the backtrace: %s", error)
+        return SourceMap(elf_path) if elf_path else None
+    except (OSError, Truncated) as error:
+        log.warning("no names for the backtrace: %s", error)
         return None
+
+
+class Announcer:
+    """Prints reports on the hypervisor's console, at a bounded rate: its ring is everybody's."""
+
+    def __init__(self, xc):
+        self.xc = xc
+        self.times = []  # of the last reports
+        self.nr_left_out = 0
+
+    def print(self, domid, name, crashed):
+        """Print the report of a domain, unless there were too many of late."""
+        now = time.monotonic()
+        self.times = [then for then in self.times if then > now - PERIOD_S]
+        if len(self.times) >= REPORTS_MAX:
+            self.nr_left_out += 1
+            return
+        self.times.append(now)
+        lines = [f"{self.nr_left_out} reports were left out"] if self.nr_left_out else []
+        self.nr_left_out = 0
+        lines += text(domid, name, crashed)
+        try:
+            sysctl.console_write(self.xc, "".join(f"xend: {line}\n" for line in lines))
+        except HypercallError as error:
+            log.warning("the report cannot be printed: %s", error)
+
+
+def text(domid, name, crashed):
+    """Return a report as lines; the registers are on the console already, from the hypervisor."""
+    lines = []
+    for vcpu in crashed["vcpus"]:
+        lines.append(f"d{domid}v{vcpu['vcpu']} of '{name}' crashed at")
+        lines += [f"  {frame_text(frame)}" for frame in vcpu["backtrace"]]
+    return lines
+
+
+def frame_text(frame):
+    """Return a Frame as one line."""
+    how = " (inlined)" if frame["inlined"] else f"+{frame['offset']:#x}"
+    name = f" {frame['symbol']}{how}" if frame["symbol"] else ""
+    place = f" {frame['file']}:{frame['line']}" if frame["file"] else ""
+    return f"{frame['address']}{name}{place}"

@@ -1,11 +1,9 @@
-"""Read a guest kernel: an x86-64 ELF file with Xen's notes, and its symbols.
+"""Read a guest kernel: an x86-64 ELF file with Xen's notes.
 
-Only what a paravirtual boot needs: the loadable segments, the notes that say where the kernel wants
-to live, and the symbol table for backtraces. The file is mapped, not read, so a large kernel costs
-nothing until it is copied.
+Only what a paravirtual boot needs: the loadable segments, and the notes that say where the kernel
+wants to live. The file is mapped, not read, so a large kernel costs nothing until it is copied.
 """
 
-import bisect
 import mmap
 import struct
 from dataclasses import dataclass, field
@@ -13,14 +11,12 @@ from dataclasses import dataclass, field
 import xen_codecs as abi
 
 PT_LOAD, PT_NOTE = 1, 4
-SHT_SYMTAB, SHT_NOTE = 2, 7
+SHT_NOTE = 7
 ELFCLASS32, ELFCLASS64, EM_X86_64 = 1, 2, 62
-STT_NOTYPE, STT_FUNC = 0, 2
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 PHDR = struct.Struct("<IIQQQQQQ")
 SHDR = struct.Struct("<IIQQQQIIQQ")
-SYM = struct.Struct("<IBBHQQ")
 
 
 class NotAKernel(ValueError):
@@ -107,39 +103,6 @@ class Elf:
                 if name == b"Xen":
                     found[kind] = value
         return found
-
-    def symbols(self):
-        """Return the functions and labels of the symbol table."""
-        for section in self.sections:
-            if section[1] == SHT_SYMTAB:
-                strings = self.sections[section[6]]
-                names = bytes(self.slice(strings[4], strings[5]))
-                table = self.slice(section[4], section[5] - section[5] % SYM.size)
-                return Symbols(SYM.iter_unpack(table), names)
-        return Symbols((), b"")
-
-
-class Symbols:
-    """Finds the symbol that an address lies in."""
-
-    def __init__(self, entries, names):
-        wanted = (STT_NOTYPE, STT_FUNC)
-        found = sorted(
-            (value, name)
-            for name, info, _, section, value, _ in entries
-            if section and info & 15 in wanted and value and name
-        )
-        self.addresses = [value for value, _ in found]
-        self.offsets = [name for _, name in found]
-        self.names = names
-
-    def find(self, address):
-        """Return `(name, offset)`, or None."""
-        index = bisect.bisect_right(self.addresses, address) - 1
-        if index < 0:
-            return None
-        name = self.names[self.offsets[index] :].split(b"\0", 1)[0].decode(errors="replace")
-        return name, address - self.addresses[index]
 
 
 def parse_notes(data):

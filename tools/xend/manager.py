@@ -34,6 +34,7 @@ class Manager:
     def __init__(self, xc, store, consoles, constructor, disks):
         self.xc, self.store, self.consoles = xc, store, consoles
         self.constructor, self.disks = constructor, disks
+        self.announcer = crash.Announcer(xc)
         self.domains = {}
         self.ended = []
         self.names = set()
@@ -209,6 +210,8 @@ class Manager:
             nr_vcpus = domain.info.max_vcpu_id + 1
             arguments = (self.xc, domain.domid, nr_vcpus, domain.elf_path)
             domain.crash = await run(None, crash.report, *arguments)
+            name = domain.config.name
+            await run(None, self.announcer.print, domain.domid, name, domain.crash)
         log.info("%s ended: %s", domain.config.name, domain.exit)
         self.publish("shutdown", domain)
 

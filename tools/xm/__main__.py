@@ -1,6 +1,7 @@
 """The command line: `./xm` on the developer's machine, `python3 -m xm` in dom0.
 
-Exit codes: 0 done, 1 failed, 2 wrong usage; `xm run` exits with the domain's own code.
+Exit codes: 0 done, 1 failed, 2 wrong usage, 6 the domain whose console was shown crashed; `xm run`
+exits with the domain's own code.
 """
 
 import argparse
@@ -22,7 +23,7 @@ DESCRIPTION = """Manage the domains of a Proxen machine.
   xm show hello                 one domain, with registers and backtrace if it crashed
 """
 EPILOG = """xend is found by $PROXEN_URL, else by the machine that 'make up' started, else at
-http://127.0.0.1:8000. Exit codes: 0 done, 1 failed, 2 wrong usage."""
+http://127.0.0.1:8000. Exit codes: 0 done, 1 failed, 2 wrong usage, 6 the domain crashed."""
 FILE_HELP = """A domain file has lines KEY = VALUE, in the syntax of xl.cfg(5):
 
   name    = "hello"
@@ -127,7 +128,10 @@ def make_parser():
     made = command("shutdown", commands.shutdown, "domain")
     made.add_argument("-w", "--wait", action="store_true", help="wait until it has shut down")
     command("info", commands.info)
-    command("dmesg", commands.dmesg)
+    made = command("dmesg", commands.dmesg)
+    made.add_argument("-c", "--clear", action="store_true", help="forget them afterwards")
+    made.add_argument("-f", "--follow", action="store_true", help="go on; Ctrl-C ends it")
+    command("debug-keys", commands.debug_keys, "keys")
     return parser
 
 

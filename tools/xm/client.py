@@ -4,6 +4,7 @@ xend is found by the variable PROXEN_URL; else, on the developer's machine, by t
 up` wrote; else it is on this machine, at its usual port.
 """
 
+import codecs
 import hashlib
 import http.client
 import json
@@ -68,15 +69,29 @@ class Client:
         """Return the JSON at a path."""
         return json.load(self.request("GET", path))
 
-    def text(self, path):
+    def text(self, path, method="GET"):
         """Return the text at a path."""
-        return self.request("GET", path).read().decode(errors="replace")
+        return self.request(method, path).read().decode(errors="replace")
+
+    def stream(self, path):
+        """Yield the text at a path piece by piece, as it comes."""
+        response = self.request("GET", path)
+        decoder = codecs.getincrementaldecoder("utf-8")("replace")
+        while data := response.read1():
+            yield decoder.decode(data)
 
     def post(self, path, value=None):
         """Post JSON and return the answer's."""
+        return json.load(self._post(path, value))
+
+    def post_for_text(self, path, value):
+        """Post JSON and return the answer, which is text."""
+        return self._post(path, value).read().decode(errors="replace")
+
+    def _post(self, path, value):
         body = json.dumps(value).encode() if value is not None else None
         headers = {"Content-Type": "application/json"} if body else {}
-        return json.load(self.request("POST", path, body, headers))
+        return self.request("POST", path, body, headers)
 
     def delete(self, path):
         """Delete and return the answer's JSON."""

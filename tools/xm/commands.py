@@ -12,7 +12,7 @@ from xm.cfg import ConfigError
 from xm.client import domain_path, in_dom0
 from xm.description import Placer, describe
 
-DONE, FAILED, USAGE = 0, 1, 2
+DONE, FAILED, USAGE, CRASHED = 0, 1, 2, 6
 POLL_S = 0.2
 
 
@@ -57,7 +57,10 @@ def create(client, arguments):
     if arguments.gdb:
         return debugger.debug(client, domain["name"])
     if arguments.console:
-        _report_end(terminal.attach(client, domain["name"]))
+        ended = terminal.attach(client, domain["name"])
+        _report_end(ended)
+        if _report_crash(client, domain["name"], ended):
+            return CRASHED
     return DONE
 
 
@@ -73,10 +76,18 @@ def run(client, arguments):
     if ended is None:
         say(f"Detached; {domain['name']} goes on running.")
         return FAILED
-    record = client.get(domain_path(domain["name"]))
+    _report_crash(client, domain["name"], ended)
+    return ended["code"]
+
+
+def _report_crash(client, name, ended):
+    """Print the report of a domain that crashed. Returns: whether it did."""
+    if ended is None or ended["reason"] != "crash":
+        return False
+    record = client.get(domain_path(name))
     if record["crash"]:
         say(f"The domain crashed.\n{output.crash(record['crash'])}")
-    return ended["code"]
+    return True
 
 
 def list_domains(client, arguments):
@@ -104,8 +115,20 @@ def info(client, arguments):
 
 
 def dmesg(client, arguments):
-    """Print the hypervisor's messages."""
-    text = client.text("/host/dmesg")
+    """Print the hypervisor's messages, crash reports among them."""
+    if arguments.follow:
+        for text in client.stream("/host/dmesg?follow=1"):
+            print(text, end="", flush=True)
+        return DONE
+    text = client.text("/host/dmesg", "DELETE" if arguments.clear else "GET")
+    print(output.as_json({"dmesg": text}) if arguments.json else text, end="")
+    return DONE
+
+
+def debug_keys(client, arguments):
+    """Press debug keys of the hypervisor, and print what it says; 'xm debug-keys h' lists them."""
+    request = {"keys": arguments.keys}
+    text = client.post_for_text("/host/debug-keys", request)
     print(output.as_json({"dmesg": text}) if arguments.json else text, end="")
     return DONE
 

@@ -1,6 +1,7 @@
 """How xm prints."""
 
 import json
+import os
 
 XM_FORMAT = "{:<32} {:>4} {:>8} {:>5} {:<5} {:>8}"
 XL_FORMAT = "{:<40} {:>5} {:>5} {:>5}     {:<6} {:>8}"
@@ -70,7 +71,16 @@ def crash(report):
         registers = [f"{name:>12} {value:<18}" for name, value in vcpu["registers"].items()]
         lines += ["".join(registers[i : i + 3]).rstrip() for i in range(0, len(registers), 3)]
         lines.append("  backtrace:")
-        for frame in vcpu["backtrace"]:
-            symbol = f" {frame['symbol']}+{frame['offset']:#x}" if frame["symbol"] else ""
-            lines.append(f"    {frame['address']}{symbol}")
+        lines += [f"    {frame_line(frame)}" for frame in vcpu["backtrace"]]
     return "\n".join(lines)
+
+
+def frame_line(frame):
+    """Return a frame of a backtrace as address, function, file and line; files in the folder that
+    the user is in are named from there.
+    """
+    how = " (inlined)" if frame["inlined"] else f"+{frame['offset']:#x}"
+    name = f" {frame['symbol']}{how}" if frame["symbol"] else ""
+    file = frame["file"].removeprefix(os.getcwd() + "/")
+    place = f" {file}:{frame['line']}" if file else ""
+    return f"{frame['address']}{name}{place}"
