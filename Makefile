@@ -11,7 +11,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test mutate up down bench compare debug golden lint clean
+.PHONY: help setup build run test mutate up down doctor bench compare debug golden lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -39,6 +39,9 @@ up: setup ## keep a machine running for ./xm and the HTTP API
 
 down: setup ## stop that machine
 	@$(PYTHON) -m tools.run down
+
+doctor: ## what is installed, built and running, and how to mend what is missing
+	@python3 -m tools.doctor
 
 bench: setup ## compare with real Xen 4.17; PART='operations disk' for some of it
 	@$(PYTHON) -m tools.run build

@@ -3,7 +3,8 @@
 import abi
 from kpy import Guest, Ptr, bit, i64, ref, require, truncate, u8, u32, u64, uninitialized
 
-from kernel.domain import get_domain_by_id, put_domain
+from kernel.crash_report import report_crash
+from kernel.domain import Domain, get_domain_by_id, put_domain
 from kernel.domain_shutdown import SHUTDOWN_CODE_none, domain_shutdown
 from kernel.guest_memory import copy_from_guest
 from kernel.ids import DomId
@@ -61,7 +62,7 @@ def do_sched_op_compat(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: u
         case abi.SCHEDOP_block:
             return sched_block(vcpu)
         case abi.SCHEDOP_shutdown:
-            return domain_shutdown(vcpu.domain, u32(truncate(u8, arg)))
+            return guest_shutdown(vcpu.domain, u32(truncate(u8, arg)))
         case _:
             return -abi.ENOSYS
 
@@ -77,7 +78,14 @@ def sched_shutdown(vcpu: Ptr[Vcpu], arg: Guest[abi.sched_shutdown]) -> i64:
     """End the caller's domain."""
     op = uninitialized(abi.sched_shutdown)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    return domain_shutdown(vcpu.domain, u32(truncate(u8, op.reason)))
+    return guest_shutdown(vcpu.domain, u32(truncate(u8, op.reason)))
+
+
+def guest_shutdown(d: Ptr[Domain], reason: u32) -> i64:
+    """End a domain in its own name; if it calls that a crash, report where it was."""
+    if reason == abi.SHUTDOWN_crash and not d.is_shutting_down:
+        report_crash(d, b"it says so itself")
+    return domain_shutdown(d, reason)
 
 
 def sched_shutdown_code(vcpu: Ptr[Vcpu], arg: Guest[abi.sched_shutdown]) -> i64:

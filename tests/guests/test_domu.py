@@ -1,5 +1,7 @@
 """Test kernels as unprivileged domains: the self-test, and guests that mean harm."""
 
+import re
+
 import pytest
 
 from tests.guests.domu import Domains, disk_image
@@ -46,6 +48,22 @@ def free_before(domains, xvda, warmed=[]):  # noqa: B006  once for all tests of 
 def test_verdict_as_domu(domains, kernel):
     record, console = run(domains, kernel, kernel)
     assert record is not None and record["exit"]["code"] == 0, console
+
+
+def test_a_crash_is_explained(domains, host):
+    """Function, file and line: in xend's record, in the hypervisor's messages and the run's log."""
+    since = host.serial.position()
+    record, _ = run(domains, "crashes", "guest_hostile", cmdline="mode=fault")
+    (vcpu,) = record["crash"]["vcpus"]
+    callers = [(f["symbol"], f["file"].rpartition("/tests/")[2]) for f in vcpu["backtrace"]]
+    assert ("die_of_fault", "guests/deaths.py") in callers[:3]
+    assert ("main", "guests/hostile.py") in callers
+    assert all(f["line"] for f in vcpu["backtrace"][:4])
+    for text in (domains.client.text("/host/dmesg"), host.serial.text(since)):
+        assert re.search(r"of 'crashes' crashed at\nxend:   0x\w+ die_of_fault", text)
+        assert re.search(r"xend:   0x\w+ die\+0x\w+ \S*guests/deaths\.py:\d+\n", text)
+        if host.config.name.endswith("proxen"):
+            assert re.search(r"proxen: d\d+ crashed: .*\n(.*\n){8,10}proxen:   called from", text)
 
 
 def test_a_kernel_to_talk_to(domains):

@@ -12,6 +12,7 @@ from pathlib import Path
 from tools.setup.paths import CACHE
 from tools.setup.progress import say
 
+KVM = Path("/dev/kvm")
 PROBE_S = 20
 NO_ROOT = b"Unable to mount root fs"  # how far a kernel without a disk comes
 BOOT_ID = Path("/proc/sys/kernel/random/boot_id")
@@ -22,7 +23,7 @@ def accelerator(kernel: Path, cpu: str) -> str:
     chosen = os.environ.get("PROXEN_ACCEL")
     if chosen:
         return chosen
-    if not os.access("/dev/kvm", os.R_OK | os.W_OK):
+    if not os.access(KVM, os.R_OK | os.W_OK):
         return "tcg"
     answer = CACHE / f"accelerator-{BOOT_ID.read_text().strip()}"
     if not answer.exists():

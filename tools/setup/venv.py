@@ -10,6 +10,7 @@ from tools.setup.stamp import Stamp, fingerprint
 
 REQUIREMENTS = TOOLS / "requirements.txt"
 PYTHON = VENV / "bin/python"
+STAMP = Stamp(BUILD / "venv.stamp", PYTHON)
 
 
 def ensure_venv() -> Path:
@@ -18,14 +19,21 @@ def ensure_venv() -> Path:
     Returns: its Python.
     Errors: SystemExit, it could not be made; says what pip said.
     """
-    digest = fingerprint(REQUIREMENTS, sys.version)
-    stamp = Stamp(BUILD / "venv.stamp", PYTHON)
-    if not stamp.fresh(digest):
-        stamp.forget()
+    if not is_fresh():
+        STAMP.forget()
         with step("set up build/venv"):
             _make()
-        stamp.record(digest)
+        STAMP.record(_digest())
     return PYTHON
+
+
+def is_fresh() -> bool:
+    """Tell whether the environment was made for these pins and this Python."""
+    return STAMP.fresh(_digest())
+
+
+def _digest() -> str:
+    return fingerprint(REQUIREMENTS, sys.version)
 
 
 def _make() -> None:

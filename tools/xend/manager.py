@@ -204,7 +204,6 @@ class Manager:
     async def record_end(self, domain, reason):
         """Set `exit`, and `crash` if it crashed."""
         written = await self.store.read(f"/local/domain/{domain.domid}/data/exit-code")
-        domain.exit = exit_record(reason, written)
         if reason == "crash":
             run = asyncio.get_running_loop().run_in_executor
             nr_vcpus = domain.info.max_vcpu_id + 1
@@ -212,6 +211,7 @@ class Manager:
             domain.crash = await run(None, crash.report, *arguments)
             name = domain.config.name
             await run(None, self.announcer.print, domain.domid, name, domain.crash)
+        domain.exit = exit_record(reason, written)  # last: who sees it may ask for the rest
         log.info("%s ended: %s", domain.config.name, domain.exit)
         self.publish("shutdown", domain)
 
