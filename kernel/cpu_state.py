@@ -30,8 +30,9 @@ from kernel.backtrace import MAX_FRAMES, collect_frames, print_address, print_fr
 from kernel.console import end_partial_line, printk
 from kernel.registers import print_registers
 from kernel.x86.apic import apic_send_nmi_to_others
-from kernel.x86.cpu import pause, rdtsc
+from kernel.x86.cpu import pause, rdtsc, read_rbp
 from kernel.x86.percpu import NR_CPUS, Pcpu, nr_cpus, online_cpus, this_cpu
+from kernel.x86.selectors import CORE_CS
 from kernel.x86.tsc import tsc_khz
 
 NR_NAMES = 48
@@ -207,3 +208,17 @@ def report_all(regs: Ptr[abi.cpu_user_regs]) -> None:
     print_state(ref(states[cpu.id]))
     print_other_cpus()
     cpu.in_nmi = was_in_nmi
+
+
+@cold
+def report_from_here() -> None:
+    """Print what every processor is doing; this one, which serves an interrupt or a hypercall, is
+    said to be with its guest.
+    """
+    cpu = this_cpu()
+    v = cpu.current
+    if v is not None and not cpu.is_lazy:
+        report_all(ref(v.regs))
+    else:
+        here = abi.cpu_user_regs(rip=u64(report_from_here), rbp=read_rbp(), cs=CORE_CS)
+        report_all(ref(here))

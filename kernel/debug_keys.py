@@ -5,7 +5,6 @@ after Ctrl-A three times (kernel/console_input.py), which works when domain 0 ha
 Xen's.
 """
 
-import abi
 from kpy import (
     Array,
     Fn,
@@ -24,7 +23,7 @@ from kpy import (
 )
 
 from kernel.console import printk
-from kernel.cpu_state import report_all
+from kernel.cpu_state import report_from_here
 from kernel.domain import Domain, first_domain_from, put_domain
 from kernel.frame import free_frames
 from kernel.frame_table import total_frames
@@ -33,13 +32,13 @@ from kernel.ids import DomId
 from kernel.sched_place import cpu_scheds
 from kernel.sched_queue import run_queue
 from kernel.vcpu import Vcpu
-from kernel.x86.cpu import read_rbp
-from kernel.x86.percpu import nr_cpus, this_cpu
+from kernel.x86.cpu import pause
+from kernel.x86.percpu import nr_cpus
 from kernel.x86.power import machine_restart
-from kernel.x86.selectors import CORE_CS
 from kernel.x86.tsc import system_time_ns
 
 NR_KEYS = 128
+HANG_NS = 25_000_000_000
 
 handlers = {}  # by character: the function, and what it does in a few words
 
@@ -105,14 +104,15 @@ def list_keys() -> None:
 @debug_key("d", b"what every processor is doing")
 @cold
 def dump_cpus() -> None:
-    """Print registers and backtraces. This processor's are those of the guest it was with."""
-    cpu = this_cpu()
-    v = cpu.current
-    if v is not None and not cpu.is_lazy:
-        report_all(ref(v.regs))
-    else:
-        here = abi.cpu_user_regs(rip=u64(dump_cpus), rbp=read_rbp(), rsp=read_rbp(), cs=CORE_CS)
-        report_all(ref(here))
+    report_from_here()
+
+
+@debug_key("W", b"hang this processor for 25 s, to see the watchdog's report")
+@cold
+def hang() -> None:
+    start = system_time_ns()
+    while system_time_ns() - start < HANG_NS:
+        pause()
 
 
 @debug_key("q", b"domains and their vCPUs")

@@ -24,6 +24,7 @@ from kpy import (
     u8,
     u32,
     u64,
+    wrapping_add,
 )
 
 from kernel.console import printk
@@ -52,7 +53,7 @@ from kernel.x86.descriptors import GUEST_INT80_VECTOR
 from kernel.x86.ioapic import connect_wire, gsi_for_isa_irq, mask_wire
 from kernel.x86.ipi import serve_mailbox
 from kernel.x86.msi import MsiSource, mask_message, write_message
-from kernel.x86.percpu import cpu_by_id
+from kernel.x86.percpu import cpu_by_id, this_cpu
 
 PIRQ_FREE = 0
 PIRQ_RESERVED = 1  # given out by PHYSDEVOP_get_free_pirq, not yet mapped
@@ -123,9 +124,17 @@ def serve_vector(vector: u32) -> None:
             timer_interrupt()
         case Vector.IPI:
             apic_eoi()
+            count_ipi()
             serve_mailbox()
         case _:
             serve_device(vector)
+
+
+@inline
+def count_ipi() -> None:
+    """Show whoever watches this processor (kernel/cpu_watchdog.py) that it takes interrupts."""
+    cpu = this_cpu()
+    cpu.nr_ipis = wrapping_add(cpu.nr_ipis, 1)
 
 
 def serve_device(vector: u32) -> None:

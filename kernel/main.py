@@ -5,7 +5,7 @@ processor's own. The other processors come from ap_boot.asm to `start_ap`. All o
 `run_guests`, and from then on live in entry.asm.
 """
 
-from kpy import Fn, Never, Ptr, export, extern, u64
+from kpy import Fn, Never, Ptr, export, extern, static, u64
 
 import kernel.hypercall  # noqa: F401  reached from entry.asm
 import kernel.irq  # noqa: F401
@@ -14,6 +14,7 @@ import kernel.trap  # noqa: F401
 import kernel.x86.core_trap  # noqa: F401
 from kernel.cmdline import command_line, set_command_line
 from kernel.console import console_init, printk
+from kernel.cpu_watchdog import watch_neighbour
 from kernel.dom0 import construct_dom0
 from kernel.exit import exit_to_guest
 from kernel.frame import free_frames, init_frames
@@ -27,7 +28,7 @@ from kernel.x86 import acpi
 from kernel.x86.apic import apic_id, apic_map, apic_timer_calibrate
 from kernel.x86.bootmem import lift_alloc_limit, pages_taken, read_memory_map
 from kernel.x86.core_maps import map_frame_tables
-from kernel.x86.cpu import write_cr3
+from kernel.x86.cpu import rdtsc, write_cr3
 from kernel.x86.descriptors import fill_idt, load_descriptor_tables
 from kernel.x86.features import read_features, set_control_registers
 from kernel.x86.fpu import fpu_init
@@ -46,6 +47,8 @@ from kernel.x86.tsc import tsc_init, tsc_khz
 
 CALIBRATION_MS = 10
 
+start_tsc = static(u64)  # when the core's first function began
+
 
 @extern
 def call_on_stack(end: u64, function: Fn[[], Never]) -> Never:
@@ -60,6 +63,8 @@ def enter_guest(vcpu: Ptr[Vcpu]) -> Never:
 @export
 def start_core(multiboot_info: u64) -> Never:
     """Start the core. Context: from boot.asm, on the boot stack, with the early page tables."""
+    global start_tsc
+    start_tsc = rdtsc()
     set_command_line(read_multiboot(multiboot_info))
     console_init()
     printk(f"Proxen, a Xen-ABI hypervisor; command line: {command_line}")
@@ -88,19 +93,27 @@ def start_on_own_stack() -> Never:
     init_this_cpu()
     this_cpu().apic_id = apic_id()
     apic_timer_calibrate(CALIBRATION_MS * tsc_khz)
-    printk(f"time-stamp counter at {tsc_khz} kHz")
+    printk(f"time-stamp counter at {tsc_khz} kHz, measured {since_start_ms()} ms after the start")
     ioapic_init()
     protect_core_devices()
     map_frame_tables(FRAME_BYTES)
     start_other_cpus()
     init_frames()
-    printk(f"{free_frames() * 4} KiB free, {pages_taken * 4} KiB taken by tables")
+    printk(
+        f"{free_frames() * 4} KiB free, {pages_taken * 4} KiB taken by tables, "
+        f"{since_start_ms()} ms"
+    )
     init_wallclock()
     console_irq_init()
     construct_dom0()
-    printk("domain 0 starts")
+    printk(f"domain 0 starts, {since_start_ms()} ms after the core")
     release_other_cpus()
     run_guests()
+
+
+def since_start_ms() -> u64:
+    """Return the milliseconds since the core began. Context: after tsc_init."""
+    return (rdtsc() - start_tsc) // tsc_khz
 
 
 @export
@@ -114,4 +127,5 @@ def start_ap() -> Never:
 
 def run_guests() -> Never:
     """Run guests on this processor, for ever."""
+    watch_neighbour()
     enter_guest(exit_to_guest(schedule_first()))

@@ -94,6 +94,7 @@ class Pcpu:
     flush_served: u32
     flush_time: u64  # TLB clock when the last flush began (kernel/x86/tlb.py)
     nmi_count: u64
+    nr_ipis: u64  # interrupts taken from other processors
     trace: TraceRing
 
 

@@ -98,6 +98,15 @@ def test_a_panic_names_lines_and_every_processor():
         assert not running.alive()
 
 
+def test_a_processor_that_hangs_in_the_core_is_reported_by_another():
+    with machine("mode=spin") as running:
+        running.wait_for("mode spin", BOOT_S)
+        report = r"has taken no interrupt for 15 s(.*\n)+.*proxen: cpu \d:(.*\n)+.* hang\+.*\n"
+        log = press(running, "W", report)
+        assert re.search(r"hang\+0x\w+ kernel/debug_keys\.py:\d+", log)
+        assert running.alive()
+
+
 def test_an_nmi_from_outside_is_a_question():
     with machine("mode=spin") as running:
         running.wait_for("mode spin", BOOT_S)
