@@ -7,6 +7,9 @@ import subprocess
 import tarfile
 
 import pytest
+import xen_codecs as abi
+from dwarf.source import Frame, SourceMap
+from xend.elf import read_kernel
 
 from tools.image import packages
 from tools.image.build import ROOT_DISK, build_image
@@ -86,3 +89,14 @@ def test_a_second_build_changes_nothing(image):
 
 def _md5(path) -> str:
     return hashlib.md5(path.read_bytes()).hexdigest()
+
+
+def test_linux_functions_are_known_by_name(image):
+    """The stock kernel has no symbol table but its own, which Xen's notes confirm in two places."""
+    source, kernel = SourceMap(image.vmlinux), read_kernel(image.vmlinux)
+    assert source.find(kernel.entry) == [Frame("startup_xen", 0, None, 0)]
+    pvh = int.from_bytes(kernel.notes[abi.XEN_ELFNOTE_PHYS32_ENTRY][:4], "little")
+    assert source.find(kernel.virt_base + pvh)[0].function == "pvh_start_xen"
+    functions = {function.name: function for function in source.functions}
+    assert {"start_kernel", "schedule", "default_idle", "panic"} <= functions.keys()
+    assert len(functions) > 30_000

@@ -8,6 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from dwarf.bytes import Truncated, string_at
+from dwarf.kallsyms import read_kallsyms
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -63,22 +64,36 @@ class Image:
     def functions(self):
         """Return the functions and labels of the code, by rising address.
 
-        Labels that begin with a dot or a dollar sign are the assembler's own.
+        They come from the symbol table, or from the one that a Linux kernel carries itself. Labels
+        that begin with a dot or a dollar sign are the assembler's own; of several for one place one
+        without leading underscores is best.
         """
         found = {}
-        for section in self.headers:
-            if section[1] == SHT_SYMTAB and section[6] < len(self.headers):
-                names = self._contents(self.headers[section[6]])
-                for symbol in self._code_symbols(section):
-                    name = string_at(names, symbol[0]).decode(errors="replace")
-                    if not name.startswith((".", "$")) and name:
-                        found.setdefault(symbol[4], (name, self._limit(symbol)))
+        for address, name, limit in self._symbol_table() or self._kallsyms():
+            if not name or name.startswith((".", "$")):
+                continue
+            if address not in found or found[address][0].startswith("_"):
+                found[address] = name, limit
         starts = sorted(found)
         ends = [*starts[1:], 1 << 64]
         return [
             Function(start, min(end, found[start][1]), found[start][0])
             for start, end in zip(starts, ends, strict=True)
         ]
+
+    def _symbol_table(self):
+        """Return (address, name, where it ends at the latest) of the symbols of code."""
+        found = []
+        for section in self.headers:
+            if section[1] == SHT_SYMTAB and section[6] < len(self.headers):
+                names = self._contents(self.headers[section[6]])
+                for symbol in self._code_symbols(section):
+                    name = string_at(names, symbol[0]).decode(errors="replace")
+                    found.append((symbol[4], name, self._limit(symbol)))
+        return found
+
+    def _kallsyms(self):
+        return [(a, name, a + UNKNOWN_SIZE) for a, name in read_kallsyms(self.data)]
 
     def _code_symbols(self, section):
         table = self._contents(section)

@@ -1,10 +1,11 @@
 """From a code address to function, file and line, calls that were inlined included.
 
 What a file does not say is left out: without DWARF only the names of functions are known, without a
-symbol table nothing is.
+symbol table nothing is. Of a large kernel only the names are read, which takes no minutes.
 """
 
 import bisect
+import contextlib
 import os
 from collections import defaultdict
 from dataclasses import dataclass
@@ -13,6 +14,8 @@ from dwarf.bytes import Truncated
 from dwarf.image import Image
 from dwarf.inlines import Calls, read_calls
 from dwarf.lines import read_units
+
+LARGEST_DEBUG_BYTES = 16 << 20
 
 
 @dataclass(frozen=True)
@@ -46,17 +49,22 @@ class SourceMap:
         self.functions = self.image.functions()
         self._starts = [function.address for function in self.functions]
         self.files = {}
-        try:
-            calls = read_calls(self.image)
-            self.rows = self._read_rows(calls.folders)
-        except (Truncated, KeyError):
-            calls, self.rows = Calls([], {}, {}), []
+        calls, self.rows = Calls([], {}, {}), []
+        if self._is_small():
+            with contextlib.suppress(Truncated, KeyError):
+                calls = read_calls(self.image)
+                self.rows = self._read_rows(calls.folders)
         self.names = calls.names
         self._row_starts = [row.address for row in self.rows]
         self._inlined = defaultdict(list)
         for call in calls.inlined:
             if function := self.function(call.low):
                 self._inlined[function.address].append(call)
+
+    def _is_small(self):
+        """Say whether the debug information can be read while somebody waits."""
+        sections = (self.image.section(name) for name in (".debug_info", ".debug_line"))
+        return sum(map(len, sections)) <= LARGEST_DEBUG_BYTES
 
     def _read_rows(self, folders):
         rows = []
