@@ -47,7 +47,7 @@ class Target:
         self.held = set()  # vCPUs paused one by one
         self.stepping = set()
         self.pauses = 0
-        self.was_paused = False
+        self.actions, self.default = {}, "c"  # of the last `resume`
 
     @property
     def domid(self):
@@ -61,11 +61,10 @@ class Target:
         """
         domctl.gdbsx_domstatus(self.xc, self.domid)
         info = domctl.getdomaininfo(self.xc, self.domid)
-        self.was_paused = bool(info.flags & abi.XEN_DOMINF_paused)
         domctl.setdebugging(self.xc, self.domid, True)
         domctl.pausedomain(self.xc, self.domid)
         self._traps()  # what a debugger before us has not asked for any more
-        self.pauses = 1 + self.was_paused
+        self.pauses = 1 + bool(info.flags & abi.XEN_DOMINF_paused)
 
     def detach(self):
         """Take everything back and let the domain run, whatever became of it meanwhile."""
