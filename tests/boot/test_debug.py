@@ -78,7 +78,9 @@ def test_core_and_guest_in_one_session():
     assert "= 2" in array
     assert re.search(r"total_area \(scale=1\).*\n#2 .*main \(\)", stack)
     assert "do_sched_op (vcpu=0x" in core and "kernel/sched_op.py" in core
-    assert re.search(r"#1 .*power_off.*libos/shutdown.py", guest), "the end of libos"
+    calls = re.findall(r"^#\d+ +0x\w+ (\w+)", guest, re.MULTILINE)
+    assert calls[0] == "hypercall_page" and "power_off" in calls and calls[-1] == "start"
+    assert re.search(r"power_off.*libos/shutdown.py:\d+", guest)
 
 
 def test_stepping_lands_on_the_next_lines():

@@ -2,13 +2,14 @@
 
 import gdb
 from proxen_frames import read_guest_word
-from proxen_printers import symbol_at
+from proxen_printers import block_at, symbol_at
 
 from kernel.vcpu import VPF_blocked, VPF_down
 from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, PERCPU_VIRT_START
 from kernel.x86.percpu import AREA_BYTES
 
 FRAMES_MAX = 40
+STACK_WORDS = 16  # in which an assembly routine finds its caller
 
 
 def pointer(value):
@@ -110,7 +111,10 @@ def backtrace_of(vcpu):
     """Yield the addresses of a guest's call chain, by frame pointers, from the saved registers."""
     regs = vcpu["regs"]
     tables = int(vcpu["guest_table"] if vcpu["kernel_mode"] else vcpu["guest_table_user"])
-    yield int(regs["rip"])
+    rip, rsp = int(regs["rip"]), int(regs["rsp"])
+    yield rip
+    if block_at(rip) is None:
+        yield from caller_of_assembly(tables, rsp)
     frame_pointer = int(regs["rbp"])
     for _ in range(FRAMES_MAX):
         if not frame_pointer or frame_pointer % 8:
@@ -123,6 +127,19 @@ def backtrace_of(vcpu):
         if caller <= frame_pointer:
             return
         frame_pointer = caller
+
+
+def caller_of_assembly(tables, rsp):
+    """Yield the compiled function's address nearest on the stack, if there is one.
+
+    Assembly such as the hypercall page makes no frame, so the chain begins at its caller's, and
+    would leave the caller itself out.
+    """
+    for offset in range(0, 8 * STACK_WORDS, 8):
+        word = read_guest_word(tables, rsp + offset)
+        if word and block_at(word - 1) is not None:
+            yield word
+            return
 
 
 def describe_place(address):
