@@ -26,6 +26,15 @@ def is_for_debugger(v: Ptr[Vcpu], vector: u32) -> bool:
     return v.kernel_mode or v.is_single_stepped and vector == TRAP_debug
 
 
+@inline
+def debugger_takes(v: Ptr[Vcpu], vector: u32) -> bool:
+    """Stop the domain if an exception of the running vCPU is its debugger's.
+
+    Returns: whether it was; if not, the guest has to get it.
+    """
+    return is_for_debugger(v, vector) and stop_for_debugger(v, vector)
+
+
 @noinline
 def stop_for_debugger(v: Ptr[Vcpu], vector: u32) -> bool:
     """Pause the domain of the running vCPU, and tell the debugger.

@@ -9,7 +9,7 @@ import abi
 from kpy import Ptr, cold, export, inline, noinline, u32, wrapping_sub
 
 from kernel.bounce import bounce_syscall32, deliver_page_fault, deliver_trap
-from kernel.debugger import is_for_debugger, stop_for_debugger
+from kernel.debugger import debugger_takes
 from kernel.emulate.invalid_op import emulate_forced
 from kernel.emulate.privop import emulate_privileged
 from kernel.emulate.softint import deliver_int80, deliver_software_interrupt, software_vector
@@ -142,7 +142,7 @@ def other_exception(vcpu: Ptr[Vcpu], vector: u32) -> None:
     if vector == TRAP_debug:
         vcpu.debugreg[6] |= read_dr6() & DR6_EVENTS
         write_dr6(0)
-    if is_for_debugger(vcpu, vector) and stop_for_debugger(vcpu, vector):
+    if debugger_takes(vcpu, vector):
         return
     if vector == TRAP_no_device:
         # the guest asked for this fault by fpu_taskswitch or cr0, and gets it once

@@ -2,9 +2,10 @@
 it.
 """
 
-from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized, wrapping_add
+from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized
 
 from kernel.emulate.cpuid import emulate_cpuid
+from kernel.emulate.privop import finish
 from kernel.guest_memory import copy_bytes_from_guest
 from kernel.vcpu import Vcpu
 
@@ -24,5 +25,5 @@ def emulate_forced(vcpu: Ptr[Vcpu]) -> bool:
         if code[i] != forced_cpuid[i]:
             return False
     emulate_cpuid(vcpu)
-    vcpu.regs.rip = wrapping_add(vcpu.regs.rip, NR_BYTES)
+    finish(vcpu, NR_BYTES)
     return True

@@ -9,6 +9,7 @@ import abi
 from kpy import Ptr, noinline, ref, truncate, u32, u64, uninitialized, wrapping_add
 
 from kernel.bounce import deliver_trap
+from kernel.debugger import debugger_takes
 from kernel.emulate.control import read_control, read_debug, write_control, write_debug
 from kernel.emulate.cpuid import emulate_cpuid
 from kernel.emulate.instruction import Instruction, Operation, decode
@@ -48,12 +49,15 @@ def in_long_mode(vcpu: Ptr[Vcpu]) -> bool:
 
 
 def finish(vcpu: Ptr[Vcpu], length: u64) -> None:
-    """Step over the instruction, as the processor would: a guest that single-steps gets its #DB."""
+    """Step over the instruction, as the processor would: who single-steps, the guest or its
+    debugger, gets the #DB.
+    """
     regs = ref(vcpu.regs)
     regs.rip = wrapping_add(regs.rip, length)
     if regs.rflags & EFLAGS_TF:
         vcpu.debugreg[6] |= DR6_SINGLE_STEP
-        deliver_trap(vcpu, TRAP_debug, 0)
+        if not debugger_takes(vcpu, TRAP_debug):
+            deliver_trap(vcpu, TRAP_debug, 0)
     else:
         regs.rflags &= ~EFLAGS_RF
 

@@ -286,3 +286,34 @@ def test_a_trap_pauses_the_whole_domain(trapped):
     domain.controller_pause_count = 255
     assert not program.stop_for_debugger(domain.vcpus[1], 3), "the guest gets its exception"
     assert domain.pause_count == 1
+
+
+@pytest.fixture
+def stepped():
+    """A vCPU with its trap flag set, at an instruction that the core emulates."""
+    seen = []
+    program = jit.load(
+        "kernel.emulate.privop",
+        replace={
+            "kernel.bounce.deliver_trap": lambda v, vector, code: seen.append(("guest", vector)),
+            "kernel.debugger.stop_for_debugger": lambda v, vector: (
+                seen.append(("gdb", vector)) or True
+            ),
+        },
+    )
+    v = program.new(Vcpu, domain=program.new(Domain), kernel_mode=True)
+    v.regs.rip, v.regs.rflags = 0x1000, TF
+    return program, v, seen
+
+
+def test_the_step_over_an_emulated_instruction(stepped):
+    """It ends at the debugger if there is one, else with the guest's own #DB."""
+    program, v, seen = stepped
+    program.finish(v, 2)
+    v.domain.debugger_attached = True
+    program.finish(v, 3)
+    assert seen == [("guest", 1), ("gdb", 1)]
+    assert v.regs.rip == 0x1005 and v.debugreg[6] & 1 << 14
+    v.regs.rflags = 1 << 16
+    program.finish(v, 1)
+    assert len(seen) == 2 and v.regs.rflags == 0, "no step: only RF goes"
