@@ -1,5 +1,6 @@
 """The same seed gives the same run to the last character, another seed another run."""
 
+import hashlib
 import re
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import replace
@@ -10,9 +11,10 @@ from tests.guests.test_guests import BOOT_S, machine
 from tools.image.build import build_image
 from tools.qemu.config import command_line
 from tools.qemu.hosts import default_kind
-from tools.qemu.machine import Machine
+from tools.qemu.machine import Machine, MachineFailure
 from tools.qemu.repeatable import repeatable
 from tools.run import repeat
+from tools.run.example import NOT_WRITTEN, WRITTEN
 from tools.setup.paths import ROOT
 
 pytestmark = [
@@ -63,6 +65,22 @@ def test_the_folder_of_the_tree_plays_no_part():
     config = repeat.example_machine("proxen", build_image(), seed=7)
     assert str(ROOT) not in " ".join(command_line(config, "tcg"))
     assert str(ROOT).encode() not in repeat.RAMDISK.read_bytes()
+
+
+def console(code: int, sector: bytes) -> str:
+    """Return what dom0 says at the end."""
+    digest = hashlib.sha256(sector).hexdigest()
+    return f"proxen: the domain ended with {code}\nproxen: last sector {digest}\n"
+
+
+def test_the_verdict_is_the_domains_code_and_its_block(capsys):
+    folder = ROOT / "build/run/x"
+    assert repeat.verdict(console(0, WRITTEN), folder) == 0
+    assert repeat.verdict(console(7, WRITTEN), folder) == 7
+    assert repeat.verdict(console(0, bytes(512)), folder) == NOT_WRITTEN
+    assert "not what the domain wrote" in capsys.readouterr().err
+    with pytest.raises(MachineFailure, match="without a verdict"):
+        repeat.verdict("[ 4.0] reboot: Power down\n", folder)
 
 
 @pytest.mark.slow
