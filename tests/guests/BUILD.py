@@ -11,5 +11,7 @@ hostile = program(
 traps = program("guest_traps", "tests.guests.traps", "guests", assembly=["tests/guests/traps.asm"])
 errors = program("guest_errors", "tests.guests.errors", "guests")
 probes = program("guest_probes", "tests.guests.probes.main", "guests")
-interleave = program("guest_interleave", "tests.guests.interleave", "guests")
+interleave = program(
+    "guest_interleave", "tests.guests.interleave", "guests", assembly=["tests/guests/spinner.asm"]
+)
 debuggee = program("guest_debuggee", "tests.guests.debuggee", "guests")

@@ -1,82 +1,87 @@
-"""Two vCPUs that never rest, on one processor: how long each of their turns was tells the slices.
+"""Two domains that never rest share one processor: how long each of their turns was.
 
-As dom0's kernel with `dom0_max_vcpus=2`. Prints one line a turn, `turn N: vcpu V, T us`.
+As dom0's kernel. It makes the two, sleeps while they run, and prints one line a turn, in the order
+of time: `turn N: child C, T us`.
 """
 
 import abi
-from kpy import Array, atomic_load, atomic_store, export, i64, ref, static, struct, u64
+from kpy import Array, Ptr, Slice, export, extern, load, ref, static, u8, u64
 
 from libos.console import say
 from libos.hypercall import hypercall
-from libos.layout import PAGE_SHIFT, PAGE_SIZE, pfn_of
-from libos.memory import mfn_of
-from libos.pages import alloc_pages
-from libos.start_info import boot
 from libos.time import system_time_ns
-from tests.guests.report import expect, verdict
+from tests.guests.child import Child, create_child, domctl
+from tests.guests.report import check, expect, verdict
 
-NR_TURNS = 24
-STACK_PAGES = 4
-NS_PER_US = 1000
-NOBODY = 99
+NR_CHILDREN = 2
+RUN_NS = 400_000_000
+GAP_TICKS = 50_000  # 50 us: no interrupt of the core's takes so long
+TICKS_PER_US = 1000
+TURN_BYTES = 16
+FIRST_TURN = 2  # what came before was without a rival
+NEVER = (1 << 64) - 1
 
-
-@struct
-class Turn:
-    vcpu: u64
-    started_ns: u64
-
-
-turns = static(Array[Turn, NR_TURNS + 2])  # at the end each may note one more
-nr_turns = static(u64)
-runner = static(u64, NOBODY)
-context = static(abi.vcpu_guest_context)
+children = static(Array[Child, NR_CHILDREN])
+next_turn = static(Array[u64, NR_CHILDREN])
 
 
-def spin(vcpu: u64) -> None:
-    """Note each turn of ours when it begins, until there have been enough."""
-    while atomic_load(ref(nr_turns)) <= NR_TURNS:
-        if atomic_load(ref(runner)) != vcpu:
-            atomic_store(ref(runner), vcpu)
-            turns[nr_turns] = Turn(vcpu=vcpu, started_ns=system_time_ns())
-            atomic_store(ref(nr_turns), nr_turns + 1)
+@extern
+def spinner() -> None: ...
 
 
-def second_vcpu() -> None:
-    """What the other vCPU does; it is never the one that ends the program."""
-    while True:
-        spin(1)
+@extern
+def spinner_end() -> None: ...
 
 
-def start_second_vcpu() -> None:
-    """Start vCPU 1 with our page tables and a stack of its own."""
-    stack_end = alloc_pages(STACK_PAGES) + STACK_PAGES * PAGE_SIZE
-    context.flags = abi.VGCF_in_kernel
-    context.user_regs.rip = u64(second_vcpu)
-    context.user_regs.rsp = stack_end - 8  # as after a call
-    context.user_regs.cs = abi.FLAT_KERNEL_CS
-    context.user_regs.ss = abi.FLAT_KERNEL_SS
-    context.kernel_ss = abi.FLAT_KERNEL_SS
-    context.kernel_sp = stack_end
-    context.ctrlreg[3] = u64(mfn_of(pfn_of(boot().pt_base))) << PAGE_SHIFT
-    expect(b"initialise vcpu 1", vcpu_op(abi.VCPUOP_initialise, u64(ref(context))), 0)
-    expect(b"vcpu 1 goes up", vcpu_op(abi.VCPUOP_up, 0), 0)
+def sleep_until(time_ns: u64) -> None:
+    """Give the processor up, without the periodic timer, which would end turns by waking us."""
+    hypercall(abi.__HYPERVISOR_vcpu_op, abi.VCPUOP_stop_periodic_timer, 0, 0, 0, 0)
+    poll = abi.sched_poll(timeout=time_ns)
+    while system_time_ns() < time_ns:
+        hypercall(abi.__HYPERVISOR_sched_op, abi.SCHEDOP_poll, u64(ref(poll)), 0, 0, 0)
 
 
-def vcpu_op(command: u64, argument: u64) -> i64:
-    return hypercall(abi.__HYPERVISOR_vcpu_op, command, 1, argument, 0, 0)
+def nr_turns(child: u64) -> u64:
+    return load(Ptr[u64](children[child].data))
+
+
+def began(child: u64) -> u64:
+    """Return when the next turn to print of a child began; NEVER: it had no more."""
+    turn = next_turn[child]
+    return (
+        load(Ptr[u64](children[child].data + turn * TURN_BYTES))
+        if turn <= nr_turns(child)
+        else NEVER
+    )
+
+
+def ended(child: u64) -> u64:
+    return load(Ptr[u64](children[child].data + next_turn[child] * TURN_BYTES + 8))
 
 
 def print_turns() -> None:
-    """Print how long each turn was that has ended, but the first, which began without a rival."""
-    for i in range(1, NR_TURNS):
-        length_us = (turns[i + 1].started_ns - turns[i].started_ns) // NS_PER_US
-        say(f"turn {i}: vcpu {turns[i].vcpu}, {length_us} us")
+    """Print the turns of both, the earliest first."""
+    number: u64 = 0
+    while True:
+        child: u64 = 0 if began(0) < began(1) else 1
+        if began(child) == NEVER:
+            return
+        say(f"turn {number}: child {child}, {(ended(child) - began(child)) // TICKS_PER_US} us")
+        number += 1
+        next_turn[child] += 1
 
 
 @export
 def main() -> u64:
-    start_second_vcpu()
-    spin(0)
+    code = Slice[u8](Ptr[u8](u64(spinner)), u64(spinner_end) - u64(spinner))
+    for i in range(NR_CHILDREN):
+        create_child(ref(children[i]), code, GAP_TICKS)
+        next_turn[i] = FIRST_TURN
+    for i in range(NR_CHILDREN):
+        expect(b"unpause", domctl(abi.XEN_DOMCTL_unpausedomain, children[i].domain), 0)
+    sleep_until(system_time_ns() + RUN_NS)
+    for i in range(NR_CHILDREN):
+        expect(b"pause", domctl(abi.XEN_DOMCTL_pausedomain, children[i].domain), 0)
+        check(b"each had turns", nr_turns(i) > FIRST_TURN)
     print_turns()
     return verdict()
