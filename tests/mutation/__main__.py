@@ -57,6 +57,7 @@ def main() -> int:
     parser.add_argument("checks", nargs="*", help="FILE:LINE, function, or part of FILE or text")
     parser.add_argument("--list", action="store_true", help="show the checks and try none")
     parser.add_argument("--tests", nargs="+", metavar="GLOB", help="only these test files")
+    parser.add_argument("-j", type=int, default=1, metavar="N", help="test files at once")
     options = parser.parse_args()
     run_module("the ABI's glue", ["tools.abi"])
     with step("find every check of the core"):
@@ -66,7 +67,7 @@ def main() -> int:
         print("\n".join(f"{c.file}:{c.line} {c.function}: {c.text}" for c in checks))
         return 0
     try:
-        killed = run.hunt(checks, scope.test_files(options.tests or scope.TESTS))
+        killed = run.hunt(checks, scope.test_files(options.tests or scope.TESTS), options.j)
     except run.MutationFailure as failure:
         raise fail(str(failure)) from None
     lost = table.survivors(checks, killed, reasons)

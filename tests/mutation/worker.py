@@ -1,4 +1,4 @@
-"""One test file against many mutants: `python -m tests.mutation.worker FILE`, started by `run`.
+"""Some test files against many mutants: `python -m tests.mutation.worker FILE…`, started by `run`.
 
 The tests run once with every check in force, which shows how long each takes and which checks
 refused something in it: only those tests can tell that the check is gone. Then each check is
@@ -26,7 +26,6 @@ from kpy import jit
 
 from tests.mutation.scope import is_inside
 
-PASSED, FAILED = 0, 1
 LEAST_SECONDS = 1  # of processor time; a test may take this and some times what it takes unmutated
 SLOWER = 4
 WALL_FACTOR = 60  # for a test that sleeps, on a machine that is busy with other things
@@ -34,10 +33,10 @@ WALL_FACTOR = 60  # for a test that sleeps, on a machine that is busy with other
 
 @dataclass
 class Baseline:
-    """A test with every check in force: whether it passed, its time, and what refused in it."""
+    """A test with every check in force: how it failed, its time, and what refused in it."""
 
     item: pytest.Item
-    passed: bool = True
+    failure: str = ""
     seconds: float = 0.0
     refused: set[str] = field(default_factory=set)
 
@@ -87,11 +86,11 @@ class Worker:
 
     @pytest.hookimpl(tryfirst=True)
     def pytest_runtestloop(self, session):
-        tests = [test for test in map(self.run_in_force, session.items) if test.passed]
-        tests = self.repeatable(tests)
-        for test in session.items:
-            if test not in [kept.item for kept in tests]:
-                self.tell(unusable=test.nodeid)
+        tests = [self.run_in_force(item) for item in session.items]
+        for test in tests:
+            if test.failure:
+                self.tell(unusable=test.item.nodeid, why=test.failure)
+        tests = self.repeatable([test for test in tests if not test.failure])
         keys = {key for test in tests for key in test.refused}
         self.tell(refused=len(keys), tests=len(tests))
         for key in sorted(keys & self.wanted):
@@ -103,22 +102,31 @@ class Worker:
         """Run a test with every check in force."""
         self.refused()
         start = time.process_time()
-        passed = run(item)
+        failure = run(item)
         seconds = time.process_time() - start
-        return Baseline(item, passed, seconds, self.refused())
+        return Baseline(item, failure, seconds, self.refused())
 
     def repeatable(self, tests):
         """Return the tests that pass a second time in one process, as a mutant's tests run."""
 
         def again():
-            failed = [test.item.nodeid for test in tests if not run_limited(test)]
-            yield json.dumps(failed)
+            for test in tests:
+                start = time.process_time()
+                failure = run_limited(test)
+                took = time.process_time() - start
+                yield json.dumps({"why": failure, "seconds": took})
 
-        failed, how = in_child(again)
-        if failed is None:
-            self.tell(unusable=f"all: a second run ended with {how or 'an error'}")
-            return []
-        return [test for test in tests if test.item.nodeid not in json.loads(failed)]
+        said, how = in_child(again)
+        if how:
+            self.tell(unusable=tests[len(said)].item.nodeid, why=f"a second run {how}")
+        fine = []
+        for test, line in zip(tests, map(json.loads, said), strict=False):
+            test.seconds, test.failure = line["seconds"], line["why"]
+            if test.failure:
+                self.tell(unusable=test.item.nodeid, why=test.failure)
+            else:
+                fine.append(test)
+        return fine
 
     def hunt(self, key, tests):
         """Return the test that notices a missing check, and how; None when there is none."""
@@ -127,21 +135,23 @@ class Worker:
             self.switch_all(key)
             for test in tests:
                 yield test.item.nodeid
-                if not run_limited(test):
+                if run_limited(test):
                     return
             yield ""
 
-        name, how = in_child(first_failure)
-        return f"{name} ({how})" if how else name or None
+        said, how = in_child(first_failure)
+        return f"{said[-1]} ({how})" if how else said[-1] or None
 
     def tell(self, **line):
         print(json.dumps(line), file=self.results, flush=True)
 
 
 def run(item):
-    """Run a test with its fixtures, keeping those of its module; return whether it passed."""
-    reports = runtestprotocol(item, log=False, nextitem=item.getparent(pytest.Module))
-    return all(report.passed or report.skipped for report in reports)
+    """Run a test, keeping the fixtures of its module and session; return what failed, or ""."""
+    module = item.getparent(pytest.Module)
+    item.session._setupstate.teardown_exact(module)
+    reports = runtestprotocol(item, log=False, nextitem=module)
+    return "\n".join(report.longreprtext for report in reports if report.failed)
 
 
 def run_limited(test):
@@ -155,7 +165,7 @@ def run_limited(test):
 def in_child(steps):
     """Run a generator function in a fork of this process.
 
-    Returns: the last thing that it yielded, None without any; and the signal that ended it, or "".
+    Returns: the lines that it yielded, and what ended it if not its end, or "".
     """
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -172,7 +182,7 @@ def in_child(steps):
         lines = pipe.read().split("\n")[:-1]
     _, status = os.waitpid(child, 0)
     how = ending(os.WTERMSIG(status)) if os.WIFSIGNALED(status) else ""
-    return lines[-1] if lines else None, how
+    return lines, how
 
 
 def become_expendable():
