@@ -31,10 +31,13 @@ def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
 
     Returns: False when it is not the domain's, or mapped, or in use as something.
     """
-    if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
+    if not frame_valid(mfn):
         return False
     frame = frame_at(mfn)
     with heap_lock:
+        # Under the lock: before it, another vCPU may give the frame up and somebody else get it.
+        if frame.owner != d.domain_id:
+            return False
         info = atomic_load(ref(frame.info))
         if (
             info & (REFERENCE_MASK | FRAME_ALLOCATED | FRAME_CORE | TYPE_COUNT_MASK)

@@ -145,6 +145,7 @@ PRIVILEGE = [
     dom0("domctl: no such domain", control(abi.XEN_DOMCTL_pausedomain, NOBODY), ESRCH),
     dom0("domctl: no such operation", control(95), ENOSYS),
     dom0("domctl: far from any operation", control(1 << 31), ENOSYS),
+    dom0("domctl: short of the debugger's", control(500), ENOSYS),
     dom0("domctl: past the debugger's", control(1004), ENOSYS),
     dom0(
         "domctl: read-only",
@@ -417,6 +418,12 @@ def test_a_context_of_traps_must_be_canonical(machine):
         u={"vcpucontext": fields},
     )
     assert machine.dom0.call(DOMCTL, op) == EINVAL
+
+
+def test_an_ldt_of_no_entries_may_be_anywhere(machine):
+    """Its base does not matter, so another one is no change."""
+    fields = {"vcpu": 0, "ctxt": context_of(machine, ldt_base=5 * PAGE)}
+    domctl(machine.dom0, abi.XEN_DOMCTL_setvcpucontext, 1, vcpucontext=fields)
 
 
 def test_a_context_is_given_again(machine):

@@ -43,6 +43,17 @@ def grants(machine):
     assert guest(machine).call(OP, abi.GNTTABOP_map_grant_ref, at, 1) == 0
 
 
+def former_table(machine):
+    """Let page 12 have been an L1 of the caller's; it still looks like one, but nobody uses it."""
+    grants(machine)
+    caller, frame = guest(machine), guest(machine).pages[12]
+    call = (abi.__HYPERVISOR_update_va_mapping, BASE + 12 * PAGE, frame << 12 | 5, 0)
+    assert caller.call(*call) == 0
+    for command in (abi.MMUEXT_PIN_L1_TABLE, abi.MMUEXT_UNPIN_TABLE):
+        at = caller.put(abi.mmuext_op, cmd=command, arg1={"mfn": frame})
+        assert caller.call(abi.__HYPERVISOR_mmuext_op, at, 1, 0, SELF) == 0
+
+
 def offer(machine):
     """Let the neighbour's table be full of grants, good and bad."""
     frames = other(machine).pages
@@ -211,6 +222,18 @@ STATUSES = [
     ("map: no page table there", mapping(host_addr=NOTHING_THERE), ERROR, grants),
     ("map: the core's", mapping(host_addr=CORE), ERROR, grants),
     ("map: entry not aligned", mapping(flags=HOST | BY_ENTRY, host_addr=4), ERROR, grants),
+    (
+        "map: entry not aligned, in its own L1",
+        mapping(flags=HOST | BY_ENTRY, host_addr=lambda m: guest(m).pages[L1] << 12 | 804),
+        ERROR,
+        grants,
+    ),
+    (
+        "map: entry in a former L1",
+        mapping(flags=HOST | BY_ENTRY, host_addr=lambda m: guest(m).pages[12] << 12),
+        ERROR,
+        former_table,
+    ),
     ("map: entry in no frame", mapping(flags=HOST | BY_ENTRY, host_addr=1 << 51), ERROR, grants),
     (
         "map: entry in another's table",

@@ -111,6 +111,12 @@ def all_claimed(machine):
     machine["kernel.claims.nr_claimed"].value = free
 
 
+def unmapped_by_other(machine):
+    """Let the neighbour own a frame that nothing maps."""
+    call = (abi.__HYPERVISOR_update_va_mapping, BASE + 20 * PAGE, 0, 0)
+    assert machine.guests[1].call(*call) == 0
+
+
 def add(**fields):
     return op(abi.XENMEM_add_to_physmap, abi.xen_add_to_physmap, **fields)
 
@@ -172,6 +178,15 @@ ERRORS = [
         "exchange: another's frame",
         exchange((listed(foreign_frame(9)), 1, 0, SELF), (LIST, 1, 0, SELF)),
         EINVAL,
+    ),
+    Wrong(
+        "exchange: another's that nothing maps",
+        exchange((listed(foreign_frame(20)), 1, 0, SELF), (LIST, 1, 0, SELF)),
+        EINVAL,
+        first=unmapped_by_other,
+    ),
+    Wrong(
+        "exchange: no frame", exchange((listed(1 << 39), 1, 0, SELF), (LIST, 1, 0, SELF)), EINVAL
     ),
     Wrong(
         "exchange: a frame in use",

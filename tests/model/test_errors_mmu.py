@@ -28,6 +28,7 @@ NOTHING_THERE = 0x5000_0000_0000  # an address of the guest's without page table
 FREE_SLOT = 400 * 8  # of an L1: maps nothing
 CORE_SLOT = 256 * 8  # of an L4: the core's
 NO_FRAME = 1 << 39  # neither RAM nor a device's
+PGT_validated = 1 << 59
 GATE_TO_CORE = 0x00008C00E0000000  # selector 0xe000, the first of the core's descriptors
 GATE_WITH_PARAMETERS = 0x00008C0100080000
 TASK = 0x0000890000000000
@@ -42,6 +43,15 @@ def entry(frame, flags):
 def slot(table, offset, command=abi.MMU_NORMAL_PT_UPDATE):
     """The machine address of a table's entry, and a command."""
     return lambda m: own_frame(table)(m) << 12 | offset | command
+
+
+def half_a_table(machine):
+    """Let page 12 be an L1 whose validation is not over."""
+    read_only(12)(machine)
+    frame = own_frame(12)(machine)
+    at = guest(machine).put(abi.mmuext_op, cmd=abi.MMUEXT_PIN_L1_TABLE, arg1={"mfn": frame})
+    assert guest(machine).call(abi.__HYPERVISOR_mmuext_op, at, 1, 0, SELF) == 0
+    machine.frame(frame).info &= ~PGT_validated
 
 
 def update(ptr, val, foreign=SELF, count=1):
@@ -118,6 +128,7 @@ MAPS = [
     Wrong("another's table", update(entry(foreign_frame(L1), FREE_SLOT), 0), EINVAL),
     Wrong("no frame", update(NO_FRAME << 12, 0), EINVAL),
     Wrong("a descriptor table", update(slot(12, 0), 0), EINVAL, first=with_gdt),
+    Wrong("a table not validated", update(slot(12, 0), 0), EINVAL, first=half_a_table),
     Wrong("L1: another's frame", update(slot(L1, FREE_SLOT), entry(foreign_frame(DATA), 5)), EBUSY),
     Wrong("L1: its own L1 writable", update(slot(L1, FREE_SLOT), entry(own_frame(L1), 7)), EBUSY),
     Wrong("L1: its own L4 writable", update(slot(L1, FREE_SLOT), entry(own_frame(L4), 7)), EBUSY),
@@ -263,6 +274,7 @@ EXTENDED = [
 
 DESCRIPTORS = [
     Wrong("gdt: too many", set_gdt([own_frame(DATA)], 7169), EINVAL),
+    Wrong("gdt: far too many", (abi.__HYPERVISOR_set_gdt, VA, 100_000), EINVAL),
     Wrong("gdt: list unmapped", (abi.__HYPERVISOR_set_gdt, UNMAPPED, 1), EFAULT),
     Wrong("gdt: a page mapped writable", set_gdt([own_frame(DATA)], 1), EINVAL),
     Wrong("gdt: a page table", set_gdt([own_frame(L1)], 1), EINVAL),

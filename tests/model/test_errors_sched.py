@@ -53,6 +53,13 @@ def ports_at(*ports):
     return place
 
 
+def open_port(machine):
+    """Let the caller have an unbound port, number 1."""
+    at = guest(machine).put(abi.evtchn_alloc_unbound, dom=abi.DOMID_SELF)
+    call = (abi.__HYPERVISOR_event_channel_op, abi.EVTCHNOP_alloc_unbound, at)
+    assert guest(machine).call(*call) == 0
+
+
 def pin(cpu):
     return sched(abi.SCHEDOP_pin_override, abi.sched_pin_override, pcpu=cpu)
 
@@ -106,6 +113,9 @@ TABLE = [
     Wrong("old form: no such operation", (OLD, 3), ENOSYS),
     Wrong("poll: unmapped", sched(abi.SCHEDOP_poll, at=UNMAPPED), EFAULT),
     Wrong("poll: too many ports", poll(BASE, 129), EINVAL),
+    Wrong("poll: closed", poll(ports_at(77), 1), EINVAL),
+    Wrong("poll: port 0", poll(ports_at(0), 1), EINVAL),
+    Wrong("poll: too many, all open", poll(ports_at(*[1] * 129), 129), EINVAL, first=open_port),
     Wrong("poll: ports in the core", poll(CORE, 1), EFAULT),
     Wrong("poll: ports unmapped", poll(UNMAPPED, 1), EFAULT),
     Wrong("poll: a port that cannot exist", poll(ports_at(4096), 1), EINVAL),
@@ -117,11 +127,13 @@ TABLE = [
     Wrong("remote_shutdown: not privileged", remote_shutdown(2), EPERM),
     Wrong("watchdog: unmapped", sched(abi.SCHEDOP_watchdog, at=UNMAPPED), EFAULT),
     Wrong("watchdog: no such", watchdog(3, 5), EINVAL),
+    Wrong("watchdog: far from any", watchdog(40, 5), EINVAL),
     Wrong("watchdog: not in use", watchdog(1, 5), EINVAL),
     Wrong("watchdog: none left", watchdog(0, 5), ENOSPC, first=watchdogs_taken),
     Wrong("pin_override: not privileged", pin(0), EPERM),
     Wrong("pin_override: unmapped", sched(abi.SCHEDOP_pin_override, at=CORE), EFAULT, by="dom0"),
     Wrong("pin_override: no such CPU", pin(63), EINVAL, by="dom0"),
+    Wrong("pin_override: far from any", pin(1000), EINVAL, by="dom0"),
     Wrong("pin_override: none to undo", pin(-1), EINVAL, by="dom0"),
     Wrong("pin_override: pinned", pin(1), EBUSY, by="dom0", first=pinned),
     Wrong("vcpu_op: no such vCPU", vcpu_op(abi.VCPUOP_is_up, vcpu=1, at=0), ENOENT),
