@@ -6,7 +6,7 @@ exception table names it.
 """
 
 import abi
-from kpy import Array, Never, Ptr, cold, export, ref, sizeof, static, struct, u8, u32, u64
+from kpy import Array, Never, Ptr, Slice, cold, export, ref, sizeof, static, struct, u8, u32, u64
 
 from kernel.console import printk
 from kernel.cpu_state import is_asked, note_state, report_all
@@ -19,6 +19,7 @@ from kernel.x86.perdomain import ldt_window
 from kernel.x86.vectors import TRAP_debug, TRAP_page_fault
 
 LDT_WINDOW_BYTES = 16 * 4096
+BLANK = ord(" ")
 
 
 @struct
@@ -81,9 +82,16 @@ def note_debug_trap() -> None:
 
 
 @cold
+def exception_name(vector: u32) -> Slice[u8]:
+    """Return an exception's mnemonic, such as #PF."""
+    name = ref(exception_names[vector & 31])
+    return name[0:3] if name[3] == BLANK else name[0:4]
+
+
+@cold
 def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
     """Report an exception of the core's own making."""
-    name = exception_names[vector & 31][0:4]
+    name = exception_name(vector)
     if not begin_panic():
         printk(f"panic within the report: {name} at {regs.rip:#x}")
         halt_forever()

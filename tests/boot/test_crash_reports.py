@@ -98,6 +98,30 @@ def test_a_panic_names_lines_and_every_processor():
         assert not running.alive()
 
 
+def test_a_machine_check_is_a_panic_with_everything():
+    with machine("mode=spin") as running:
+        running.wait_for("mode spin", BOOT_S)
+        running.monitor.human("mce 0 0 0xb200000000000000 0x5 0 0")  # uncorrected, from bank 0
+        with pytest.raises(MachineFailure, match="panic: #MC in the core"):
+            running.wait_for("never printed", BOOT_S)
+        log = running.serial.text()
+        assert re.search(r"0x\w+ run_guests\+0x\w+ kernel/main\.py:\d+", log)
+        assert log.rstrip().endswith(END)
+
+
+def test_a_guest_that_libos_ends_names_its_lines():
+    with machine("mode=jump") as running:
+        with pytest.raises(MachineFailure, match="d0 crashed: it says so itself"):
+            running.wait_for("never printed", BOOT_S)
+        log = running.serial.text()
+        assert re.search(
+            r"trap 13: #GP.*\n(.*\n)*  0x\w+ libos_start\+0x\w+ libos/start\.py:\d+", log
+        )
+        assert re.search(
+            r"proxen: d0v0 in kernel mode on cpu \d(.*\n)+proxen:   called from \w{16}", log
+        )
+
+
 def test_a_processor_that_hangs_in_the_core_is_reported_by_another():
     with machine("mode=spin") as running:
         running.wait_for("mode spin", BOOT_S)

@@ -66,6 +66,16 @@ def test_a_crash_is_explained(domains, host):
             assert re.search(r"proxen: d\d+ crashed: .*\n(.*\n){8,10}proxen:   called from", text)
 
 
+def test_debug_keys_answer(domains, host):
+    """What they print is the caller's to read, and in the hypervisor's messages."""
+    if not host.config.name.endswith("proxen"):
+        pytest.skip("the answers are Proxen's own")
+    text = domains.client.post_for_text("/host/debug-keys", {"keys": "qd"})
+    assert "key q: domains and their vCPUs" in text and re.search(r"d0: \d+ of \d+ pages", text)
+    assert "cpu 0:" in text and "cpu 1:" in text and "does not answer" not in text
+    assert text in domains.client.text("/host/dmesg")
+
+
 def test_a_kernel_to_talk_to(domains):
     """Keys go through the WebSocket, the console daemon and the ring; backspace works."""
     domains.create("echo", "echo", memory=32)
