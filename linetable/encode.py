@@ -22,6 +22,7 @@ A program is run from the function's start to the address that is looked for. It
 """
 
 import struct
+from collections import Counter
 
 from kpy import build_time
 
@@ -31,6 +32,7 @@ STEPS, ADVANCE, ENTER, LEAVE = 240, 240, 241, 242
 STEP_BYTES, STEP_LINES, LEAST_LINES = 30, 8, -3
 MAX_DEPTH = 12  # of inlined calls; deeper ones are left out
 MAX_TEXT = 255
+ONE_BYTE = 128  # numbers that a uleb of one byte holds
 
 
 @build_time
@@ -41,7 +43,7 @@ def make_table(functions, rows):
     rows: for each address at which something changes, in order, (address, frames), frames being
     [(routine, file, line), …], outermost first; none for code of no line.
     """
-    strings = Strings()
+    strings = Strings(often_inlined(rows))
     base, starts = functions[0][0], []
     programs = bytearray()
     for (start, name), (end, _) in zip(functions, functions[1:], strict=False):
@@ -50,6 +52,13 @@ def make_table(functions, rows):
         programs += Program(strings, start, name).encode(own)
     starts.append((functions[-1][0] - base, len(programs)))
     return assemble(strings, base, starts, bytes(programs))
+
+
+@build_time
+def often_inlined(rows):
+    """Return the (routine, file) pairs that take the least room if they get the lowest numbers."""
+    inlined = (frame[:2] for own in rows.values() for _, frames in own for frame in frames[1:])
+    return [pair for pair, _ in Counter(inlined).most_common(ONE_BYTE)]
 
 
 @build_time
@@ -65,13 +74,14 @@ def assemble(strings, base, starts, programs):
 
 
 class Strings:
-    """Names of routines and files, each kept once."""
+    """Names of routines and files, each kept once; those in `first` get the lowest numbers."""
 
-    def __init__(self):
+    def __init__(self, first=()):
         self.text, self.known = bytearray(), {}
         self.files, self.file_numbers = [], {}
         self.routines, self.routine_numbers = [], {}
-        self.file(None)
+        for name, file in first:
+            self.routine(name, file)
 
     def offset(self, text):
         """Return where a text is, adding it if it is new."""
