@@ -5,6 +5,7 @@ It needs nothing of the guest, so it also tells of one that hangs with interrupt
 """
 
 import re
+import time
 from functools import lru_cache
 from pathlib import Path
 
@@ -16,6 +17,7 @@ from tools.qemu.monitor import Monitor
 from tools.setup.paths import CORE, ROOT
 
 MAX_FRAMES = 16
+LOOKS, PAUSE_S = 5, 0.1
 CORE_START, CORE_END = 0xFFFF800000000000, 0xFFFF880000000000  # kernel/x86/memlayout.py
 REGISTER = re.compile(r"\b(RIP|RBP|RSP|CR3)=([0-9a-f]+)")
 STATE = re.compile(r"\b(CPL|HLT)=([0-9])")
@@ -23,15 +25,45 @@ WORDS = re.compile(r"0x([0-9a-f]{16})\b")
 
 
 def what_cpus_do(monitor: Monitor, config: Config) -> list[str]:
-    """Return lines of text: for each processor where it is, and its callers."""
-    text = monitor.human("info registers -a")
+    """Return lines of text: for each processor where it is, and its callers.
+
+    The machine stands still meanwhile, so that registers and stacks belong together.
+    """
+    was_running = monitor.status() == "running"
     lines = []
-    for number, registers in enumerate(re.split(r"^CPU#\d+", text, flags=re.MULTILINE)[1:]):
-        values = {name: int(value, 16) for name, value in REGISTER.findall(registers)}
-        values |= {name: int(value) for name, value in STATE.findall(registers)}
+    for number, values in enumerate(_settled(monitor) if was_running else _registers(monitor)):
         lines.append(f"cpu {number}: {_where(values)}, rip {values['RIP']:#x}")
         lines += [f"    {line}" for line in _frames(monitor, number, values, config)]
+    if was_running:
+        monitor.execute("cont")
     return lines
+
+
+def _settled(monitor: Monitor) -> list[dict[str, int]]:
+    """Stop the machine and return the registers of each processor. While one is in the core, for a
+    timer's interrupt say, look again: what it mostly does tells more.
+    """
+    for look in range(LOOKS):
+        monitor.execute("stop")
+        found = _registers(monitor)
+        if look == LOOKS - 1 or not any(map(_passes_by, found)):
+            break
+        monitor.execute("cont")
+        time.sleep(PAUSE_S)
+    return found
+
+
+def _passes_by(values: dict[str, int]) -> bool:
+    return values["CPL"] == 0 and not values["HLT"]
+
+
+def _registers(monitor: Monitor) -> list[dict[str, int]]:
+    text = monitor.human("info registers -a")
+    return [
+        {name: int(value, 16) for name, value in REGISTER.findall(part)}
+        | {name: int(value) for name, value in STATE.findall(part)}
+        for part in re.split(r"^CPU#\d+", text, flags=re.MULTILINE)[1:]
+    ]
 
 
 def _where(values: dict[str, int]) -> str:
