@@ -27,6 +27,7 @@ RESERVATIONS = [
     abi.XENMEM_decrease_reservation,
     abi.XENMEM_populate_physmap,
 ]
+WAY_TO_ARGUMENTS = {level: BASE >> 12 + 9 * (level - 1) & 511 for level in (2, 3, 4)}
 NR_PAGES = 28 - FIRST_DATA_PAGE
 
 
@@ -44,12 +45,19 @@ class MemoryRules(Actors):
         who = self.who(who)
         mfn = pick(self.frames_of(who.id, is_table=table % 8 != 7), table // 8)
         entry = self.picture.frames.get(mfn)
-        index = pick(SLOTS.get(entry.kind if entry else 0, [0, 1, 511]), slot)
+        index = pick(self.slots(who, entry.kind if entry else 0), slot)
         op = pick([0, 0, 0, 2, 2, 1, 3, 4], command)
         value = self.entry(who, frame, flags)
         if entry and entry.kind in (2, 3, 4) and flags % 4:
             value = pick(self.tables(who, entry.kind - 1), frame) << 12 | pick(FLAGS[:7], flags)
         self.update(who, [(mfn << 12 | index * 8 | op, value)], choices=frame)
+
+    def slots(self, who, level):
+        """Return the entries that a guest changes: domain 0 not those that lead to its arguments."""
+        slots = SLOTS.get(level, [0, 1, 511])
+        if who is self.machine.dom0 and level in WAY_TO_ARGUMENTS:
+            return [slot for slot in slots if slot != WAY_TO_ARGUMENTS[level]]
+        return slots
 
     def update(self, who, requests, foreign=abi.DOMID_SELF, choices=0):
         """Make mmu_update of some requests."""
@@ -125,6 +133,8 @@ class MemoryRules(Actors):
         """Run on another L4, or let user mode do so."""
         who = self.who(who)
         mfn = pick([*self.tables(who, 4), who.pages[0], 0], table)
+        if who is self.machine.dom0:
+            user = 1  # its kernel must stay able to act
         command = abi.MMUEXT_NEW_USER_BASEPTR if user % 2 else abi.MMUEXT_NEW_BASEPTR
         self.mmuext(who, command, mfn, choices=choices)
 

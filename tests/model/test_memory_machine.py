@@ -3,8 +3,8 @@
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.actors import settings
-from tests.model.memory_rules import MemoryRules
+from tests.model.foreign_rules import ForeignRules
 
 
 def test_memory(whole_machine):
-    run_state_machine_as_test(MemoryRules.of(whole_machine), settings=settings(60, 40))
+    run_state_machine_as_test(ForeignRules.of(whole_machine), settings=settings(60, 40))

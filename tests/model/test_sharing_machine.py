@@ -3,11 +3,12 @@
 from hypothesis.stateful import run_state_machine_as_test
 
 from tests.model.actors import settings
+from tests.model.foreign_rules import ForeignRules
 from tests.model.grant_rules import GrantRules
 from tests.model.life_rules import LifeRules
 
 
-class Everything(LifeRules, GrantRules):
+class Everything(LifeRules, GrantRules, ForeignRules):
     """All of it, while domains come and go."""
 
 
