@@ -106,11 +106,12 @@ class Actors(RuleBasedStateMachine):
         """Let a guest meet a page fault, which the core mends or hands to its handler."""
         self.machine.trap(who.vcpu(), PAGE_FAULT, error_code, address)
 
-    def call(self, who, name, *arguments, choices=0, vcpu=0):
-        """Make a hypercall, interrupted as `choices` say; None when the guest runs no more."""
+    def call(self, who, name, *arguments, choices=0):
+        """Make a hypercall by any vCPU, interrupted as `choices` say; None if it does not run."""
         self.machine.preempt(choices)
+        number, vcpu = getattr(abi, f"__HYPERVISOR_{name}"), (choices >> 8) % who.nr_vcpus
         try:
-            result = who.call(getattr(abi, f"__HYPERVISOR_{name}"), *arguments, vcpu=vcpu)
+            result = who.call(number, *arguments, vcpu=vcpu)
         except (Stopped, GuestFault):
             result = None
         self.machine.preempt(0)

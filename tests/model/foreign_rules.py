@@ -50,10 +50,8 @@ class ForeignRules(MemoryRules):
         who, named = self.who(who), self.domain_named(other)
         mfn = pick(self.frames_of(named, is_table=what % 2 == 1), frame)
         ends = [abi.MMUEXT_UNPIN_TABLE, abi.MMUEXT_CLEAR_PAGE, abi.MMUEXT_NEW_BASEPTR]
-        if mfn in self.machine.dom0.pages[:9] or any(
-            mfn in g.pages[:9] for g in self.machine.guests
-        ):
-            return
+        if any(mfn in guest.pages[:9] for guest in self.everybody()):
+            return  # what it needs to go on acting
         self.mmuext(who, pick([*PINS, *ends], what), mfn, owner=named, choices=choices)
 
     @rule(who=numbers, first=bits, flags=numbers, choices=bits)
@@ -73,7 +71,7 @@ class ForeignRules(MemoryRules):
         if who is self.machine.dom0:
             return
         l1 = BASE + L1_PAGE * PAGE + 8 * pick(SLOTS[1], frame)
-        who.write(BASE + STACK_PAGE * PAGE, MOV_RDI_RAX)
+        self.write(who, BASE + STACK_PAGE * PAGE, MOV_RDI_RAX)
         regs = who.vcpu().regs
         regs.rip, regs.rdi, regs.rax = BASE + STACK_PAGE * PAGE, l1, self.entry(who, value, frame)
         self.page_fault(who, PRESENT_WRITE_FAULT, l1)

@@ -47,6 +47,7 @@ class Guest:
     def __init__(self, machine, domain, pages):
         self.machine, self.domain, self.pages = machine, domain, list(pages)
         self.id = domain.domain_id
+        self.nr_vcpus = domain.max_vcpus
         self.put_at = ARGUMENTS
 
     def vcpu(self, number=0):
@@ -86,14 +87,14 @@ class Guest:
         self._access(address, ctypes.addressof(buffer), 8 * count, 0)
         return list(buffer)
 
-    def write(self, address, data):
+    def write(self, address, data, vcpu=0):
         """Write to memory as the guest does."""
         buffer = ctypes.create_string_buffer(data, len(data))
-        self._access(address, ctypes.addressof(buffer), len(data), 1)
+        self._access(address, ctypes.addressof(buffer), len(data), 1, vcpu)
 
-    def _access(self, address, host, size, access):
+    def _access(self, address, host, size, access, vcpu=0):
         left = self.machine["tests.model.drive.guest_access"](
-            self.vcpu(), address, host, size, access
+            self.vcpu(vcpu), address, host, size, access
         )
         if left:
             raise GuestFault(f"d{self.id}: {address + size - left:#x}")

@@ -52,7 +52,7 @@ MODELLED = {
     },
     "paging": {"guest_memory": "read_guest write_guest"},
 }
-NR_GUESTS = 2
+VCPUS = (2, 1)  # of the first guests: with domain 0's, one for each processor
 CALLABLE = [
     *(f"kernel.{name}" for name in ("cmdline", "dom0", "domain", "domain_free", "frame_exchange")),
     *(f"kernel.{name}" for name in ("frame", "m2p", "x86.percpu", "x86.smp", "x86.tsc")),
@@ -75,7 +75,7 @@ def replacements():
 
 
 class Machine:
-    """A machine that has booted: dom0 and NR_GUESTS guests run."""
+    """A machine that has booted: dom0 and two guests run."""
 
     def __init__(self):
         self.memory = Memory()
@@ -83,7 +83,7 @@ class Machine:
             self.program = jit.load("kernel.main", replacements(), CALLABLE)
         self.functions = {}
         self.dom0 = boot(self)
-        self.first_guests = [create_guest(self) for _ in range(NR_GUESTS)]
+        self.first_guests = [create_guest(self, nr_vcpus=n) for n in VCPUS]
         self.snapshot = self.take_snapshot()
         self.start_over()
 

@@ -53,7 +53,7 @@ class MemoryRules(Actors):
         self.update(who, [(mfn << 12 | index * 8 | op, value)], choices=frame)
 
     def slots(self, who, level):
-        """Return the entries that a guest changes: domain 0 not those that lead to its arguments."""
+        """Return the entries that a guest changes; domain 0 not those that it needs itself."""
         slots = SLOTS.get(level, [0, 1, 511])
         if who is self.machine.dom0 and level in WAY_TO_ARGUMENTS:
             return [slot for slot in slots if slot != WAY_TO_ARGUMENTS[level]]
@@ -99,17 +99,18 @@ class MemoryRules(Actors):
         data = b"".join(word.to_bytes(8, "little") for word in words)
         self.write(who, address_of(page), data)
 
-    def write(self, who, address, data):
+    def write(self, who, address, data, vcpu=0):
         """Let a guest write to its memory itself, by whatever its processor still knows."""
         try:
-            who.write(address, data)
+            who.write(address, data, vcpu % who.nr_vcpus)
         except (GuestFault, Stopped):
             return
 
     @rule(who=numbers, page=numbers, value=bits, offset=numbers)
     def touch(self, who, page, value, offset):
         """Access a data page, so that the TLB knows it."""
-        self.write(self.who(who), address_of(page) + offset * 8, value.to_bytes(8, "little"))
+        address = address_of(page) + offset * 8
+        self.write(self.who(who), address, value.to_bytes(8, "little"), vcpu=value)
 
     @rule(who=numbers, page=numbers, level=numbers, choices=bits, frame=bits)
     def pin(self, who, page, level, choices, frame):
