@@ -52,7 +52,7 @@ MODELLED = {
     },
     "paging": {"guest_memory": "read_guest write_guest"},
 }
-VCPUS = (2, 1)  # of the first guests: with domain 0's, one for each processor
+VCPUS = (1, 2)  # of the first guests: with domain 0's, one for each processor
 CALLABLE = [
     *(f"kernel.{name}" for name in ("cmdline", "dom0", "domain", "domain_free", "frame_exchange")),
     *(f"kernel.{name}" for name in ("frame", "m2p", "x86.percpu", "x86.smp", "x86.tsc")),
