@@ -31,7 +31,10 @@ OUTSIDE = {
     "kernel.cpu_state": "the report of a crash",
     "kernel.crash_report": "the report of a crash",
     "kernel.symbols": "the report of a crash",
-    "kernel.symbol_table": "the report of a crash",
+    "kernel.registers": "the report of a crash",
+    "kernel.debug_keys": "reports for people, which only domain 0 may ask for",
+    "kernel.cpu_watchdog": "a report for people",
+    "kernel.console_input": "the core's own input",
     "kernel.registry": "build-time Python",
     "kernel.BUILD": "build-time Python",
 }

@@ -6,6 +6,7 @@ import subprocess
 
 import pytest
 import xen_codecs as abi
+from dwarf.kallsyms import DIGITS, find_symbols
 from xm import kallsyms
 
 from tests.toolstack import tiny_guest
@@ -19,7 +20,7 @@ def linux():
 
 @pytest.fixture(scope="module")
 def symbols(linux):
-    return kallsyms.find_symbols(linux)
+    return find_symbols(linux)
 
 
 def note(image, kind):
@@ -55,13 +56,13 @@ def test_files_without_the_table(kind):
         "short": b"\x7fELF",
         "tiny guest": tiny_guest.build("nop"),
         "zeroes": bytes(1 << 16),
-        "digits": kallsyms.DIGITS * 300,
+        "digits": DIGITS * 300,
     }[kind]
-    assert kallsyms.find_symbols(image) == {}
-    assert kallsyms.find_symbols(b"\x7fELF\2" + image) == {}
+    assert find_symbols(image) == {}
+    assert find_symbols(b"\x7fELF\2" + image) == {}
 
 
 def test_a_broken_table_is_none(linux):
     """Every token table in the file spoilt."""
-    assert kallsyms.find_symbols(linux.replace(kallsyms.DIGITS, bytes(len(kallsyms.DIGITS)))) == {}
+    assert find_symbols(linux.replace(DIGITS, bytes(len(DIGITS)))) == {}
     assert not kallsyms.is_stripped(tiny_guest.build("nop"))

@@ -8,7 +8,7 @@ import struct
 from dataclasses import dataclass
 
 from dwarf.bytes import Truncated, string_at
-from dwarf.kallsyms import read_kallsyms
+from dwarf.kallsyms import find_symbols
 
 EHDR = struct.Struct("<16sHHIQQQIHHHHHH")
 SHDR = struct.Struct("<IIQQQQIIQQ")
@@ -16,6 +16,7 @@ SYM = struct.Struct("<IBBHQQ")
 SHT_SYMTAB, SHT_NOBITS = 2, 8
 SHF_EXECINSTR, SHF_COMPRESSED = 4, 0x800
 STT_NOTYPE, STT_FUNC = 0, 2
+TEXT_KINDS = "tTwW"
 UNKNOWN_SIZE = 1 << 16  # of a function of no section, which says no size
 
 
@@ -93,7 +94,9 @@ class Image:
         return found
 
     def _kallsyms(self):
-        return [(a, name, a + UNKNOWN_SIZE) for a, name in read_kallsyms(self.data)]
+        symbols = find_symbols(bytes(self.data)).items()
+        code = [(address, name) for name, (address, kind) in symbols if kind in TEXT_KINDS]
+        return [(address, name, address + UNKNOWN_SIZE) for address, name in sorted(code)]
 
     def _code_symbols(self, section):
         table = self._contents(section)
