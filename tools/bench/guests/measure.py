@@ -21,7 +21,7 @@ BIG = FOLDER / "big"
 DOWNLOAD_BYTES = 32 << 20
 DOM0, GUEST = "10.0.100.1", "10.0.100.9"
 HTTP_PORT = 8080
-TOY_CREATIONS = 9
+TOY_CREATIONS = 5
 TOY = {"kernel": str(FOLDER / "bench_devices.elf"), "memory": 32}
 LINUX = {
     "kernel": "/opt/proxen/guests/vmlinuz",
@@ -101,7 +101,7 @@ def network():
     run("toy", {**TOY, "vifs": vifs, "cmdline": f"part=network peer={DOM0} address={GUEST}"})
     line = f"console=hvc0 quiet part=network address={GUEST}/24"
     client.post("/domains", {"name": "linux", **LINUX, "vifs": vifs, "cmdline": line})
-    print(Console("linux").until(b"serving\n"))
+    print(Console("linux").until(b"serving"))
     fetch()
     client.delete(domain_path("linux"))
 
