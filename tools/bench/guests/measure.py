@@ -67,15 +67,16 @@ def create():
 
 
 def measure_life(name, config, first_line, times):
+    """Create and destroy a domain some times, and print the medians."""
     created, spoke, gone = [], [], []
-    for run in range(times + 1):  # the first is for warmth: a bzImage is unpacked once
+    for turn in range(times + 1):  # the first is for warmth: a bzImage is unpacked once
         start = time.monotonic_ns()
         client.post("/domains", {"name": name, **config})
         answered = time.monotonic_ns()
         Console(name).until(first_line)
         said = time.monotonic_ns()
         client.delete(domain_path(name))
-        if run > 0:
+        if turn > 0:
             created.append(answered - start)
             spoke.append(said - start)
             gone.append(time.monotonic_ns() - said)
