@@ -84,12 +84,25 @@ class GrantRules(MemoryRules):
         if flags & abi.GNTMAP_contains_pte:
             l1 = pick(self.tables(who, 1), choices)
             address = l1 << 12 | 8 * (FIRST_DATA_PAGE + page % NR_PAGES)
+        may = self.may_use(granter, number, who, writes=not flags & abi.GNTMAP_readonly)
         fields = {"host_addr": address, "flags": flags, "ref": number, "dom": granter.id}
         op = self.grant(
             who, abi.GNTTABOP_map_grant_ref, abi.gnttab_map_grant_ref, choices, **fields
         )
         if op is not None and op.status == abi.GNTST_okay:
+            assert may, f"d{who.id} mapped what d{granter.id} does not offer it"
             self.mapped.append((who, op.handle, address, op.dev_bus_addr))
+
+    def may_use(self, granter, number, who, writes):
+        """Whether an entry grants this to a guest now, or did when its use began."""
+        if self.machine.domain(granter.id) is None or granter.domain.grant.shared[0] is None:
+            return False
+        if any(grant.number == number for grant in self.picture.grants(granter.domain)):
+            return True  # the invariants look after that
+        entry = granter.domain.grant.shared[0].entries[number]
+        is_open = entry.flags & abi.GTF_type_mask == abi.GTF_permit_access
+        is_writable = not entry.flags & abi.GTF_readonly
+        return is_open and entry.domid == who.id and (is_writable or not writes)
 
     def offers(self, granter, who):
         """Return the numbers of the grants that one guest offers another."""
@@ -107,7 +120,8 @@ class GrantRules(MemoryRules):
         if not self.is_able(who):
             return
         if what % 8 == 7:
-            fields = {"host_addr": address, "new_addr": address_of(page), "handle": handle}
+            new = address if page % 8 == 0 else address_of(page)
+            fields = {"host_addr": address, "new_addr": new, "handle": handle}
             type_, number = abi.gnttab_unmap_and_replace, abi.GNTTABOP_unmap_and_replace
         else:
             type_, number = abi.gnttab_unmap_grant_ref, abi.GNTTABOP_unmap_grant_ref

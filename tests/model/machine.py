@@ -1,7 +1,7 @@
 """The whole core in this process: a machine with frames, processors and guests, which make real
 hypercalls.
 
-    machine = Machine()                       # compiles the core, 15 s: use the fixture `machine`
+    machine = Machine()                       # compiles the core: use the fixture `machine`
     guest = machine.guests[1]                 # machine.dom0, and two unprivileged ones
     result = guest.call(abi.__HYPERVISOR_sched_op, abi.SCHEDOP_yield)
     op = guest.put(abi.evtchn_send, port=3)   # a structure in the guest's memory: its address

@@ -164,7 +164,7 @@ class MemoryRules(Actors):
         """Get frames, or give some up."""
         who = self.who(who)
         command = operation % 3
-        count, order = 1 + count % 4, pick([0, 0, 0, 1, 2], order)
+        count, order = 1 + count % 4, pick([0, 0, 0, 1, 2, 9], order)
         listed = [self.frame(who, frame + 16 * i) for i in range(count)]
         if command == 1 and set(listed) & set(who.pages[:9]):
             return

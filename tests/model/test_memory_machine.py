@@ -7,4 +7,4 @@ from tests.model.foreign_rules import ForeignRules
 
 
 def test_memory(whole_machine):
-    run_state_machine_as_test(ForeignRules.of(whole_machine), settings=settings(60, 40))
+    run_state_machine_as_test(ForeignRules.of(whole_machine), settings=settings(40, 40))

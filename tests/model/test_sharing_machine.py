@@ -13,8 +13,8 @@ class Everything(LifeRules, GrantRules, ForeignRules):
 
 
 def test_grants(whole_machine):
-    run_state_machine_as_test(GrantRules.of(whole_machine), settings=settings(50, 40))
+    run_state_machine_as_test(GrantRules.of(whole_machine), settings=settings(35, 40))
 
 
 def test_life(whole_machine):
-    run_state_machine_as_test(Everything.of(whole_machine), settings=settings(50, 40))
+    run_state_machine_as_test(Everything.of(whole_machine), settings=settings(35, 40))

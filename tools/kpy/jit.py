@@ -10,14 +10,12 @@ failed check raises `KpyPanic`.
 """
 
 import ctypes
-import itertools
 import sys
 
-import llvmlite.binding as llvm
-
-from kpy import backend, jit_cache, jit_calls, modules
+from kpy import jit_calls, jit_link, modules
 from kpy.annotations import resolve
 from kpy.diagnostics import Reported
+from kpy.jit_link import HOST_TRIPLE
 from kpy.jit_memory import View, cell_size, from_word, read, slice_words, to_word, write
 from kpy.lower_types import is_aggregate
 from kpy.lower_unit import Unit, dotted
@@ -26,10 +24,7 @@ from kpy.program import Program
 from kpy.structs import size_of
 from kpy.types import NEVER, NONE, SliceType, TupleType
 
-HOST_TRIPLE = "x86_64-unknown-linux-gnu"
-HOST_FEATURES = "+cx16,+popcnt"
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)
-_serial = itertools.count()
 
 
 class KpyPanic(Exception):
@@ -260,7 +255,9 @@ def _compile(unit, text, replace, checks):
     outside = [instance for instance in outside if instance.symbol != "kpy_panic"]
     extra = [jit_calls.inbound(instance) for instance in inside]
     extra += [jit_calls.outbound(instance) for instance in outside]
-    state.lookup = _run(_assemble(text, [i.symbol for i in outside], [*extra, jit_calls.PANIC]))
+    state.lookup = jit_link.run(
+        jit_link.assemble(text, [i.symbol for i in outside], [*extra, jit_calls.PANIC])
+    )
     python = {"kpy_panic": CALLBACK(state.panic)}
     for instance in outside:
         function = replace.get(dotted(instance)) or _absent(instance)
@@ -288,56 +285,3 @@ def _absent(instance):
         raise NotReplaced(f"`{dotted(instance)}` does not exist on the host: replace it")
 
     return raise_error
-
-
-def _assemble(text, defined, extra):
-    """Put the text and the wrappers together, without declarations of what the latter define."""
-    dropped = tuple(f'@"{symbol}"(' for symbol in [*defined, "kpy_panic"])
-    lines = [
-        line
-        for line in text.splitlines()
-        if not (line.startswith("declare ") and any(d in line for d in dropped))
-    ]
-    intrinsic = "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)"
-    lines = [line for line in lines if line != intrinsic]
-    parts = [
-        *lines[:2],
-        jit_calls.module_assembly(),
-        *lines[2:],
-        intrinsic,
-        jit_calls.SUPPORT,
-        *extra,
-    ]
-    return "\n".join(parts)
-
-
-def _run(text):
-    """Bring the text into this process, compiled; return the function from symbols to addresses."""
-    names, code = jit_cache.load(text, lambda: _compile_text(text))
-    target = backend.machine(HOST_TRIPLE, HOST_FEATURES, "large")
-    engine = _engine(target)
-    library = llvm.JITLibraryBuilder().add_object_img(code).add_current_process()
-    for name in names:
-        library.export_symbol(name)
-    tracker = library.link(engine, f"kpy{next(_serial)}")
-    _alive.append((engine, tracker))
-    addresses = {name: tracker[name] for name in names}
-    return lambda name: addresses.get(name, 0)
-
-
-def _compile_text(text):
-    """Compile: the symbols, and the object file."""
-    module, target = backend.optimise(text, HOST_TRIPLE, HOST_FEATURES, "large")
-    return _symbols(module), target.emit_object(module)
-
-
-_alive = []
-
-
-def _engine(target):
-    return llvm.create_lljit_compiler(target, suppress_errors=False, use_jit_link=False)
-
-
-def _symbols(module):
-    defined = [v for v in [*module.functions, *module.global_variables] if not v.is_declaration]
-    return [*(v.name for v in defined if v.linkage == llvm.Linkage.external), "kpy.try"]
