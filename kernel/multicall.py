@@ -9,6 +9,7 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    cold,
     i64,
     inline,
     noinline,
@@ -77,12 +78,21 @@ def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
         return -abi.EINVAL
     args = ref(entry.args)
     if tracing(abi.TRC_PV_HYPERCALL_SUBCALL):
-        record_hypercall(abi.TRC_PV_HYPERCALL_SUBCALL, entry.op, args[0], args[1], args[2])
+        return call_traced(vcpu, entry)
+    return kernel.hypercall.call_handler(
+        vcpu, entry.op, args[0], args[1], args[2], args[3], args[4]
+    )
+
+
+@cold
+def call_traced(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
+    """Serve one entry, and record when that began and ended."""
+    args = ref(entry.args)
+    record_hypercall(abi.TRC_PV_HYPERCALL_SUBCALL, entry.op, args[0], args[1], args[2])
     result = kernel.hypercall.call_handler(
         vcpu, entry.op, args[0], args[1], args[2], args[3], args[4]
     )
-    if tracing(abi.TRC_PROXEN_SUBCALL_RETURN):
-        record_return(abi.TRC_PROXEN_SUBCALL_RETURN, entry.op, truncate(u64, result))
+    record_return(abi.TRC_PROXEN_SUBCALL_RETURN, entry.op, truncate(u64, result))
     return result
 
 
