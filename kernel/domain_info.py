@@ -53,7 +53,7 @@ def describe_life(d: Ptr[Domain]) -> u32:
 
     Its shutdown code is among them.
     """
-    flags = (d.shutdown_code & abi.XEN_DOMINF_shutdownmask) << abi.XEN_DOMINF_shutdownshift
+    flags = d.shutdown_code << abi.XEN_DOMINF_shutdownshift
     if d.is_dying == DOMDYING_dead:
         flags |= abi.XEN_DOMINF_dying
     if d.is_shut_down:

@@ -1,7 +1,7 @@
 """How a domain comes, and how it is taken apart. Its last remains go in `kernel.domain_free`."""
 
 import abi
-from kpy import Ptr, i64, ref, u8, u32, u64
+from kpy import Ptr, i64, ref, require, u8, u32, u64
 
 import kernel.domain
 from kernel.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
@@ -42,6 +42,7 @@ from kernel.x86.perdomain import add_perdomain_vcpu, create_perdomain
 KNOWN_FLAGS = (
     abi.XEN_DOMCTL_CDF_xs_domain | abi.XEN_DOMCTL_CDF_oos_off | abi.XEN_DOMCTL_CDF_s3_integrity
 )
+KNOWN_MISC = abi.XEN_X86_MSR_RELAXED
 GRANT_VERSION = 1
 
 
@@ -52,11 +53,12 @@ def create_domain(
 
     Returns: the domain, with the one reference that `domain_kill` gives back, and 0; or None and
     the error.
-    Errors: -EINVAL, flags or limits that no PV domain can have here; -ENOMEM; -EEXIST, the id is in
-    use.
+    Errors: -EINVAL, flags or limits that no PV domain can have here; -EOPNOTSUPP, emulated devices;
+    -ESRCH, a CPU pool other than 0; -ENOMEM; -EEXIST, the id is in use.
     """
-    if not config_okay(config):
-        return None, -abi.EINVAL
+    error = check_config(config)
+    if error != 0:
+        return None, error
     free_buried_domains()
     d = new_domain(config, domain_id)
     if d is None:
@@ -74,20 +76,21 @@ def create_domain(
     return d, 0
 
 
-def config_okay(config: Ptr[abi.xen_domctl_createdomain]) -> bool:
-    """Check what the toolstack wants."""
+def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> i64:
+    """Check what the toolstack wants. Returns: 0 or an error, as `create_domain`."""
     if config.flags & ~KNOWN_FLAGS & 0xFFFFFFFF or config.iommu_opts or config.vmtrace_size:
-        return False
-    if (
-        config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask != GRANT_VERSION
-        or config.cpupool_id != 0
-    ):
-        return False
+        return -abi.EINVAL
+    if not 1 <= config.max_vcpus <= MAX_VCPUS or config.arch.misc_flags & ~KNOWN_MISC & 0xFFFFFFFF:
+        return -abi.EINVAL
+    if config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask != GRANT_VERSION:
+        return -abi.EINVAL
     if config.max_grant_frames > MAX_GRANT_FRAMES or config.max_grant_frames == 0:
-        return False
-    if config.max_maptrack_frames > MAX_MAPTRACK_FRAMES or config.arch.emulation_flags != 0:
-        return False
-    return 1 <= config.max_vcpus <= MAX_VCPUS
+        return -abi.EINVAL
+    if config.max_maptrack_frames > MAX_MAPTRACK_FRAMES:
+        return -abi.EINVAL
+    require(config.arch.emulation_flags == 0, -abi.EOPNOTSUPP)
+    require(config.cpupool_id == 0, -abi.ESRCH)
+    return 0
 
 
 def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Ptr[Domain] | None:

@@ -14,7 +14,7 @@ import kernel.domctl_domain
 import kernel.domctl_memory
 import kernel.domctl_vcpu  # noqa: F401  these four register their operations
 from kernel.continuation import hypercall_continue
-from kernel.domain import Domain, get_domain_by_id, put_domain
+from kernel.domain import Domain, first_domain_from, get_domain_by_id, put_domain
 from kernel.domctl_domain import createdomain
 from kernel.guest_memory import copy_from_guest, copy_to_guest
 from kernel.ids import DomId
@@ -51,18 +51,18 @@ def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
     """Serve one domain-control operation.
 
     Hypercall: domctl(op: xen_domctl in the guest).
-    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version
-    is not 4.17's; -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
+    Errors: -EFAULT, the structure; -EACCES, interface version is not 4.17's; -EPERM, the caller is
+    not domain 0; -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
     Locks: domctl_lock, so that no two operations run at once.
     """
-    if not vcpu.domain.is_privileged:
-        return -abi.EPERM
     from_guest = Guest[abi.xen_domctl](op_address)
     op = uninitialized(abi.xen_domctl)
     if not copy_from_guest(ref(op), from_guest):
         return -abi.EFAULT
     if op.interface_version != abi.XEN_DOMCTL_INTERFACE_VERSION:
         return -abi.EACCES
+    if not vcpu.domain.is_privileged:
+        return -abi.EPERM
     with domctl_lock:
         result = serve_domctl(vcpu, ref(op))
     if result == -abi.ERESTART:
@@ -76,19 +76,24 @@ def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> i64:
     """Look up the domain and the operation, and run it."""
     if op.cmd == abi.XEN_DOMCTL_createdomain:
         return createdomain(op)
-    domain = get_domain_by_id(target_domain(vcpu, op))
+    domain = find_target(op)
     if domain is None:
-        return -abi.ESRCH
+        is_reserved = op.domain >= abi.DOMID_FIRST_RESERVED
+        is_question = op.cmd == abi.XEN_DOMCTL_getdomaininfo
+        return -abi.EINVAL if is_reserved and is_question else -abi.ESRCH
     result = run_operation(vcpu, domain, op)
     put_domain(domain)
     return result
 
 
-def target_domain(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> DomId:
-    """Return the id of the domain an operation is about; DOMID_SELF is the caller."""
-    if op.domain == abi.DOMID_SELF:
-        return vcpu.domain.domain_id
-    return DomId(op.domain)
+def find_target(op: Ptr[abi.xen_domctl]) -> Ptr[Domain] | None:
+    """Return the domain an operation is about, with a reference. DOMID_SELF names none here.
+
+    getdomaininfo is answered for the first domain whose id is not below the given one.
+    """
+    if op.cmd == abi.XEN_DOMCTL_getdomaininfo and op.domain < abi.DOMID_FIRST_RESERVED:
+        return first_domain_from(DomId(op.domain))
+    return get_domain_by_id(DomId(op.domain))
 
 
 def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:

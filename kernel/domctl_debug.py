@@ -44,7 +44,7 @@ def domctl_setdebugging(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domct
 def domctl_debug_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Switch single stepping of one vCPU on or off: the trap flag in its rflags.
 
-    Errors: -EINVAL, the caller's own domain or no such vCPU; -ENOSYS, an unknown operation.
+    Errors: -EINVAL, the caller's own domain, no such vCPU, or an unknown operation.
     """
     v = vcpu_of(d, op.u.debug_op.vcpu)
     if v is None or caller.domain == d:
@@ -65,7 +65,7 @@ def set_single_step(v: Ptr[Vcpu], operation: u32) -> i64:
             v.regs.rflags |= EFLAGS_TF
             v.is_single_stepped = True
         case _:
-            return -abi.ENOSYS
+            return -abi.EINVAL
     return 0
 
 

@@ -24,8 +24,7 @@ PAGE_KIB = 4
 def createdomain(op: Ptr[abi.xen_domctl]) -> i64:
     """Make an empty, paused domain and tell its id. Serves XEN_DOMCTL_createdomain.
 
-    Errors: -EEXIST, the wanted id is in use; -ENOMEM; -EINVAL, flags or limits that PV domains
-    can't have.
+    Errors: -EEXIST, the wanted id is in use; those of `create_domain`.
     """
     wanted = DomId(op.domain)
     if u64(op.domain) == 0 or u64(op.domain) >= abi.DOMID_FIRST_RESERVED:
@@ -92,13 +91,8 @@ def domctl_getdomaininfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domc
 
 @domctl(abi.XEN_DOMCTL_max_mem)
 def domctl_max_mem(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
-    """Set how much memory a domain may own at most, in KiB.
-
-    Errors: -EINVAL, more frames than can be counted.
-    """
-    nr_frames = op.u.max_mem.max_memkb // PAGE_KIB
-    if nr_frames > (1 << 32) - 1:
-        return -abi.EINVAL
+    """Set how much memory a domain may own at most, in KiB."""
+    nr_frames = min(op.u.max_mem.max_memkb // PAGE_KIB, (1 << 32) - 1)
     with d.page_lock:
         d.max_pages = truncate(u32, nr_frames)
     return 0

@@ -6,6 +6,7 @@ import abi
 from kpy import Ptr, i64, ref, require, truncate, u32
 
 from kernel.domain import Domain
+from kernel.frame import get_frame, put_frame
 from kernel.guest_bitmap import read_bitmap
 from kernel.ids import Mfn
 from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
@@ -30,11 +31,13 @@ class modes:
 def domctl_hypercall_init(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Fill a frame of a domain with the 64 entries through which its kernel makes hypercalls.
 
-    Errors: -EACCES, the frame isn't the domain's, or is a page table.
+    Errors: -EINVAL, the frame isn't the domain's; -EPERM, it is a page table.
     """
     mfn = Mfn(op.u.hypercall_init.gmfn)
-    if not get_frame_and_type(mfn, d, PGT_writable_page):
-        return -abi.EACCES
+    require(get_frame(mfn, d), -abi.EINVAL)
+    is_writable = get_frame_and_type(mfn, d, PGT_writable_page)
+    put_frame(mfn)
+    require(is_writable, -abi.EPERM)
     fill_hypercall_page(mfn_to_vaddr(mfn))
     put_frame_and_type(mfn)
     return 0

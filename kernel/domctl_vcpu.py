@@ -65,14 +65,11 @@ def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_dom
 def domctl_getvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Store the registers of a vCPU, stopped meanwhile, in the caller's structure.
 
-    Errors: -EINVAL, the caller itself; -ESRCH, no such vCPU; -ENODATA, it was never started;
-    -EFAULT.
+    Errors: -EINVAL, the caller itself or no such vCPU; -ENODATA, it was never started; -EFAULT.
     """
-    if caller.domain == d:
-        return -abi.EINVAL
     vcpu = vcpu_of(d, op.u.vcpucontext.vcpu)
-    if vcpu is None:
-        return -abi.ESRCH
+    if vcpu is None or caller.domain == d:
+        return -abi.EINVAL
     if not vcpu.initialised:
         return -abi.ENODATA
     context = abi.vcpu_guest_context()
@@ -106,17 +103,17 @@ def domctl_getvcpuinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl
 
 @domctl(abi.XEN_DOMCTL_setvcpuaffinity, result=True)
 def domctl_setvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
-    """Restrict a vCPU to some physical CPUs (hard affinity). Soft affinity is read and has no
-    effect.
+    """Restrict a vCPU to some physical CPUs (hard affinity); the effective ones are told. Soft
+    affinity is only remembered.
 
-    Errors: -EINVAL, no affinity named, or no online CPU in the mask; -ESRCH, no such vCPU; -EFAULT.
+    Errors: -EINVAL, no affinity named, a number that no vCPU has, or no online CPU in the mask;
+    -ESRCH, no such vCPU yet; -EFAULT.
     """
     affinity = ref(op.u.vcpuaffinity)
-    vcpu = vcpu_of(d, affinity.vcpu)
-    if affinity.flags & (abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT) == 0:
-        return -abi.EINVAL
-    if vcpu is None:
-        return -abi.ESRCH
+    error = check_affinity(d, affinity)
+    require(error == 0, error)
+    vcpu = d.vcpus[affinity.vcpu]
+    require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
         wanted, readable = read_bitmap(ref(affinity.cpumap_hard))
         require(readable, -abi.EFAULT)
@@ -125,26 +122,38 @@ def domctl_setvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
         set_hard_affinity(vcpu, wanted)
         require(write_bitmap(ref(affinity.cpumap_hard), effective), -abi.EFAULT)
     if affinity.flags & abi.XEN_VCPUAFFINITY_SOFT:
-        require(write_bitmap(ref(affinity.cpumap_soft), online_cpus()), -abi.EFAULT)
+        preferred, readable = read_bitmap(ref(affinity.cpumap_soft))
+        require(readable, -abi.EFAULT)
+        require(preferred & online_cpus() != 0, -abi.EINVAL)
+        vcpu.sched.soft_affinity = preferred
+        effective = preferred & vcpu.sched.affinity & online_cpus()
+        require(write_bitmap(ref(affinity.cpumap_soft), effective), -abi.EFAULT)
+    return 0
+
+
+def check_affinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> i64:
+    """Check what both operations on affinity have in common."""
+    known: u32 = abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT
+    require(affinity.vcpu < d.max_vcpus and affinity.flags & known != 0, -abi.EINVAL)
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_getvcpuaffinity)
 def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
-    """Tell the CPUs on which a vCPU may run.
+    """Tell the CPUs on which a vCPU may run, and those that were said to be best.
 
-    Errors: -EINVAL, no affinity named; -ESRCH, no such vCPU; -EFAULT.
+    Errors: -EINVAL, no affinity named, or a number that no vCPU has; -ESRCH, no such vCPU yet;
+    -EFAULT.
     """
     affinity = ref(op.u.vcpuaffinity)
-    vcpu = vcpu_of(d, affinity.vcpu)
-    require(
-        affinity.flags & (abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT) != 0, -abi.EINVAL
-    )
+    error = check_affinity(d, affinity)
+    require(error == 0, error)
+    vcpu = d.vcpus[affinity.vcpu]
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
         require(write_bitmap(ref(affinity.cpumap_hard), vcpu.sched.affinity), -abi.EFAULT)
     if affinity.flags & abi.XEN_VCPUAFFINITY_SOFT:
-        require(write_bitmap(ref(affinity.cpumap_soft), (1 << 64) - 1), -abi.EFAULT)
+        require(write_bitmap(ref(affinity.cpumap_soft), vcpu.sched.soft_affinity), -abi.EFAULT)
     return 0
 
 
@@ -152,8 +161,9 @@ def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
 def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Get or set the weight of a domain, in credit2's terms.
 
-    Errors: -EINVAL, another scheduler's parameters, a weight of 0 or above 65535, a cap;
-    -EOPNOTSUPP, per-vCPU parameters.
+    A weight of 0 leaves it as it is.
+
+    Errors: -EINVAL, another scheduler's parameters, a cap, per-vCPU parameters.
     """
     request = ref(op.u.scheduler_op)
     if request.sched_id != abi.XEN_SCHEDULER_CREDIT2:
@@ -164,8 +174,9 @@ def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domct
             request.u.credit2.cap = 0
             return 0
         case abi.XEN_DOMCTL_SCHEDOP_putinfo:
-            require(request.u.credit2.weight != 0 and request.u.credit2.cap == 0, -abi.EINVAL)
-            d.sched_weight = u32(request.u.credit2.weight)
+            require(request.u.credit2.cap == 0, -abi.EINVAL)
+            if request.u.credit2.weight != 0:
+                d.sched_weight = u32(request.u.credit2.weight)
             return 0
         case _:
-            return -abi.EOPNOTSUPP
+            return -abi.EINVAL

@@ -101,7 +101,7 @@ def detach(
     """Take a mapping out of the page tables, and say in `to` what is left for after the flush.
 
     Returns: GNTST_bad_handle, the caller has no such mapping; GNTST_bad_domain, the granter is
-    gone; GNTST_general_error, the addresses aren't where it is mapped.
+    gone; GNTST_general_error, it isn't mapped there; GNTST_bad_dev_addr, nor at that bus address.
     """
     d = vcpu.domain
     with d.grant.lock:
@@ -139,7 +139,7 @@ def undo(
     done: u32 = 0
     device = dev_bus_addr != 0 and flags & abi.GNTMAP_device_map != 0
     if device and dev_bus_addr != u64(mfn_to_maddr(mfn)):
-        return abi.GNTST_general_error, 0
+        return abi.GNTST_bad_dev_addr, 0
     if host_addr != 0 and flags & abi.GNTMAP_host_map:
         status = truncate(i16, replace_grant_mapping(vcpu, host_addr, mfn, new_addr, flags))
         if status != abi.GNTST_okay:

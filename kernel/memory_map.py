@@ -62,14 +62,14 @@ def copy_machine_map(to: Guest[abi.e820entry]) -> bool:
 def memory_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """Copy the caller's own memory map, as its builder set it.
 
-    Errors: -ENOSYS, it was not set; -EFAULT.
+    Errors: -EFAULT; -ENOSYS, it was not set.
     """
     d = v.domain
-    if d.nr_memory_map == 0:
-        return -abi.ENOSYS
     map_ = uninitialized(abi.xen_memory_map)
     if not copy_from_guest(ref(map_), Guest[abi.xen_memory_map](arg)):
         return -abi.EFAULT
+    if d.nr_memory_map == 0:
+        return -abi.ENOSYS
     map_.nr_entries = min(map_.nr_entries, d.nr_memory_map)
     size = u64(map_.nr_entries) * sizeof(abi.e820entry)
     if copy_bytes_to_guest(map_.buffer, u64(d.memory_map), size) != 0:
@@ -151,9 +151,5 @@ def memory_machphys_mfn_list(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @memory_op(abi.XENMEM_machphys_compat_mfn_list)
 def memory_machphys_compat_mfn_list(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Say that the table for 32-bit guests has no pieces. Errors: -EFAULT."""
-    list_ = uninitialized(abi.xen_machphys_mfn_list)
-    if not copy_from_guest(ref(list_), Guest[abi.xen_machphys_mfn_list](arg)):
-        return -abi.EFAULT
-    list_.nr_extents = 0
-    return 0 if copy_to_guest(Guest[abi.xen_machphys_mfn_list](arg), ref(list_)) else -abi.EFAULT
+    """Say that there is no table for 32-bit guests. Errors: -EOPNOTSUPP."""
+    return -abi.EOPNOTSUPP

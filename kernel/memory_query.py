@@ -5,10 +5,9 @@ from kpy import Guest, Ptr, i64, noinline, ref, u16, u64, uninitialized
 
 from kernel.claims import set_claim
 from kernel.domain import get_domain_by_id, get_domain_or_self, put_domain
-from kernel.frame import get_frame, put_frame
 from kernel.frame_table import max_page
 from kernel.guest_memory import copy_from_guest
-from kernel.ids import DomId, Mfn
+from kernel.ids import DomId
 from kernel.memory_registry import memory_op
 from kernel.page_owner import may_act_on
 from kernel.vcpu import Vcpu
@@ -140,9 +139,9 @@ def memory_add_to_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
 @memory_op(abi.XENMEM_remove_from_physmap)
 def memory_remove_from_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
-    """Check that a frame is a domain's; there is no map to remove it from.
+    """Refuse to take a page out of a domain's physical memory, as `memory_add_to_physmap`.
 
-    Errors: -EINVAL, an extent in the command; -EFAULT; -ESRCH; -EPERM; -ENOENT, not its frame.
+    Errors: -EINVAL, an extent in the command; -EFAULT; -ESRCH; else -EACCES.
     """
     request = uninitialized(abi.xen_remove_from_physmap)
     if start != 0:
@@ -152,14 +151,8 @@ def memory_remove_from_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     d = get_domain_or_self(v.domain, request.domid)
     if d is None:
         return -abi.ESRCH
-    result = -abi.EPERM
-    if may_act_on(v.domain, d.domain_id):
-        result = -abi.ENOENT
-        if get_frame(Mfn(request.gpfn), d):
-            put_frame(Mfn(request.gpfn))
-            result = 0
     put_domain(d)
-    return result
+    return -abi.EACCES
 
 
 def refuse(v: Ptr[Vcpu], domid: u16, refusal: i64) -> i64:
@@ -190,11 +183,13 @@ def memory_get_pod_target(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 def refuse_pod(v: Ptr[Vcpu], arg: u64) -> i64:
     """Say that PV domains have no memory that is populated on demand.
 
-    Errors: -EFAULT; -EPERM; -ESRCH; else -EINVAL.
+    Errors: -EFAULT; -ESRCH; else -EINVAL.
     """
     request = uninitialized(abi.xen_pod_target)
     if not copy_from_guest(ref(request), Guest[abi.xen_pod_target](arg)):
         return -abi.EFAULT
-    if not v.domain.is_privileged:
-        return -abi.EPERM
-    return refuse(v, request.domid, -abi.EINVAL)
+    d = get_domain_or_self(v.domain, request.domid)
+    if d is None:
+        return -abi.ESRCH
+    put_domain(d)
+    return -abi.EINVAL

@@ -77,7 +77,7 @@ def is_reservation_okay(
     """Check what a reservation asks for: the size of extents, the address limit, the list."""
     if request.extent_order > max_order(caller):
         return False
-    if request.mem_flags & (abi.XENMEMF_vnode | abi.XENMEMF_populate_on_demand) != 0:
+    if request.mem_flags & abi.XENMEMF_populate_on_demand != 0:
         return False
     bits = request.mem_flags & 0xFF
     if bits != 0 and bits <= 12 and operation != abi.XENMEM_decrease_reservation:

@@ -20,8 +20,9 @@ def memory_acquire_resource(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """List frames of a resource of another domain, growing it as far as needed; a null list asks
     for its greatest size.
 
-    Errors: -EFAULT; -EINVAL, a field that must be 0, an unknown resource, or frames past its end;
-    -EPERM, the caller's own domain or not privileged; -ESRCH; -E2BIG, more frames than any resource
+    Errors: -EFAULT; -EINVAL, a field that must be 0, an unknown id, no frames, or some past the
+    end; -EOPNOTSUPP, an unknown resource; -EPERM, the caller's own domain or not privileged;
+    -ESRCH; -E2BIG, more frames than any resource
     has.
     """
     request = uninitialized(abi.xen_mem_acquire_resource)
@@ -29,7 +30,7 @@ def memory_acquire_resource(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
         return -abi.EFAULT
     if request.pad != 0:
         return -abi.EINVAL
-    if request.domid == abi.DOMID_SELF or DomId(request.domid) == v.domain.domain_id:
+    if DomId(request.domid) == v.domain.domain_id:
         return -abi.EPERM
     d = get_domain_by_id(DomId(request.domid))
     if d is None:
@@ -52,10 +53,9 @@ def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], st
 
     Errors: as above.
     """
-    is_known = (
-        request.type == abi.XENMEM_resource_grant_table
-        and request.id == abi.XENMEM_resource_grant_table_id_shared
-    )
+    if request.type != abi.XENMEM_resource_grant_table:
+        return -abi.EOPNOTSUPP
+    is_known = request.id == abi.XENMEM_resource_grant_table_id_shared
     if not is_known or d.grant.max_frames == 0:
         return -abi.EINVAL
     if request.frame_list.address() == 0:
@@ -63,6 +63,8 @@ def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], st
             return -abi.EINVAL
         request.nr_frames = d.grant.max_frames
         return 0
+    if request.nr_frames == 0:
+        return -abi.EINVAL
     if request.nr_frames > MAX_FRAMES:
         return -abi.E2BIG
     if (

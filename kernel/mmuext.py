@@ -58,7 +58,7 @@ def do_mmuext_op(
         return result
     target = owner.domain
     if target is None or owner.domain_id == DomId(abi.DOMID_IO):
-        return -abi.EINVAL
+        return refuse_io_memory(v, list_, wanted)
     done: u32 = 0
     result = -abi.EPERM
     if may_act_on(v.domain, owner.domain_id):
@@ -73,6 +73,31 @@ def do_mmuext_op(
     if u64(v.old_guest_table) != 0:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result
+
+
+def refuse_io_memory(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32) -> i64:
+    """Say why the first operation is none on I/O memory.
+
+    Errors: -EPERM, an unprivileged caller, or the operation is about the caller itself; -EINVAL,
+    frames of that owner can't be used so; those of `serve_operation`.
+    """
+    op = uninitialized(abi.mmuext_op)
+    if not v.domain.is_privileged:
+        return -abi.EPERM
+    if count == 0:
+        return 0
+    if not copy_from_guest(ref(op), list_):
+        return -abi.EFAULT
+    match op.cmd:
+        case abi.MMUEXT_MARK_SUPER | abi.MMUEXT_UNMARK_SUPER:
+            return -abi.EOPNOTSUPP
+        case abi.MMUEXT_CLEAR_PAGE | abi.MMUEXT_COPY_PAGE:
+            return -abi.EINVAL
+        case _:
+            pass
+    if op.cmd > abi.MMUEXT_UNMARK_SUPER or op.cmd == UNUSED_COMMAND:
+        return -abi.ENOSYS
+    return -abi.EINVAL if op.cmd <= abi.MMUEXT_UNPIN_TABLE else -abi.EPERM
 
 
 def serve_operations(

@@ -24,14 +24,14 @@ def do_platform_op(vcpu: Ptr[Vcpu], arg: u64, b: u64, c: u64, d: u64, e: u64) ->
     """Serve one operation of domain 0.
 
     Hypercall: platform_op(arg: xen_platform_op, written back where it answers).
-    Errors: -EPERM, not dom0; -EFAULT; -EACCES, another interface version; -ENOSYS, not an operation
+    Errors: -EFAULT; -EACCES, another interface version; -EPERM, not dom0; -ENOSYS, not an operation
     of this core.
     """
-    require(vcpu.domain.is_privileged, -abi.EPERM)
     op = uninitialized(abi.xen_platform_op)
     here = Guest[abi.xen_platform_op](arg)
     require(copy_from_guest(ref(op), here), -abi.EFAULT)
     require(op.interface_version == abi.XENPF_INTERFACE_VERSION, -abi.EACCES)
+    require(vcpu.domain.is_privileged, -abi.EPERM)
     match op.cmd:
         case abi.XENPF_settime32:
             time32 = ref(op.u.settime32)

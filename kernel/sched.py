@@ -221,6 +221,7 @@ def init_sched_unit(v: Ptr[Vcpu]) -> None:
     Offline, allowed on every CPU, to start on the next one in turn.
     """
     v.sched.affinity = (1 << 64) - 1
+    v.sched.soft_affinity = (1 << 64) - 1
     v.sched.runstate.state = abi.RUNSTATE_offline
     v.sched.runstate.state_entry_time = system_time_ns()
     cpu = (u32(v.domain.domain_id) + v.vcpu_id) % nr_cpus

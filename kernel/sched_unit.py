@@ -20,6 +20,7 @@ class SchedUnit:
     gives_way: bool  # does not insist on LEAST_RUN_NS this time: it yields, or must leave its CPU
     dispatched_at_ns: u64  # start of the part of its run that is not yet charged
     affinity: u64  # physical CPUs that it may use, a bit each
+    soft_affinity: u64  # those that the toolstack thinks best; told, not heeded
     affinity_before_pin: u64  # affinity to return to after SCHEDOP_pin_override; 0: not pinned
     runstate: abi.vcpu_runstate_info
     runstate_area: u64  # guest address of the guest's copy of `runstate`, 0: none

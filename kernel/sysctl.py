@@ -40,17 +40,17 @@ def do_sysctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
     """Serve one question about the machine.
 
     Hypercall: sysctl(op: xen_sysctl in the guest; the answer is written there).
-    Errors: -EPERM, the caller is not domain 0; -EFAULT, the structure; -EACCES, interface version
-    is not 4.17's; -ENOSYS, no such operation; and those of the operation.
+    Errors: -EFAULT, the structure; -EACCES, interface version is not 4.17's; -EPERM, the caller is
+    not domain 0; -ENOSYS, no such operation; and those of the operation.
     """
-    if not vcpu.domain.is_privileged:
-        return -abi.EPERM
     from_guest = Guest[abi.xen_sysctl](op_address)
     op = uninitialized(abi.xen_sysctl)
     if not copy_from_guest(ref(op), from_guest):
         return -abi.EFAULT
     if op.interface_version != abi.XEN_SYSCTL_INTERFACE_VERSION:
         return -abi.EACCES
+    if not vcpu.domain.is_privileged:
+        return -abi.EPERM
     if op.cmd >= NR_SYSCTLS:
         return -abi.ENOSYS
     operation = operations[op.cmd]
@@ -117,7 +117,7 @@ def sysctl_physinfo(op: Ptr[abi.xen_sysctl]) -> i64:
         nr_nodes=1,
         max_node_id=0,
         cpu_khz=truncate(u32, tsc_khz),
-        capabilities=abi.XEN_SYSCTL_PHYSCAP_pv,
+        capabilities=abi.XEN_SYSCTL_PHYSCAP_pv | abi.XEN_SYSCTL_PHYSCAP_gnttab_v1,
         total_pages=total_frames(),
         free_pages=free_frames(),
         max_mfn=max_page - 1,

@@ -77,6 +77,8 @@ def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
     cpus = bit(u64(this_cpu().id))
     if where == abi.UVMF_ALL:
         cpus = v.domain.dirty_cpumask
+    elif flags & abi.UVMF_FLUSHTYPE_MASK == abi.UVMF_FLUSHTYPE_MASK:
+        return 0  # neither kind of flush
     elif where != abi.UVMF_LOCAL:
         cpus, readable = cpus_of_vcpus(v.domain, where)
         if not readable:

@@ -36,7 +36,6 @@ from kernel.x86.fpu import fpu_changed, fpu_fxsave_view
 from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
 
 CALLBACK_FLAGS = abi.VGCF_failsafe_disables_events | abi.VGCF_syscall_disables_events
-EFLAGS_ALWAYS_SET = 1 << 1
 MAX_LDT_ENTRIES = 8192
 MAX_GDT_ENTRIES = abi.FIRST_RESERVED_GDT_ENTRY
 ENTRIES_PER_PAGE = 512
@@ -160,7 +159,7 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     v.regs.cs |= RPL_USER
     v.regs.ss |= RPL_USER
     v.iopl = u32(v.regs.rflags >> IOPL_SHIFT & 3)
-    v.regs.rflags = v.regs.rflags & ~u64(EFLAGS_IOPL) | EFLAGS_IF | EFLAGS_ALWAYS_SET
+    v.regs.rflags = v.regs.rflags & ~u64(EFLAGS_IOPL) | EFLAGS_IF
     for i in range(256):
         v.trap_table[i] = c.trap_ctxt[i]
         v.trap_table[i].cs |= RPL_USER

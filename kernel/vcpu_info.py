@@ -4,7 +4,7 @@ In the shared page, until the guest puts it into a page of its own.
 """
 
 import abi
-from kpy import Ptr, atomic_load, atomic_or, copy, fence, i64, ref, sizeof, u32, u64
+from kpy import Ptr, alignof, atomic_load, atomic_or, copy, fence, i64, ref, sizeof, u32, u64
 
 from kernel.ids import PAGE_SIZE, Mfn
 from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
@@ -19,10 +19,11 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     """Move a vCPU's vcpu_info to a place in the guest's memory, for good.
 
     Source: Xen public ABI, vcpu.h, VCPUOP_register_vcpu_info.
-    Errors: -ENXIO, it would cross the page's end; -EINVAL, it was moved before, the vCPU may be
-    running elsewhere, or the frame isn't ordinary memory of the guest. Locks: the domain's, held.
+    Errors: -ENXIO, it would cross the page's end, or is not aligned; -EINVAL, it was moved before,
+    the vCPU may be running elsewhere, or the frame isn't ordinary memory of the guest.
+    Locks: the domain's, held.
     """
-    if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info):
+    if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info) or offset % alignof(abi.vcpu_info) != 0:
         return -abi.ENXIO
     if v.vcpu_info_mfn != NOWHERE:
         return -abi.EINVAL

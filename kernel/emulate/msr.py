@@ -58,7 +58,7 @@ def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
         return MISC_ENABLE_FAST_STRING, True
     if msr == MSR_DE_CFG:
         return DE_CFG_LFENCE_SERIALIZE, True
-    if msr in (MSR_MCG_CAP, MSR_MCG_STATUS, MSR_HWCR):
+    if msr in (MSR_MCG_CAP, MSR_MCG_STATUS, MSR_HWCR, MSR_XEN_HYPERCALL_PAGE):
         return 0, True
     return 0, False
 
@@ -77,7 +77,7 @@ def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
     if msr in (MSR_MISC_ENABLE, MSR_HWCR, MSR_DE_CFG):
         return True
     current, exists = read_msr(vcpu, msr)
-    return exists and (current == value or msr == MSR_TSC)
+    return exists and current == value and msr != MSR_TSC
 
 
 def write_base(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:

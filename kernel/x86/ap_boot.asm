@@ -32,7 +32,7 @@ ap_start32:
     mov eax, {EFER_SCE | EFER_LME | EFER_NXE}
     xor edx, edx
     wrmsr
-    mov eax, {CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG}
+    mov eax, {CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG}
     mov cr0, eax
     ljmp 0x08, ap_start64 - ap_trampoline_start + {TRAMPOLINE_ADDRESS}
 

@@ -68,7 +68,7 @@ start32:
     mov eax, {EFER_SCE | EFER_LME | EFER_NXE}
     xor edx, edx
     wrmsr
-    mov eax, {CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_PG}
+    mov eax, {CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG}
     mov cr0, eax
     mov eax, image_start_phys
     lgdt [eax + boot_gdt_pointer - multiboot_header]

@@ -136,9 +136,7 @@ def dom0(why, call, error, first=None):
 
 PRIVILEGE = [
     Wrong("domctl: not privileged", control(abi.XEN_DOMCTL_destroydomain, 2), EPERM),
-    Wrong("domctl: even without a structure", (DOMCTL, UNMAPPED), EPERM),
-    Wrong("sysctl: not privileged", (SYSCTL, UNMAPPED), EPERM),
-    Wrong("platform_op: not privileged", (PLATFORM, UNMAPPED), EPERM),
+    Wrong("domctl: not privileged, unmapped", (DOMCTL, UNMAPPED), EFAULT),
     dom0("domctl: unmapped", (DOMCTL, UNMAPPED), EFAULT),
     dom0("domctl: in the core", (DOMCTL, CORE), EFAULT),
     dom0("domctl: another version", control(1, version=VERSION - 1), EACCES),
@@ -160,23 +158,23 @@ LIFE = [
     dom0("create: IOMMU options", create(iommu_opts=1), EINVAL),
     dom0("create: vmtrace", create(vmtrace_size=4096), EINVAL),
     dom0("create: grants of version 2", create(grant_opts=2), EINVAL),
-    dom0("create: another cpupool", create(cpupool_id=1), EINVAL),
+    dom0("create: another cpupool", create(cpupool_id=1), ESRCH),
     dom0("create: too many grant frames", create(max_grant_frames=65), EINVAL),
     dom0("create: no grant frames", create(max_grant_frames=0), EINVAL),
     dom0("create: too many maptrack frames", create(max_maptrack_frames=1025), EINVAL),
-    dom0("create: emulated devices", create(arch={"emulation_flags": 1}), EINVAL),
+    dom0("create: emulated devices", create(arch={"emulation_flags": 1}), EOPNOTSUPP),
     dom0("create: no vCPUs", create(max_vcpus=0), EINVAL),
     dom0("create: too many vCPUs", create(max_vcpus=33), EINVAL),
     dom0("create: an id in use", create(2), EEXIST),
     dom0("destroy: itself", control(abi.XEN_DOMCTL_destroydomain, 0), EINVAL),
-    dom0("destroy: itself by name", control(abi.XEN_DOMCTL_destroydomain, abi.DOMID_SELF), EINVAL),
+    dom0("destroy: itself by name", control(abi.XEN_DOMCTL_destroydomain, abi.DOMID_SELF), ESRCH),
     dom0("pause: itself", control(abi.XEN_DOMCTL_pausedomain, 0), EINVAL),
     dom0("pause: too often", control(abi.XEN_DOMCTL_pausedomain), EOVERFLOW, often_paused),
     dom0("unpause: not paused", control(abi.XEN_DOMCTL_unpausedomain), EINVAL),
     dom0("resume: itself", control(abi.XEN_DOMCTL_resumedomain, 0), EINVAL),
     dom0(
-        "max_mem: more than can be counted",
-        control(abi.XEN_DOMCTL_max_mem, max_mem={"max_memkb": 1 << 34}),
+        "getdomaininfo: itself by name",
+        control(abi.XEN_DOMCTL_getdomaininfo, abi.DOMID_SELF),
         EINVAL,
     ),
     dom0("setdebugging: itself", control(abi.XEN_DOMCTL_setdebugging, 0), EINVAL),
@@ -195,8 +193,8 @@ VCPUS = [
         EINVAL,
     ),
     dom0("get context: itself", get_context(domain=0), EINVAL),
-    dom0("get context: no such vCPU", get_context(1), ESRCH),
-    dom0("get context: vCPU out of range", get_context(99), ESRCH),
+    dom0("get context: no such vCPU", get_context(1), EINVAL),
+    dom0("get context: vCPU out of range", get_context(99), EINVAL),
     dom0("get context: never started", get_context(domain=3), ENODATA, unstarted),
     dom0("get context: unmapped", get_context(at=UNMAPPED), EFAULT),
     dom0(
@@ -205,8 +203,8 @@ VCPUS = [
         EINVAL,
     ),
     dom0("affinity: none named", affinity(vcpu=0), EINVAL),
-    dom0("affinity: no such vCPU", affinity(vcpu=1, flags=HARD), ESRCH),
-    dom0("affinity: vCPU out of range", affinity(vcpu=99, flags=HARD), ESRCH),
+    dom0("affinity: no such vCPU", affinity(vcpu=1, flags=HARD), EINVAL),
+    dom0("affinity: vCPU out of range", affinity(vcpu=99, flags=HARD), EINVAL),
     dom0(
         "affinity: map unmapped",
         affinity(flags=HARD, cpumap_hard={"bitmap": UNMAPPED, "nr_bits": 64}),
@@ -230,7 +228,7 @@ VCPUS = [
         EFAULT,
     ),
     dom0("get affinity: none named", get_affinity(vcpu=0), EINVAL),
-    dom0("get affinity: no such vCPU", get_affinity(vcpu=1, flags=HARD), ESRCH),
+    dom0("get affinity: no such vCPU", get_affinity(vcpu=1, flags=HARD), EINVAL),
     dom0(
         "get affinity: map unmapped",
         get_affinity(flags=HARD, cpumap_hard={"bitmap": UNMAPPED, "nr_bits": 64}),
@@ -247,9 +245,8 @@ VCPUS = [
         EFAULT,
     ),
     dom0("scheduler: another", weight(sched_id=abi.XEN_SCHEDULER_CREDIT, weight=1), EINVAL),
-    dom0("scheduler: no weight", weight(weight=0), EINVAL),
     dom0("scheduler: a cap", weight(weight=1, cap=1), EINVAL),
-    dom0("scheduler: by vCPU", weight(abi.XEN_DOMCTL_SCHEDOP_putvcpuinfo), EOPNOTSUPP),
+    dom0("scheduler: by vCPU", weight(abi.XEN_DOMCTL_SCHEDOP_putvcpuinfo), EINVAL),
     dom0("pause vCPU: running", pause_vcpu(abi.XEN_DOMCTL_gdbsx_pausevcpu), EBUSY),
     dom0("pause vCPU: no such", pause_vcpu(abi.XEN_DOMCTL_gdbsx_pausevcpu, 1), EINVAL, paused),
     dom0("unpause vCPU: running", pause_vcpu(abi.XEN_DOMCTL_gdbsx_unpausevcpu), EBUSY),
@@ -261,7 +258,7 @@ VCPUS = [
         EINVAL,
     ),
     dom0("single step: itself", control(abi.XEN_DOMCTL_debug_op, 0), EINVAL),
-    dom0("single step: unknown", control(abi.XEN_DOMCTL_debug_op, debug_op={"op": 9}), ENOSYS),
+    dom0("single step: unknown", control(abi.XEN_DOMCTL_debug_op, debug_op={"op": 9}), EINVAL),
 ]
 
 BENT = 1 << 47  # no canonical address
@@ -291,7 +288,7 @@ MEMORY = [
     dom0(
         "hypercall_init: a page table",
         control(abi.XEN_DOMCTL_hypercall_init, hypercall_init={"gmfn": own_frame(3)}),
-        EACCES,
+        EPERM,
     ),
     dom0(
         "hypercall_init: another's",
@@ -299,7 +296,7 @@ MEMORY = [
             abi.XEN_DOMCTL_hypercall_init,
             hypercall_init={"gmfn": lambda m: other(m).pages[FIRST_DATA_PAGE]},
         ),
-        EACCES,
+        EINVAL,
     ),
     dom0(
         "address size: 32",
@@ -350,6 +347,8 @@ def sleep(state):
 
 
 MACHINE = [
+    Wrong("sysctl: not privileged", question(abi.XEN_SYSCTL_sched_id), EPERM),
+    Wrong("platform_op: not privileged", platform(99), EPERM),
     dom0("sysctl: unmapped", (SYSCTL, UNMAPPED), EFAULT),
     dom0("sysctl: another version", question(3, version=1), EACCES),
     dom0("sysctl: no such operation", question(31), ENOSYS),

@@ -260,7 +260,7 @@ STATUSES = [
     (
         "unmap: another device address",
         unmapping(host_addr=0, dev_bus_addr=PAGE),
-        ERROR,
+        abi.GNTST_bad_dev_addr,
         mapped(HOST | DEVICE),
     ),
     ("replace: the same address", replacing(FREE_VA), ERROR, mapped()),

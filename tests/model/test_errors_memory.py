@@ -18,7 +18,7 @@ from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, populate
 
 op = hypercall(abi.__HYPERVISOR_memory_op)
 EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOENT, ENOSYS, ENOMEM, EACCES = -abi.ENOENT, -abi.ENOSYS, -abi.ENOMEM, -abi.EACCES
+ENOSYS, ENOMEM, EACCES = -abi.ENOSYS, -abi.ENOMEM, -abi.EACCES
 E2BIG, EOPNOTSUPP = -abi.E2BIG, -abi.EOPNOTSUPP
 SELF = abi.DOMID_SELF
 LIST = BASE + FIRST_DATA_PAGE * PAGE  # of the caller's memory, past its arguments
@@ -134,7 +134,6 @@ RESERVATIONS = [  # these answer how many extents they did
     Wrong("reservation: no such domain", increase(domid=NOBODY), 0),
     Wrong("reservation: another's", increase(domid=2), 0),
     Wrong("reservation: extents too large", increase(extent_order=10), 0),
-    Wrong("reservation: a virtual node", increase(mem_flags=abi.XENMEMF_vnode), 0),
     Wrong("reservation: on demand", populates(mem_flags=abi.XENMEMF_populate_on_demand), 0),
     Wrong("reservation: within too few bits", increase(mem_flags=12), 0),
     Wrong("reservation: a list in the core", increase(CORE), 0),
@@ -213,10 +212,11 @@ ERRORS = [
     unmapped(abi.XENMEM_acquire_resource, "acquire"),
     Wrong("acquire: a field that must be 0", acquire(pad=1), EINVAL, "dom0"),
     Wrong("acquire: one's own", acquire(domid=0), EPERM, "dom0"),
-    Wrong("acquire: one's own", acquire(domid=SELF), EPERM, "dom0"),
+    Wrong("acquire: one's own by name", acquire(domid=SELF), ESRCH, "dom0"),
     Wrong("acquire: not privileged", acquire(domid=2), EPERM),
     Wrong("acquire: no such domain", acquire(domid=NOBODY), ESRCH, "dom0"),
-    Wrong("acquire: no such resource", acquire(type=9, frame_list=LIST), EINVAL, "dom0"),
+    Wrong("acquire: no such resource", acquire(type=9, frame_list=LIST), EOPNOTSUPP, "dom0"),
+    Wrong("acquire: no frames", acquire(nr_frames=0, frame_list=LIST), EINVAL, "dom0"),
     Wrong("acquire: status frames", acquire(id=1, frame_list=LIST), EINVAL, "dom0"),
     Wrong("acquire: frames without a list", acquire(nr_frames=1), EINVAL, "dom0"),
     Wrong("acquire: too many", acquire(nr_frames=1 << 26, frame_list=LIST), E2BIG, "dom0"),
@@ -274,7 +274,7 @@ ERRORS = [
         ),
         EFAULT,
     ),
-    unmapped(abi.XENMEM_machphys_compat_mfn_list, "machphys_compat_mfn_list"),
+    Wrong("machphys_compat_mfn_list", op(abi.XENMEM_machphys_compat_mfn_list, at=BASE), EOPNOTSUPP),
     unmapped(abi.XENMEM_get_vnumainfo, "get_vnumainfo"),
     Wrong(
         "get_vnumainfo: a field that must be 0",
@@ -307,13 +307,13 @@ ERRORS = [
         EINVAL,
     ),
     Wrong("remove_from_physmap: no such domain", remove(domid=NOBODY), ESRCH),
-    Wrong("remove_from_physmap: another's", remove(domid=2, gpfn=foreign_frame(9)), EPERM),
-    Wrong("remove_from_physmap: not its frame", remove(domid=SELF, gpfn=foreign_frame(9)), ENOENT),
+    Wrong("remove_from_physmap: another's", remove(domid=2, gpfn=foreign_frame(9)), EACCES),
+    Wrong("remove_from_physmap: one's own", remove(domid=SELF, gpfn=own_frame(9)), EACCES),
     unmapped(abi.XENMEM_set_pod_target, "set_pod_target"),
     Wrong(
-        "set_pod_target: not privileged",
+        "set_pod_target: one's own",
         op(abi.XENMEM_set_pod_target, abi.xen_pod_target, domid=SELF),
-        EPERM,
+        EINVAL,
     ),
     Wrong(
         "get_pod_target: no such domain",
