@@ -10,7 +10,12 @@ hostile = program(
 )
 traps = program("guest_traps", "tests.guests.traps", "guests", assembly=["tests/guests/traps.asm"])
 errors = program("guest_errors", "tests.guests.errors", "guests")
-probes = program("guest_probes", "tests.guests.probes.main", "guests")
+probes = program(
+    "guest_probes",
+    "tests.guests.probes.main",
+    "guests",
+    assembly=["tests/guests/probes/second.asm", "tests/guests/traps.asm"],
+)
 interleave = program(
     "guest_interleave", "tests.guests.interleave", "guests", assembly=["tests/guests/spinner.asm"]
 )

@@ -11,10 +11,12 @@ import sys
 
 from tools.compare.allowed import Malformed, read_allowed, sort_out
 from tools.compare.boot import KEPT, RECORDED, kept_path, recorded, transcript_of
-from tools.compare.transcript import Repeated, answers, as_text, differences
+from tools.compare.transcript import MISSING, Repeated, answers, as_text, differences
 from tools.qemu.machine import MachineFailure
 from tools.run.build import build_programs
 from tools.setup.progress import say, step
+
+MOST_TRACE = 2000  # characters of a lost machine's report
 
 
 def main() -> int:
@@ -50,39 +52,47 @@ def compare(chosen: argparse.Namespace) -> int:
     if not chosen.no_build:
         build_programs("core", "guest_probes")
     if chosen.recorded:
-        xen = recorded()
+        xen, ended = recorded(), True
     else:
-        xen = ask("xen", "Xen 4.17")
-    if chosen.record:
+        xen, ended = ask("xen", "Xen 4.17")
+    if chosen.record and ended:
         RECORDED.write_text(as_text(xen))
-    return report(xen, ask("proxen", "Proxen"))
+    proxen, proxen_ended = ask("proxen", "Proxen")
+    return report(xen, proxen, ended and proxen_ended)
 
 
-def ask(kind: str, name: str) -> dict[str, str]:
-    """Return a hypervisor's answers; when it is lost half way, those that it gave till then."""
+def ask(kind: str, name: str) -> tuple[dict[str, str], bool]:
+    """Return a hypervisor's answers, and whether it came to the end; what it said till then is kept
+    when it is lost half way.
+    """
     with step(f"ask {name}"):
         try:
-            return transcript_of(kind)
+            return transcript_of(kind), True
         except MachineFailure as failure:
-            say(f"{name} did not come to the end: {str(failure)[:2000]}")
-            return answers(kept_path(kind).read_text())
+            say(f"{name} did not come to the end: {str(failure)[:MOST_TRACE]}")
+            return answers(kept_path(kind).read_text()), False
 
 
-def report(xen: dict[str, str], proxen: dict[str, str]) -> int:
-    """Print the differences.
+def report(xen: dict[str, str], proxen: dict[str, str], all_ended: bool) -> int:
+    """Print the differences; of transcripts that are not whole, only what both have.
 
     Returns: the exit code.
     """
-    unexplained, explained, stale = sort_out(differences(xen, proxen), read_allowed())
+    found = differences(xen, proxen)
+    if not all_ended:
+        found = [d for d in found if MISSING not in (d.xen, d.proxen)]
+    unexplained, explained, stale = sort_out(found, read_allowed())
+    if not all_ended:
+        stale = []
     for difference in unexplained:
         print(difference)
     for gone in stale:
         print(f"{gone.name}\n    listed as different ({gone.reason}), but isn't any more")
     say(
         f"{len(xen)} answers: {len(unexplained)} differ, {len(explained)} differ on purpose, "
-        f"{len(stale)} listed in vain; transcripts in {KEPT.name}/"
+        f"{len(stale)} listed in vain; transcripts in build/{KEPT.name}/"
     )
-    return 1 if unexplained or stale else 0
+    return 1 if unexplained or stale or not all_ended else 0
 
 
 if __name__ == "__main__":

@@ -308,8 +308,6 @@ def ask_platform() -> None:
     fact(b"XENPF_settime32 shows seconds", u64(shared_info.wc_sec))
     ask_firmware()
     sleep = ref(platform_request.u.enter_acpi_sleep)
-    sleep.sleep_state = 0
-    tell(b"XENPF_enter_acpi_sleep 0", platform(abi.XENPF_enter_acpi_sleep))
     sleep.sleep_state = 6
     tell(b"XENPF_enter_acpi_sleep 6", platform(abi.XENPF_enter_acpi_sleep))
     cpu = ref(platform_request.u.pcpu_info)

@@ -7,12 +7,17 @@ What real Xen 4.17 answered is in xen-4.17.txt beside this file; `make compare` 
 from kpy import Array, Fn, Slice, export, i64, static, struct, u8, u64
 
 from libos.console import say
-from tests.guests.probes import calls, events, grants, ground, mmu, tables, transcript
+from tests.guests.probes import calls, domains, events, grants, ground, mmu, tables, transcript
 from tests.guests.probes.channels import ask_channels
 from tests.guests.probes.devices import ask_devices
 from tests.guests.probes.entries import ask_callbacks, ask_debug_registers, ask_segment_bases
+from tests.guests.probes.exceptions import ask_exceptions
+from tests.guests.probes.granted import ask_grants
+from tests.guests.probes.memories import ask_memories, ask_sysctls
+from tests.guests.probes.page_tables import ask_page_tables
 from tests.guests.probes.scheduling import ask_scheduling
 from tests.guests.probes.transcript import tell
+from tests.guests.probes.unprivileged import ask_events, ask_privileges
 from tests.guests.probes.vcpus import ask_vcpus
 from tests.guests.probes.versions import ask_assists, ask_versions
 
@@ -41,5 +46,27 @@ def main() -> u64:
     ask_debug_registers()
     ask_segment_bases()
     ask_devices()
+    ask_page_tables()
+    ask_exceptions()
+    ask_memories()
+    ask_sysctls()
+    ask_second_domain()
     say(f"probes done: {transcript.nr_lines}")
     return 0
+
+
+def ask_second_domain() -> None:
+    """The whole life of another domain."""
+    domains.ask_domctl()
+    domains.ask_creation()
+    domains.ask_new_domain()
+    domains.ask_memory()
+    domains.ask_sizes_and_clocks()
+    domains.ask_placement()
+    domains.ask_registers()
+    domains.ask_start()
+    ask_privileges()
+    ask_events()
+    ask_grants()
+    domains.ask_debugger()
+    domains.ask_end()

@@ -6,7 +6,7 @@ choose (frame numbers, times) is never printed: a relation to something known is
 """
 
 import abi
-from kpy import Array, Slice, i64, static, struct, u8, u64
+from kpy import Array, Slice, i16, i64, static, struct, u8, u64
 
 from libos.console import say
 
@@ -26,6 +26,16 @@ ERRORS = {
 error_names = static(
     Array[ErrorName, NR_ERRORS],
     [{"text": ERRORS.get(number, "unknown").encode()} for number in range(NR_ERRORS)],
+)
+STATUSES = {
+    -value: name
+    for name, value in vars(abi).items()
+    if name.startswith("GNTST_") and isinstance(value, int)
+}
+NR_STATUSES = max(STATUSES) + 1
+status_names = static(
+    Array[ErrorName, NR_STATUSES],
+    [{"text": STATUSES.get(number, "GNTST_unknown").encode()} for number in range(NR_STATUSES)],
 )
 nr_lines = static(u64)
 
@@ -70,3 +80,13 @@ def truth(name: Slice[u8], holds: bool) -> None:
     nr_lines += 1
     answer: Slice[u8] = b"yes" if holds else b"no"
     say(f"= {name}: {answer}")
+
+
+def tell_status(name: Slice[u8], result: i64, status: i16) -> None:
+    """Print the status of a grant operation, or the error of the call itself."""
+    global nr_lines
+    if result != 0 or status > 0 or i64(status) <= -NR_STATUSES:
+        tell(name, result if result != 0 else i64(status))
+        return
+    nr_lines += 1
+    say(f"= {name}: {status_names[u64(-i64(status))].text}")
