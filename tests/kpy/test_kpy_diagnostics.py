@@ -1,5 +1,9 @@
 """Every error the compiler reports, each from a snippet that makes it."""
 
+import os
+import subprocess
+import sys
+
 import pytest
 
 STRUCT = """
@@ -355,3 +359,23 @@ def test_one_symbol_declared_in_two_ways(module, errors):
     shown = program.diagnostics.render()
     assert "`copy` is declared differently at" in shown
     assert "`same` is defined at" in shown
+
+
+def test_a_size_that_is_needed_in_a_circle_of_imports_is_an_error(tmp_path):
+    """It used to be looked up for ever."""
+    low = "from kpy import struct, u32\nfrom high import User\n@struct\nclass Low:\n    a: u32\n"
+    high = (
+        "from kpy import sizeof, struct\nfrom low import Low\n@struct\nclass User:\n    low: Low\n"
+    )
+    (tmp_path / "low.py").write_text(low)
+    (tmp_path / "high.py").write_text(high + "assert sizeof(User) == 4\n")
+    done = subprocess.run(
+        [sys.executable, "-m", "kpy", "check", "low.py"],
+        cwd=tmp_path,
+        env={**os.environ, "PYTHONPATH": os.pathsep.join([str(tmp_path), *sys.path])},
+        capture_output=True,
+        text=True,
+        timeout=60,
+    )
+    assert done.returncode != 0
+    assert "only half imported" in done.stdout + done.stderr

@@ -80,7 +80,13 @@ def _find(text, scope):
 def outermost(type_):
     """Look a type up that is named by a string, but none that it mentions: its size is known."""
     while isinstance(type_, LazyType):
-        type_ = as_type(_find(type_.name, type_.scope), type_.scope)
+        found = as_type(_find(type_.name, type_.scope), type_.scope)
+        if isinstance(found, LazyType) and found.name == type_.name:
+            raise ImportError(
+                f"the size of `{type_.name}` is needed while its module is only half imported: "
+                "break the circle of imports that leads here"
+            )
+        type_ = found
     return type_
 
 
