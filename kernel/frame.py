@@ -261,12 +261,15 @@ def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
     """Make frames that were just taken from the heap fit for a domain: no old translations, and no
     old contents of others.
     """
-    # first: a stale translation may be writable
-    flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+    is_flushed = False
     for i in range(u64(count)):
         frame = frame_at(mfn + i)
-        if frame.owner not in (d.domain_id, SCRUBBED):
-            zero(page_at(mfn + i))
+        if frame.owner != SCRUBBED:  # such a frame is zero, and in no TLB
+            if not is_flushed:  # before the first is zeroed: a stale translation may be writable
+                flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+                is_flushed = True
+            if frame.owner != d.domain_id:
+                zero(page_at(mfn + i))
         frame.owner = d.domain_id
 
 
