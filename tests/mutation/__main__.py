@@ -66,10 +66,7 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{c.file}:{c.line} {c.function}: {c.text}" for c in checks))
         return 0
-    try:
-        killed = run.hunt(checks, scope.test_files(options.tests or scope.TESTS), options.j)
-    except run.MutationFailure as failure:
-        raise fail(str(failure)) from None
+    killed = run.hunt(checks, scope.test_files(options.tests or scope.TESTS), options.j)
     lost = table.survivors(checks, killed, reasons)
     print(table.render(checks if options.checks else lost, killed, reasons, lines=True))
     print(f"{len(checks)} checks: {len(killed)} killed, {len(lost)} survived")

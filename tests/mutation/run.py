@@ -15,10 +15,6 @@ from tools.setup.progress import say, step
 TABLES, MODEL = "tests/model/test_errors_", "tests/model/"
 
 
-class MutationFailure(Exception):
-    """A worker cannot do its work, whatever the check."""
-
-
 def hunt(checks: list[Check], files: list[str], jobs: int = 1) -> dict[str, str]:
     """Return by each killed check's key the test that noticed; survivors are missing."""
     killed: dict[str, str] = {}
@@ -77,9 +73,7 @@ def worker_lines(files: list[str], keys: list[str]) -> list[dict]:
         )
         lines = [json.loads(line) for line in results]
     if worker.returncode not in (0, 5):  # 5: no test ran in the way that pytest counts them
-        raise MutationFailure(
-            f"the worker for {shown(files)} failed:\n{worker.stdout}{worker.stderr}"
-        )
+        say(f"the worker for {shown(files)} failed:\n{worker.stdout}{worker.stderr}")
     return lines
 
 

@@ -53,8 +53,9 @@ class Worker:
     def load_mutable(self, *arguments, **options):
         """Stand in for `jit.load`: compile the switches too."""
         program = self.load(*arguments, mutants=("kernel",), **options)
-        self.programs.append(program)
-        self.switch(program)
+        if program.checks:
+            self.programs.append(program)
+            self.switch(program)
         return program
 
     def switch(self, program):
