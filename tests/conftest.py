@@ -11,7 +11,7 @@ from tools.qemu.hosts import default_kind
 
 pytest_plugins = ["tests.seeds"]
 
-LAYERS = ("unit", "model", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
+LAYERS = ("unit", "model", "mutation", "kpy", "abi", "asm", "libos", "guests", "boot", "toolstack")
 
 # A busy machine is no failure: properties have no time limit of their own.
 hypothesis.settings.register_profile("house", deadline=None)

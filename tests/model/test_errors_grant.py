@@ -375,3 +375,21 @@ def test_handles_run_out(machine):
     assert guest(machine).call(OP, command, at, 1) == 0
     assert guest(machine).get(type_, at).status == abi.GNTST_no_space
     assert picture(machine) == before
+
+
+def test_a_grant_in_use_serves_one_domain(machine):
+    """The granter names another domain while the first still maps the frame: it has to wait."""
+    mapped()(machine)
+    other(machine).domain.grant.shared[0].entries[GRANTED].domid = 0
+    at = machine.dom0.put(
+        abi.gnttab_map_grant_ref, ref=GRANTED, dom=2, flags=HOST, host_addr=BASE + 100 * PAGE
+    )
+    assert machine.dom0.call(OP, abi.GNTTABOP_map_grant_ref, at, 1) == 0
+    assert machine.dom0.get(abi.gnttab_map_grant_ref, at).status == ERROR
+
+
+def test_dom0_sees_the_tables_of_others(machine):
+    """So that it can grant in their name."""
+    at = machine.dom0.put(abi.gnttab_query_size, dom=1)
+    assert machine.dom0.call(OP, abi.GNTTABOP_query_size, at, 1) == 0
+    assert machine.dom0.get(abi.gnttab_query_size, at).status == abi.GNTST_okay

@@ -134,6 +134,7 @@ RESERVATIONS = [  # these answer how many extents they did
     Wrong("reservation: no such domain", increase(domid=NOBODY), 0),
     Wrong("reservation: another's", increase(domid=2), 0),
     Wrong("reservation: extents too large", increase(extent_order=10), 0),
+    Wrong("reservation: extents beyond all measure", increase(extent_order=70), 0),
     Wrong("reservation: on demand", populates(mem_flags=abi.XENMEMF_populate_on_demand), 0),
     Wrong("reservation: within too few bits", increase(mem_flags=12), 0),
     Wrong("reservation: a list in the core", increase(CORE), 0),

@@ -9,6 +9,7 @@ import pytest
 from tests.model.errors import (
     CORE,
     NOBODY,
+    TYPE_COUNT,
     UNMAPPED,
     In,
     Wrong,
@@ -52,6 +53,22 @@ def half_a_table(machine):
     at = guest(machine).put(abi.mmuext_op, cmd=abi.MMUEXT_PIN_L1_TABLE, arg1={"mfn": frame})
     assert guest(machine).call(abi.__HYPERVISOR_mmuext_op, at, 1, 0, SELF) == 0
     machine.frame(frame).info &= ~PGT_validated
+
+
+def no_more_types(machine):
+    """Let a data page of the caller's have as many type references as can be counted."""
+    machine.frame(own_frame(DATA)(machine)).info |= TYPE_COUNT
+
+
+def given_up(machine):
+    """Let dom0 have given up a frame, which still says that it is dom0's."""
+    dom0, number = machine.dom0, 40
+    machine.free_frame = dom0.pages[number]
+    assert dom0.call(abi.__HYPERVISOR_update_va_mapping, BASE + number * PAGE, 0, 0) == 0
+    fields = {"extent_start": dom0.put([machine.free_frame]), "nr_extents": 1, "domid": SELF}
+    request = dom0.put(abi.xen_memory_reservation, **fields)
+    call = (abi.__HYPERVISOR_memory_op, abi.XENMEM_decrease_reservation, request)
+    assert dom0.call(*call) == 1
 
 
 def update(ptr, val, foreign=SELF, count=1):
@@ -129,6 +146,27 @@ MAPS = [
     Wrong("no frame", update(NO_FRAME << 12, 0), EINVAL),
     Wrong("a descriptor table", update(slot(12, 0), 0), EINVAL, first=with_gdt),
     Wrong("a table not validated", update(slot(12, 0), 0), EINVAL, first=half_a_table),
+    Wrong(
+        "L2: an L1 not validated",
+        update(slot(L2, 0), entry(own_frame(12), 7)),
+        EINVAL,
+        first=half_a_table,
+    ),
+    Wrong(
+        "L1: writable too often",
+        update(slot(L1, FREE_SLOT), entry(own_frame(DATA), 7)),
+        EBUSY,
+        first=no_more_types,
+    ),
+    Wrong(
+        "L1: a free frame", map_va(VA, lambda m: m.free_frame << 12 | 5), EBUSY, "dom0", given_up
+    ),
+    Wrong(
+        "L2: frames of another",
+        update(lambda m: m.dom0.pages[L2] << 12, lambda m: m.dom0.pages[L1] << 12 | 7, 1),
+        EINVAL,
+        by="dom0",
+    ),
     Wrong("L1: another's frame", update(slot(L1, FREE_SLOT), entry(foreign_frame(DATA), 5)), EBUSY),
     Wrong("L1: its own L1 writable", update(slot(L1, FREE_SLOT), entry(own_frame(L1), 7)), EBUSY),
     Wrong("L1: its own L4 writable", update(slot(L1, FREE_SLOT), entry(own_frame(L4), 7)), EBUSY),
@@ -166,6 +204,7 @@ MAPS = [
     Wrong("va: not canonical", map_va(1 << 47, 0), EINVAL),
     Wrong("va: another's frame", map_va(VA, entry(foreign_frame(DATA), 5)), EBUSY),
     Wrong("va: a table writable", map_va(VA, entry(own_frame(L2), 7)), EBUSY),
+    Wrong("va: its own L1, where it is", map_va(BASE + 3 * PAGE, entry(own_frame(L1), 7)), EBUSY),
     Wrong("va, other: no such domain", map_other(VA, 0, NOBODY), ESRCH),
     Wrong("va, other: not its to map", map_other(VA, entry(foreign_frame(DATA), 5), 2), EPERM),
     Wrong("va, other: the core's", map_other(VA, 0, XEN), EPERM),
@@ -215,6 +254,13 @@ EXTENDED = [
         EINVAL,
         first=filled(12, entry(foreign_frame(L1), 7)),
     ),
+    Wrong(
+        "pin: an L2 with a data page",
+        pin(2, own_frame(12)),
+        EINVAL,
+        first=filled(12, entry(own_frame(DATA), 7)),
+    ),
+    Wrong("pin: a free frame", pin(1, lambda m: m.free_frame), EINVAL, "dom0", given_up),
     Wrong("unpin: not pinned", mmuext(abi.MMUEXT_UNPIN_TABLE, mfn=own_frame(L1)), EINVAL),
     Wrong("unpin: data", mmuext(abi.MMUEXT_UNPIN_TABLE, mfn=own_frame(DATA)), EINVAL),
     Wrong("unpin: another's", mmuext(abi.MMUEXT_UNPIN_TABLE, mfn=foreign_frame(L4)), EINVAL),
@@ -314,3 +360,18 @@ DESCRIPTORS = [
 @pytest.mark.parametrize("row", [*MAPS, *EXTENDED, *DESCRIPTORS], ids=str)
 def test_refused(machine, row):
     check(machine, row)
+
+
+def test_device_domains_choose_cache_attributes(machine):
+    """dom0 has device memory to map, so it may."""
+    dom0 = machine.dom0
+    value = dom0.pages[20] << 12 | PRESENT | USER | UNCACHED
+    assert dom0.call(abi.__HYPERVISOR_update_va_mapping, BASE + 20 * PAGE, value, 0) == 0
+
+
+def test_the_core_s_slots_are_only_those_of_an_l4(machine):
+    """The same slots of other tables are the guest's, and so are an L4's others."""
+    for table, offset in ((L2, CORE_SLOT), (L3, CORE_SLOT), (L4, 0)):
+        call = update(slot(table, offset)(machine), 0)
+        request = guest(machine).put(abi.mmu_update, **call[1].fields)
+        assert guest(machine).call(call[0], request, *call[2:]) == 0

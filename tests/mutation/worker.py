@@ -91,7 +91,8 @@ class Worker:
         for test in tests:
             if test.failure:
                 self.tell(unusable=test.item.nodeid, why=test.failure)
-        tests = self.repeatable([test for test in tests if not test.failure])
+        able = [test for test in tests if not test.failure and test.refused & self.wanted]
+        tests = self.repeatable(able)
         keys = {key for test in tests for key in test.refused}
         self.tell(refused=len(keys), tests=len(tests))
         for key in sorted(keys & self.wanted):
