@@ -175,7 +175,7 @@ def print_work(state: Ptr[CpuState]) -> None:
     if not state.has_vcpu or state.is_lazy:
         printk("no vCPU runs here")
         return
-    guest = ref(state.guest)
+    guest = load(ref(state.guest))  # a copy: another request may change the state meanwhile
     mode = "kernel" if state.kernel_mode else "user"
     if state.regs.cs & RING_MASK != 0:
         printk(f"d{state.domain_id}v{state.vcpu_id} runs in {mode} mode")
