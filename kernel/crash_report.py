@@ -1,8 +1,9 @@
 """What the console says of a guest that crashed: why, its registers, and where it came from.
 
 The console's ring is small and everybody's, so guests that crash in a loop are reported at a
-bounded rate. A guest's memory is read as its own page tables show it, by instructions that may
-fault; the names belong to the toolstack, which has the kernel's file (tools/xend/crash.py).
+bounded rate; domain 0, whose crash ends the machine, always is. A guest's memory is read as its own
+page tables show it, by instructions that may fault; the names belong to the toolstack, which has
+the kernel's file (tools/xend/crash.py).
 """
 
 from kpy import Array, Ptr, Slice, cold, min, ref, static, struct, u8, u32, u64, uninitialized
@@ -41,7 +42,7 @@ def report_crash(d: Ptr[Domain], reason: Slice[u8]) -> None:
 
     Locks: any but the console's; takes a leaf lock.
     """
-    if not may_report(system_time_ns()):
+    if not may_report(system_time_ns()) and not d.is_privileged:
         return
     printk(f"d{d.domain_id} crashed: {reason}")
     v = this_cpu().current

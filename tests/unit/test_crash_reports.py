@@ -5,6 +5,7 @@ from kpy import jit
 
 from kernel.cpu_watchdog import PERIOD_NS, STALE_LOOKS
 from kernel.crash_report import BURST, REFILL_NS
+from kernel.domain import Domain
 from kernel.x86.percpu import Pcpu
 
 printed = []
@@ -22,6 +23,7 @@ def reports():
             "kernel.console.write_int": lambda value, *_: printed.append(value),
             "kernel.console.end_line": lambda: None,
             "kernel.x86.ipi.serve_mailbox": lambda: None,
+            "kernel.x86.tsc.system_time_ns": lambda: 0,
         },
     )
     program.cpu = program.new(Pcpu, id=0)
@@ -43,6 +45,14 @@ def test_a_long_silence_saves_up_no_more_than_a_burst(reports):
     assert reports.may_report(5)
     allowed = [reports.may_report(10_000 * REFILL_NS) for _ in range(BURST + 1)]
     assert allowed == [True] * BURST + [False]
+
+
+def test_the_crash_of_domain_0_is_always_reported(reports):
+    program = reports
+    machine_owner, guest = program.new(Domain, is_privileged=True), program.new(Domain, domain_id=1)
+    for domain in (*[guest] * (BURST + 3), machine_owner):
+        program.report_crash(domain, b"for a test")
+    assert printed.count(b"for a test") == BURST + 1
 
 
 @pytest.fixture
