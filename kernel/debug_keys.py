@@ -39,6 +39,7 @@ from kernel.x86.tsc import system_time_ns
 
 NR_KEYS = 128
 HANG_NS = 25_000_000_000
+MOST_KEYS = 64  # of one request, during which the processor takes no interrupts
 
 handlers = {}  # by character: the function, and what it does in a few words
 

@@ -20,7 +20,7 @@ from kpy import (
 )
 
 from kernel.console import console_read_ring, console_ring_clear
-from kernel.debug_keys import handle_keys_from_guest
+from kernel.debug_keys import MOST_KEYS, handle_keys_from_guest
 from kernel.domain import first_domain_from, put_domain
 from kernel.domain_info import domain_info
 from kernel.frame import free_frames
@@ -97,9 +97,11 @@ def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
 def sysctl_debug_keys(op: Ptr[abi.xen_sysctl]) -> i64:
     """Handle debug keys, as if they had been typed on the serial line.
 
-    Errors: -EFAULT, the buffer.
+    Errors: -E2BIG, more than MOST_KEYS; -EFAULT, the buffer.
     """
     request = ref(op.u.debug_keys)
+    if request.nr_keys > MOST_KEYS:
+        return -abi.E2BIG
     if not handle_keys_from_guest(request.keys.address(), request.nr_keys):
         return -abi.EFAULT
     return 0

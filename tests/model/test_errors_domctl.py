@@ -3,6 +3,7 @@
 import abi
 import pytest
 
+from kernel.debug_keys import MOST_KEYS
 from tests.model.boot import DOM0_PAGES
 from tests.model.errors import (
     CORE,
@@ -20,7 +21,8 @@ from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, domctl
 
 EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
 ENOSYS, EACCES, EEXIST, ENODATA = -abi.ENOSYS, -abi.EACCES, -abi.EEXIST, -abi.ENODATA
-EOPNOTSUPP, EOVERFLOW, EBUSY = -abi.EOPNOTSUPP, -abi.EOVERFLOW, -abi.EBUSY
+EOPNOTSUPP, EOVERFLOW = -abi.EOPNOTSUPP, -abi.EOVERFLOW
+EBUSY, E2BIG = -abi.EBUSY, -abi.E2BIG
 DOMCTL, SYSCTL, PLATFORM = (
     abi.__HYPERVISOR_domctl,
     abi.__HYPERVISOR_sysctl,
@@ -332,6 +334,10 @@ def question(cmd, version=abi.XEN_SYSCTL_INTERFACE_VERSION, kind=In, **u):
     return (SYSCTL, kind(abi.xen_sysctl, fields))
 
 
+def keys(count):
+    return question(abi.XEN_SYSCTL_debug_keys, debug_keys={"nr_keys": count, "keys": UNMAPPED})
+
+
 def platform(cmd, version=abi.XENPF_INTERFACE_VERSION, kind=In, **u):
     fields = {"cmd": cmd, "interface_version": version, "u": u}
     return (PLATFORM, kind(abi.xen_platform_op, fields))
@@ -367,6 +373,8 @@ MACHINE = [
         question(abi.XEN_SYSCTL_cputopoinfo, cputopoinfo={"num_cpus": 4, "cputopo": UNMAPPED}),
         EFAULT,
     ),
+    dom0("debug keys: too many", keys(MOST_KEYS + 1), E2BIG),
+    dom0("debug keys: unmapped", keys(1), EFAULT),
     dom0("platform: unmapped", (PLATFORM, UNMAPPED), EFAULT),
     dom0("platform: another version", platform(abi.XENPF_settime32, version=1), EACCES),
     dom0("platform: no such operation", platform(99), ENOSYS),
