@@ -49,8 +49,8 @@ class Image:
             raise Truncated("it is no 64-bit ELF file")
         offset, count, names = header[6], header[12], header[13]
         self.headers = [SHDR.unpack_from(self.data, offset + i * SHDR.size) for i in range(count)]
-        strings = self._contents(self.headers[names]) if count else b""
-        self.names = {string_at(strings, h[0]).decode(): h for h in self.headers}
+        strings = self._contents(self.headers[names]) if names < count else b""
+        self.names = {string_at(strings, h[0]).decode(errors="replace"): h for h in self.headers}
 
     def section(self, name):
         """Return the bytes of a section, empty if there is none."""

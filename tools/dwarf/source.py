@@ -10,7 +10,6 @@ import os
 from collections import defaultdict
 from dataclasses import dataclass
 
-from dwarf.bytes import Truncated
 from dwarf.image import Image
 from dwarf.inlines import Calls, read_calls
 from dwarf.lines import read_units
@@ -51,7 +50,7 @@ class SourceMap:
         self.files = {}
         calls, self.rows = Calls([], {}, {}), []
         if self._is_small():
-            with contextlib.suppress(Truncated, KeyError):
+            with contextlib.suppress(ValueError, LookupError):  # Truncated is a ValueError
                 calls = read_calls(self.image)
                 self.rows = self._read_rows(calls.folders)
         self.names = calls.names

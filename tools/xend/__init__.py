@@ -2,6 +2,6 @@
 
 From the bottom: `elf` and `bzimage` read kernels, `layout`, `pagetables` and `builder` make a
 paravirtual domain of one, `disks`, `network` and `devices` give it devices, `crash` explains its
-end, `manager` ties a domain's life together, `config` checks what a client asks for, and `api`
-speaks HTTP as openapi.json says.
+end (with `symbolize`, in a process of its own), `manager` ties a domain's life together, `config`
+checks what a client asks for, and `api` speaks HTTP as openapi.json says.
 """

@@ -10,15 +10,16 @@ import struct
 import time
 from array import array
 
-from dwarf.bytes import Truncated
-from dwarf.source import Frame, SourceMap
+from dwarf.source import Frame
 from xen import domctl, sysctl
 from xen.privcmd import PAGE_SIZE, HypercallError
 
 from xend.pagetables import PRESENT
+from xend.symbolize import find_frames
 
 FRAMES_MAX = 32
 REPORTS_MAX, PERIOD_S = 10, 60  # on the console
+LINES_MAX = 100  # of one of them
 FRAME_MASK = (1 << 52) - 1 & ~(PAGE_SIZE - 1)
 REGISTERS = [
     "rip",
@@ -105,33 +106,38 @@ def report(xc, domid, nr_vcpus, elf_path):
     Args:    elf_path: the kernel's ELF file, for names; None if it is gone.
     Returns: {"vcpus": [{"vcpu", "registers", "backtrace"}]}, as openapi.json says.
     """
-    source = _source(elf_path)
-    vcpus = []
+    crashed = list(_backtraces(xc, domid, nr_vcpus))
+    insides = sorted({inside for _, _, calls in crashed for _, inside in calls})
+    places = find_frames(elf_path, insides) if elf_path else {}
+    return {"vcpus": [_describe(*vcpu, places) for vcpu in crashed]}
+
+
+def _backtraces(xc, domid, nr_vcpus):
+    """Yield each started vCPU's number, context, and callers as (address, inside the call)."""
     for vcpu in range(nr_vcpus):
         try:
             context = domctl.getvcpucontext(xc, domid, vcpu)
         except HypercallError:
             continue
-        if context.user_regs.rip or vcpu == 0:
-            vcpus.append(_describe(xc, domid, vcpu, context, source))
-    return {"vcpus": vcpus}
+        registers = context.user_regs
+        if registers.rip or vcpu == 0:
+            memory = GuestMemory(xc, domid, context.ctrlreg[3] >> 12)
+            rip, *callers = backtrace(memory, registers.rip, registers.rbp)
+            # The call is what lies before a return address
+            yield vcpu, context, [(rip, rip), *((caller, caller - 1) for caller in callers)]
 
 
-def _describe(xc, domid, vcpu, context, source):
-    registers = context.user_regs
-    memory = GuestMemory(xc, domid, context.ctrlreg[3] >> 12)
-    addresses = backtrace(memory, registers.rip, registers.rbp)
-    values = {name: hex(getattr(registers, name)) for name in REGISTERS}
+def _describe(vcpu, context, calls, places):
+    values = {name: hex(getattr(context.user_regs, name)) for name in REGISTERS}
     values |= {f"cr{number}": hex(context.ctrlreg[number]) for number in (2, 3)}
-    frames = _frames(addresses[0], addresses[0], source)
-    for address in addresses[1:]:
-        frames += _frames(address, address - 1, source)  # the call is what lies before
+    frames = []
+    for address, inside in calls:
+        frames += _frames(address, inside, places.get(inside))
     return {"vcpu": vcpu, "registers": values, "backtrace": frames}
 
 
-def _frames(address, inside, source):
+def _frames(address, inside, found):
     """Return openapi.json's `Frame`s of an address, inlined calls first."""
-    found = source.find(inside) if source else []
     found = found or [Frame("", 0, None, 0)]
     return [
         {
@@ -144,14 +150,6 @@ def _frames(address, inside, source):
         }
         for frame in found
     ]
-
-
-def _source(elf_path):
-    try:
-        return SourceMap(elf_path) if elf_path else None
-    except (OSError, Truncated) as error:
-        log.warning("no names for the backtrace: %s", error)
-        return None
 
 
 class Announcer:
@@ -185,6 +183,8 @@ def text(domid, name, crashed):
     for vcpu in crashed["vcpus"]:
         lines.append(f"d{domid}v{vcpu['vcpu']} of '{name}' crashed at")
         lines += [f"  {frame_text(frame)}" for frame in vcpu["backtrace"]]
+    if len(lines) > LINES_MAX:
+        lines[LINES_MAX:] = [f"and so on; 'xm show {name}' has all of it"]
     return lines
 
 
