@@ -263,6 +263,28 @@ async def test_console_can_be_followed_without_a_websocket(xend):
     assert await xend.call("GET", "/domains/guest/console?follow=1") == "hello"
 
 
+@with_xend
+async def test_messages_are_read_for_no_client_that_has_left(xend, monkeypatch):
+    times = []
+
+    def readconsole(xc, **arguments):
+        times.append(arguments)
+        return "", 0
+
+    monkeypatch.setattr("xend.api.sysctl.readconsole", readconsole)
+    monkeypatch.setattr("xend.api.FOLLOW_S", 0.01)
+    response = await xend.client.get("/api/v1/host/dmesg?follow=1")
+    while len(times) < 3:
+        await asyncio.sleep(0.01)
+    response.close()
+    for _ in range(20):
+        before = len(times)
+        await asyncio.sleep(0.2)
+        if len(times) == before:
+            return
+    raise AssertionError("the messages are still read")
+
+
 @pytest.mark.parametrize("index", range(4))
 @with_xend
 async def test_wild_console_indices_harm_nobody(xend, index):

@@ -5,6 +5,7 @@ message is one sentence for people and the code is for programs.
 """
 
 import asyncio
+import contextlib
 import json
 import logging
 from pathlib import Path
@@ -103,10 +104,12 @@ async def get_dmesg(request):
         return web.Response(text=text, content_type=TEXT)
     response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
     await response.prepare(request)
-    while True:
-        await response.write(text.encode())
-        await asyncio.sleep(FOLLOW_S)
-        text, position = sysctl.readconsole(xc, since=position)
+    with contextlib.suppress(ConnectionResetError):
+        while request.transport is not None:  # a client that left, which writing nothing won't tell
+            await response.write(text.encode())
+            await asyncio.sleep(FOLLOW_S)
+            text, position = sysctl.readconsole(xc, since=position)
+    return response
 
 
 @routes.delete("/api/v1/host/dmesg")
