@@ -21,6 +21,7 @@ from kernel.x86.percpu import this_cpu
 
 # In the first word of TRC_PV_HYPERCALL_V2: arguments 0 to 2 follow, 64 bits each.
 THREE_WIDE_ARGS = 0b101010 << 20
+NUMBER_MASK = ~abi.TRC_PV_HYPERCALL_V2_ARG_MASK & 0xFFFFFFFF  # what a guest calls may be any number
 
 
 @inline
@@ -87,7 +88,7 @@ def record_hypercall(event: u32, number: u64, a: u64, b: u64, c: u64) -> None:
     """Record that a hypercall begins; `event` says whether in a multicall."""
     ring = ref(this_cpu().trace)
     record = begin(ring, Hypercall, event | HEADER_7)
-    record.number = truncate(u32, number) | THREE_WIDE_ARGS
+    record.number = truncate(u32, number) & NUMBER_MASK | THREE_WIDE_ARGS
     record.args[0] = a
     record.args[1] = b
     record.args[2] = c
@@ -99,6 +100,6 @@ def record_return(event: u32, number: u64, result: u64) -> None:
     """Record that a hypercall has ended."""
     ring = ref(this_cpu().trace)
     record = begin(ring, Return, event | HEADER_3)
-    record.number = truncate(u32, number)
+    record.number = truncate(u32, number) & NUMBER_MASK
     record.result = result
     commit(ring, ref(record.end))

@@ -13,6 +13,7 @@ from hypothesis import strategies as st
 from kpy import jit
 from kpy.structs import offset_of, size_of
 from xen.tbuf import HEADER_BYTES, Ring
+from xentrace.events import kind_of
 from xentrace.records import parse_records
 
 from kernel.domain import Domain
@@ -229,3 +230,14 @@ def test_the_mask_selects_by_class_and_subclass(machine, mask, event, is_traced)
     machine.start(400)
     machine.program[VIEW + "fill_table"](mask)
     assert machine.program["kernel.trace.tracing"](event) == is_traced
+
+
+def test_a_guest_cannot_forge_the_layout_of_its_hypercalls(machine):
+    """The high bits of the record's first word say which arguments follow."""
+    machine.start(400)
+    wild = 0xFFFFFFFF_FFFF0025
+    machine.program["kernel.trace_wide.record_hypercall"](abi.TRC_PV_HYPERCALL_V2, wild, 1, 2, 3)
+    machine.program["kernel.trace_wide.record_return"](abi.TRC_PROXEN_HYPERCALL_RETURN, wild, 0)
+    _, begin, end = parse_records(0, machine.reader.read())
+    assert kind_of(begin.event).arguments(begin.words) == {"op": 0xF0025, "a0": 1, "a1": 2, "a2": 3}
+    assert kind_of(end.event).arguments(end.words)["op"] == 0xF0025
