@@ -350,6 +350,17 @@ async def test_a_second_debugger_is_refused(xend):
 
 
 @with_xend
+async def test_a_debugger_that_fails_as_it_leaves_holds_nothing(xend, monkeypatch):
+    def fail(self):
+        raise LookupError("a bug")
+
+    _, gdb = await debug(xend)
+    monkeypatch.setattr("xend.gdbstub_target.Target.detach", fail)
+    await gdb.socket.close()
+    await until(lambda: not xend.manager.find("guest").is_debugged())
+
+
+@with_xend
 async def test_a_hypervisor_without_the_interface(xend):
     """Debian's Xen 4.17 is built without CONFIG_GDBSX."""
     await xend.create()

@@ -57,7 +57,9 @@ class Debuggers:
 
     async def detach(self, domain, session):
         """End a session: the domain goes on, or ends at last if it has crashed."""
-        with contextlib.suppress(HypercallError):
-            await session.close()
-        self.sessions.discard(session)
-        domain.debugger_gone.set()
+        try:
+            with contextlib.suppress(HypercallError):
+                await session.close()
+        finally:  # or the domain could never be paused, debugged or, if it crashed, ended again
+            self.sessions.discard(session)
+            domain.debugger_gone.set()
