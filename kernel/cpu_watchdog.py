@@ -8,7 +8,7 @@ and no panic: the processor may be a thread of an emulator whose host has no tim
 A machine of one processor has nobody to notice.
 """
 
-from kpy import Array, Ptr, atomic_load, container_of, ref, static, struct, u32, u64
+from kpy import Array, Ptr, atomic_load, cold, container_of, ref, static, struct, u32, u64
 
 from kernel.console import printk
 from kernel.cpu_state import report_from_here
@@ -62,8 +62,17 @@ def look(timer: Ptr[Timer]) -> None:
     watch.stale_looks = watch.stale_looks + 1 if count == watch.seen else 0
     watch.seen = count
     if watch.stale_looks == STALE_LOOKS:
-        silent_s = STALE_LOOKS * PERIOD_NS // 1_000_000_000
-        printk(f"cpu {neighbour} has taken no interrupt for {silent_s} s; what everybody is doing:")
-        report_from_here()
+        report_silence(neighbour)
     ipi_kick(neighbour, WORK_EVENT)
     set_timer(timer, system_time_ns() + PERIOD_NS)
+
+
+@cold
+def report_silence(neighbour: u32) -> None:
+    """Say that a processor hangs, and what every one does."""
+    cpu = this_cpu()
+    cpu.in_nmi = True  # printk takes no locks: the one that hangs may hold the console's
+    silent_s = STALE_LOOKS * PERIOD_NS // 1_000_000_000
+    printk(f"cpu {neighbour} has taken no interrupt for {silent_s} s; what everybody is doing:")
+    report_from_here()
+    cpu.in_nmi = False

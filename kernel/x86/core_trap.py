@@ -8,7 +8,7 @@ exception table names it.
 import abi
 from kpy import Array, Never, Ptr, Slice, cold, export, ref, sizeof, static, struct, u8, u32, u64
 
-from kernel.console import printk
+from kernel.console import end_partial_line, printk
 from kernel.cpu_state import is_asked, note_state, report_all
 from kernel.panic import begin_panic, end_panic
 from kernel.segments import map_ldt_page
@@ -115,8 +115,12 @@ def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
     if reset.is_stopping:
         halt_forever()
     if not was_asked and cpu.id == 0:
+        was_in_nmi = cpu.in_nmi
+        cpu.in_nmi = True  # printk takes no locks, and leaves alone what it interrupted
+        end_partial_line()
         printk("NMI from outside; what every processor was doing:")
         report_all(regs)
+        cpu.in_nmi = was_in_nmi
 
 
 @export

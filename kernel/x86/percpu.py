@@ -76,7 +76,7 @@ class Pcpu:
     is_online: bool
     reschedule: bool  # ask the scheduler before returning to a guest
     is_lazy: bool  # the loaded address space is left over from a vCPU that no longer runs
-    in_nmi: bool
+    in_nmi: bool  # or in a report that must not wait for any lock: printk takes none
     flush_on_resume: u32  # a flush was asked of it while lazy: due before it uses the tables again
     mailbox: u32  # WORK_* bits set by others (kernel/x86/ipi.py)
     current: Ptr["kernel.vcpu.Vcpu"] | None  # noqa: F821  whose tables and segments are loaded

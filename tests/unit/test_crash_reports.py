@@ -68,13 +68,16 @@ def watchdog():
             "kernel.timer_heap.set_timer": lambda timer, due: program.due.append(due),
             "kernel.x86.ipi.ipi_kick": lambda cpu, work: program.kicked.append(cpu),
             "kernel.cpu_state.report_from_here": lambda: program.reports.append(program.now),
-            "kernel.console.write_str": lambda text: None,
+            "kernel.console.write_str": lambda text: program.lockless.append(
+                program.cpus[0].in_nmi
+            ),
             "kernel.console.write_int": lambda *_: None,
             "kernel.console.end_line": lambda: None,
         },
     )
     program.cpus = [program.new(Pcpu, id=number) for number in range(2)]
     program.now, program.due, program.kicked, program.reports = 0, [], [], []
+    program.lockless = []
     program["kernel.x86.percpu.nr_cpus"].value = 2
     return program
 
@@ -103,6 +106,8 @@ def test_one_that_hangs_is_reported_once(watchdog):
     for _ in range(STALE_LOOKS + 5):
         look(watchdog, False)
     assert watchdog.reports == [(1 + STALE_LOOKS) * PERIOD_NS]
+    assert watchdog.lockless and all(watchdog.lockless), "the one that hangs may hold the lock"
+    assert not watchdog.cpus[0].in_nmi
     look(watchdog, True)
     for _ in range(STALE_LOOKS):
         look(watchdog, False)
