@@ -3,6 +3,7 @@
 import asyncio
 import errno
 import re
+import time
 
 import pytest
 import xen_codecs as abi
@@ -216,6 +217,28 @@ async def test_a_domain_that_only_reboots_is_left_ended(xend):
     assert ended["exit"]["reason"] == "reboot"
     await asyncio.sleep(0.2)
     assert (await xend.call("GET", "/domains/guest"))["state"] == "ended"
+
+
+@with_xend
+async def test_a_life_ends_before_it_is_reported(xend, monkeypatch):
+    """Else a guest whose report takes long could crash and be restarted for ever."""
+    reported_at, lives = [], []
+
+    def report(*_):
+        reported_at.append(time.time())
+        return {"vcpus": []}
+
+    async def restart(domain, lived_s):
+        lives.append(lived_s)
+
+    monkeypatch.setattr("xend.crash.report", report)
+    monkeypatch.setattr(xend.manager, "restart", restart)
+    await xend.create(on_crash="restart")
+    created_at = xend.manager.find("guest").created_at
+    xend.xen.shutdown(1, abi.SHUTDOWN_crash)
+    while not lives:
+        await asyncio.sleep(0.01)
+    assert lives[0] <= reported_at[0] - created_at
 
 
 @with_xend

@@ -181,6 +181,7 @@ class Manager:
             async with domain.ending:
                 if domain.exit is not None:
                     return
+                lived_s = time.time() - domain.created_at  # reports and devices take their time too
                 reason = shutdown_reason(domain.info) if domain.info else "destroyed"
                 await self.record_end(domain, reason)
                 if reason == "crash" and domain.is_debugged():
@@ -191,7 +192,7 @@ class Manager:
                 else:
                     domain.console.end()
             if action == "restart":
-                await self.restart(domain)
+                await self.restart(domain, lived_s)
         except Exception:
             log.exception("ending %s", domain.name())
 
@@ -215,9 +216,8 @@ class Manager:
         log.info("%s ended: %s", domain.config.name, domain.exit)
         self.publish("shutdown", domain)
 
-    async def restart(self, domain):
+    async def restart(self, domain, lived_s):
         """Make a domain that rebooted anew, unless it does nothing but reboot."""
-        lived_s = time.time() - domain.created_at
         quick_reboots = domain.quick_reboots + 1 if lived_s < QUICK_REBOOT_S else 0
         if quick_reboots > QUICK_REBOOTS_MAX:
             log.warning("%s reboots without end, so it stays ended", domain.config.name)
