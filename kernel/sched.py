@@ -132,6 +132,8 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
             return chosen
         free_buried_domains()
         tell_reader()
+        if cpu.reschedule:
+            continue  # whom that woke is to run here, and no interrupt will say so
         if scrub_due() and apic_pending_vector() == 0:
             scrub_step()
         else:

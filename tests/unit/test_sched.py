@@ -20,7 +20,8 @@ class Machine:
     """Some CPUs on which the test makes time pass; a vCPU that runs uses all the time it gets."""
 
     def __init__(self):
-        self.now, self.alerts = 0, []
+        self.now, self.alerts, self.waits = 0, [], []
+        self.tell_reader = lambda: None
         self.program = jit.load(
             "kernel.sched",
             also=[
@@ -40,7 +41,8 @@ class Machine:
                 "kernel.x86.context.switch_to": lambda previous, next: None,
                 "kernel.x86.context.save_context": lambda v: None,
                 "kernel.runstate.update_runstate_area": lambda v: None,
-                "kernel.x86.idle.idle_wait": lambda: None,
+                "kernel.x86.idle.idle_wait": lambda: self.waits.append(self.queue.nr_queued),
+                "kernel.trace_control.tell_reader": lambda: self.tell_reader(),
                 "kernel.domain_free.free_buried_domains": lambda: None,
                 "kernel.x86.apic.apic_pending_vector": lambda: 0,
                 "kernel.scrub.scrub_step": lambda: None,
@@ -186,6 +188,20 @@ def test_nobody_waits_for_long_behind_pinned_ones(machine):
     machine.vcpus["c"].sched.affinity = 2
     used = machine.run(100)
     assert used["c"] >= 35 and used["d"] >= 35
+
+
+def test_an_idle_cpu_that_wakes_somebody_itself_does_not_sleep(machine):
+    """Telling the reader of a trace that its ring is half full wakes domain 0, perhaps for here."""
+    machine.start_over(1)
+    reader, outside = machine.new_vcpu("reader"), machine.cpu
+    machine.cpu, machine.tell_reader = machine.program.new(Pcpu, id=0), lambda: machine.wake(reader)
+    machine.waits.clear()
+    try:
+        chosen = machine.program.idle(machine.cpu)
+    finally:
+        machine.cpu, machine.tell_reader = outside, lambda: None
+    assert chosen.address == reader.address
+    assert machine.waits == []
 
 
 def test_wake_goes_to_an_idle_cpu(machine):
