@@ -22,6 +22,7 @@ DOWNLOAD_BYTES, UPLOAD_BYTES = 32 << 20, 16 << 20  # the Linux domU has little m
 DOM0, GUEST = "10.0.100.1", "10.0.100.9"
 HTTP_PORT = 8080
 TOY_CREATIONS = 5
+REST_S = 0.5  # between two creations, as between two commands of a person: hypervisors tidy up then
 TOY = {"kernel": str(FOLDER / "bench_devices.elf"), "memory": 32}
 LINUX = {
     "kernel": "/opt/proxen/guests/vmlinuz",
@@ -70,6 +71,7 @@ def measure_life(name, config, first_line, times):
     """Create and destroy a domain some times, and print the medians."""
     created, spoke, gone = [], [], []
     for turn in range(times + 1):  # the first is for warmth: a bzImage is unpacked once
+        time.sleep(REST_S)
         start = time.monotonic_ns()
         client.post("/domains", {"name": name, **config})
         answered = time.monotonic_ns()
