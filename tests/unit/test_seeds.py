@@ -20,7 +20,7 @@ DRAWS = """
     def test_fixture(run_seed):
         print("\\nfixture", run_seed)
 
-    @settings(max_examples=5, database=None, deadline=None)
+    @settings(max_examples=5, database=None, deadline=None, derandomize=False)
     @given(st.integers())
     def test_hypothesis(n):
         print("\\nhypothesis", n)
