@@ -2,21 +2,22 @@
 
 Only the next RESERVE frames that the heap will give out: to zero all would touch, on an emulated
 machine, memory that its host may never have to find. A frame of which a translation may be left in
-some TLB is passed over: whoever could still write to it would make the zeroing worthless.
+another processor's TLB is passed over until that has flushed: whoever could still write to it would
+make the zeroing worthless.
 
 A free frame whose `owner` is SCRUBBED is zero and in no TLB. All who take a frame from the heap
 give it another owner.
 """
 
-from kpy import clz, inline, static, struct, u32, u64, zero
+from kpy import bit, clz, inline, static, struct, u32, u64, zero
 
 from kernel import heap
 from kernel.frame import SCRUBBED, page_at
 from kernel.frame_table import frame_at
-from kernel.heap import NOTHING, NR_ORDERS, heads, heap_lock, is_free_block, zones_with
+from kernel.heap import NOTHING, NR_ORDERS, heads, heap_lock, is_free_block, later, zones_with
 from kernel.ids import Mfn
-from kernel.x86.percpu import online_cpus
-from kernel.x86.tlb import cpus_needing_flush
+from kernel.x86.percpu import online_cpus, this_cpu
+from kernel.x86.tlb import cpus_needing_flush, flush_tlb_local
 
 RESERVE = 32768  # 128 MiB
 MOST_LOOKS, MOST_ZEROED = 256, 4  # in one step: some microseconds with the heap's lock held
@@ -34,6 +35,8 @@ class Search:
     zones: u32  # of this order that are still to come
     block: u32  # its first frame, or NOTHING
     index: u64  # within the block
+    passed_any: bool  # over frames that other processors may have translations of …
+    passed: u32  # … and the latest stamp of these
 
 
 search = static(Search)
@@ -42,13 +45,23 @@ search = static(Search)
 @inline
 def scrub_due() -> bool:
     """Tell whether there may be something to do. Without a lock: the idle loop asks again."""
-    return search.rest != 0 or search.nr_free != heap.nr_free
+    return search.rest != 0 or search.nr_free != heap.nr_free or is_passed_due()
+
+
+def is_passed_due() -> bool:
+    """Tell whether no other processor has translations of the frames that were passed over."""
+    return search.passed_any and cpus_to_wait_for(search.passed) == 0
+
+
+def cpus_to_wait_for(stamp: u32) -> u64:
+    """Return the processors but this one that have not flushed since a stamp was taken."""
+    return cpus_needing_flush(online_cpus(), stamp) & ~bit(u64(this_cpu().id))
 
 
 def scrub_step() -> None:
     """Do a few microseconds' work. Context: the idle loop."""
     with heap_lock:
-        if search.nr_free != heap.nr_free or is_block_gone():
+        if search.nr_free != heap.nr_free or is_block_gone() or search.rest == 0:
             begin_search()
         nr_zeroed: u64 = 0
         for _ in range(MOST_LOOKS):
@@ -64,6 +77,7 @@ def begin_search() -> None:
     search.order = 0
     search.zones = zones_with[0]
     search.block = NOTHING
+    search.passed_any = False
 
 
 def is_block_gone() -> bool:
@@ -88,10 +102,23 @@ def look() -> bool:
         search.index = 0
         search.block = frame_at(first).next
     frame = frame_at(mfn)
-    if frame.owner == SCRUBBED or cpus_needing_flush(online_cpus(), stamp) != 0:
+    if frame.owner == SCRUBBED or not is_in_no_tlb(stamp):
         return False
     zero(page_at(mfn))
     frame.owner = SCRUBBED
+    return True
+
+
+def is_in_no_tlb(stamp: u32) -> bool:
+    """Tell whether no processor has a translation of frames with this stamp; if it is only this one
+    that might, it flushes. Locks: heap_lock.
+    """
+    if cpus_to_wait_for(stamp) != 0:
+        search.passed = later(search.passed, stamp) if search.passed_any else stamp
+        search.passed_any = True
+        return False
+    if cpus_needing_flush(online_cpus(), stamp) != 0:
+        flush_tlb_local()
     return True
 
 

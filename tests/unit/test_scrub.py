@@ -12,23 +12,32 @@ MOST_STEPS = 200
 
 
 class ScrubMachine(MemoryMachine):
-    """Processors have flushed all translations that are older than `flushed`."""
+    """Processor 1 has flushed all translations that are older than `flushed`, this one, 0, those
+    older than `flushed_here`.
+    """
 
     def __init__(self):
-        self.flushed = 0
+        self.flushed = self.flushed_here = 0
         super().__init__(
             "kernel.scrub",
             also=["kernel.frame", "kernel.frame_exchange", "kernel.core_page"],
             replace={
-                "kernel.x86.tlb.cpus_needing_flush": lambda cpus, stamp: int(stamp > self.flushed)
+                "kernel.x86.tlb.cpus_needing_flush": self.cpus_needing_flush,
+                "kernel.x86.tlb.flush_tlb_local": self.flush_here,
             },
         )
 
+    def cpus_needing_flush(self, _, stamp):
+        return int(stamp > self.flushed_here) | int(stamp > self.flushed) << 1
+
+    def flush_here(self):
+        self.flushed_here = self.tlb_clock
+
     def start_over(self):
         super().start_over()
-        self.flushed = self.tlb_clock
+        self.flushed = self.flushed_here = self.tlb_clock
         search = self["kernel.scrub.search"]
-        search.nr_free = search.rest = search.block = 0
+        search.nr_free = search.rest = search.block = search.passed_any = 0
         for mfn in range(FIRST, END):
             self.write(mfn, 0, SECRET)
 
@@ -80,21 +89,35 @@ def test_who_gets_a_scrubbed_frame_flushes_nothing(machine):
     assert not machine.scrubbed() & set(range(mfn, mfn + 8)), "it has an owner now"
 
 
-def test_a_frame_that_some_tlb_may_still_know_is_left_alone(machine):
+def free_all_used(machine):
+    """Let a domain use all frames, and free them in two batches."""
     one = machine.new_domain(1)
     mine = [machine.alloc(one) for _ in range(NR_FRAMES)]
-    machine.tlb_clock += 1
     for mfn in mine:
         machine.write(mfn, 0, SECRET)
-        machine.drop(mfn)
+    for batch in (mine[::2], mine[1::2]):
+        machine.tlb_clock += 1
+        for mfn in batch:
+            machine.drop(mfn)
+
+
+def test_a_frame_that_another_tlb_may_still_know_waits_for_its_flush(machine):
+    free_all_used(machine)
     assert machine.scrub()
     assert machine.scrubbed() == set()
+    machine.flushed = machine.tlb_clock - 1
+    assert not machine["kernel.scrub.scrub_due"](), "there are younger ones"
     machine.flushed = machine.tlb_clock
-    machine.drop(machine.alloc(one))
-    assert not machine["kernel.scrub.scrub_due"](), "the number of free frames is the same"
-    machine.alloc(one)
     assert machine.scrub()
-    assert len(machine.scrubbed()) == NR_FRAMES - 1
+    assert machine.scrubbed() == set(range(FIRST, END))
+
+
+def test_a_processor_that_alone_may_know_a_frame_flushes(machine):
+    free_all_used(machine)
+    machine.flushed = machine.tlb_clock
+    assert machine.scrub()
+    assert machine.scrubbed() == set(range(FIRST, END))
+    assert machine.flushed_here == machine.tlb_clock
 
 
 def test_a_core_page_loses_the_mark(machine):
@@ -127,7 +150,7 @@ def test_nobody_ever_sees_what_another_wrote(compiled, acts):
         if act == "scrub":
             machine.scrub(choice % 7)
         elif act == "flush":
-            machine.flushed = machine.tlb_clock
+            machine.flushed = machine.flushed_here = machine.tlb_clock
         elif act == "alloc":
             mfn = machine.alloc(domains[choice % 2], order)
             for i in range(1 << order if mfn else 0):
