@@ -10,7 +10,7 @@ from pathlib import Path
 import abi
 import pytest
 
-import kernel.handlers  # noqa: F401  fills the registries
+import kernel.hypercall  # noqa: F401  fills the registries, and its own table from them
 from kernel.memory_registry import memory_ops
 from kernel.registry import domctls, hypercalls, sysctls
 from tools.compare.boot import recorded
