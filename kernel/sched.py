@@ -76,14 +76,14 @@ def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
         update_runstate_area(current)
         save_context(current)
         atomic_store(ref(current.context_loaded), 0)
-        offer_work()
+        offer_work(current)
         return idle(cpu)
     start_slice(cpu.id)
     if chosen != current:
         update_runstate_area(current)
         switch_to(current, chosen)
         atomic_store(ref(current.context_loaded), 0)
-        offer_work()
+        offer_work(current)
         update_runstate_area(chosen)
     return chosen
 

@@ -131,14 +131,19 @@ def alert(cpu: u32) -> None:
         ipi_kick(cpu, WORK_RESCHEDULE)
 
 
-def offer_work() -> None:
-    """Alert an idle CPU that may run the first queued vCPU which any idle one may.
+def offer_work(left: Ptr[Vcpu]) -> None:
+    """Find a CPU for `left`, which just left this one and could not be taken by others until now.
 
-    What just left this CPU could not be taken by others until now.
+    If it may come back here, an idle CPU does for it, or for any other that waits. If it may not,
+    one that it may go to has to make room.
     """
-    if run_queue.nr_queued == 0 or atomic_load(ref(run_queue.idle_cpus)) == 0:
+    must_move = left.sched.affinity & bit(u64(this_cpu().id)) == 0
+    if run_queue.nr_queued == 0 or not must_move and atomic_load(ref(run_queue.idle_cpus)) == 0:
         return
     with run_queue.lock:
+        if must_move and left.sched.is_queued:
+            find_cpu(left, system_time_ns())
+            return
         queued = run_queue.first
         while queued is not None:
             idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & queued.sched.affinity

@@ -178,6 +178,25 @@ def test_affinity(machine):
     assert 95 <= used["a"] <= 105 and 95 <= used["b"] <= 105 and used["c"] >= 195
 
 
+def test_who_may_not_stay_gets_room_elsewhere(machine):
+    """The other CPU runs one alone, so no slice ends there by itself."""
+    machine.start_over(2)
+    moved, alone = machine.new_vcpu("moved"), machine.new_vcpu("alone", affinity=0b10)
+    for cpu, v in enumerate((moved, alone)):
+        machine.wake(v)
+        machine.reschedule(cpu)
+    assert not machine.cpu_scheds[1].slice_timer.is_active
+    machine.now += 5 * MS
+    machine.cpu.id = 0
+    machine.program["kernel.sched_place.set_hard_affinity"](moved, 0b10)
+    machine.reschedule(0)
+    machine.alerts.clear()
+    machine.program["kernel.sched_place.offer_work"](moved)
+    machine.cpu.id = 31
+    assert machine.alerts == [1]
+    assert machine.reschedule(1).address == moved.address
+
+
 def test_nobody_waits_for_long_behind_pinned_ones(machine):
     """One that ran alone for long is not made to wait until the others have caught up."""
     machine.wake(machine.new_vcpu("a", affinity=1))

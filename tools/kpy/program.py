@@ -14,7 +14,7 @@ from kpy.diagnostics import Diagnostic, Diagnostics, Reported
 from kpy.types import PtrType, Type, TypeArgument, intern
 
 
-@dataclass(eq=False)
+@dataclass(eq=False, repr=False)
 class Function:
     """A declared function: `params` are (name, type) pairs, which may mention `variables`."""
 
@@ -32,8 +32,11 @@ class Function:
     def symbol(self):
         return self.traits.symbol or f"{self.module}.{self.name}"
 
+    def __repr__(self):
+        return f"<function {self.symbol}>"  # whole, it would be the tree of all that it calls
 
-@dataclass(eq=False)
+
+@dataclass(eq=False, repr=False)
 class Instance:
     """One compiled form of a function; `body` is filled in by the checker.
 
@@ -56,6 +59,9 @@ class Instance:
             return self.function.symbol
         arguments = ",".join(str(self.bindings[v]) for v in self.function.variables)
         return f"{self.function.symbol}<{arguments}>"
+
+    def __repr__(self):
+        return f"<instance {self.symbol}>"
 
     @property
     def shared(self):
