@@ -1,8 +1,11 @@
 """Building: objects by content, targets, the symbol table, link errors."""
 
+import json
+import os
 import shutil
 import subprocess
 import sys
+from pathlib import Path
 
 import pytest
 from kpy import build as builder
@@ -46,8 +49,6 @@ _numbers = iter(range(1000))
 @pytest.fixture
 def project(monkeypatch):
     """A package of two modules below build/, as a target."""
-    import os
-
     number = f"{os.getpid()}_{next(_numbers)}"
     folder = builder.Path(ROOT, "build", f"kpybuild_{number}")
     folder.mkdir(parents=True)
@@ -79,8 +80,6 @@ def compile_again(folder, target):
 
 def settle(folder):
     """Make every file look older than the next build."""
-    import os
-
     for path in folder.iterdir():
         os.utime(path, (1, 1))
 
@@ -98,6 +97,8 @@ def test_only_what_changed_is_compiled(project, monkeypatch):
     settle(folder)
     builder.build(target)
     assert "up to date" in builder.build(target)
+    inputs = json.loads(Path(builder.OBJECTS, f"{target.name}.stamp").read_text())["inputs"]
+    assert not any(map(os.path.isabs, inputs)), "a copy of the tree would look at this one's files"
     other = folder / "other.py"
     other.write_text(OTHER.replace("12345", "54321"))
     assert ": 1 of 2 files compiled" in compile_again(folder, target)
@@ -147,8 +148,6 @@ def test_undefined_symbols_are_the_linkers_words(project, monkeypatch):
 
 
 def test_command_line():
-    import os
-
     environment = os.environ | {"PYTHONPATH": f"{ROOT}:{ROOT}/tools:{ROOT}/build/gen"}
 
     def kpy(*words):

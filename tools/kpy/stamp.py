@@ -1,4 +1,7 @@
-"""Knowing that nothing changed: the digests of all files that went into a program."""
+"""Knowing that nothing changed: the digests of all files that went into a program.
+
+Files are named from the root of the tree, so that a copy of the tree looks at its own.
+"""
 
 import hashlib
 import json
@@ -19,17 +22,17 @@ class Stamp:
             with open(self.path, encoding="utf-8") as file:
                 known = json.load(file)
             same = known["target"] == self.target.describe() and self._has_outputs()
-            return same and all(_digest(path) == was for path, was in known["inputs"].items())
+            return same and all(_digest(name) == was for name, was in known["inputs"].items())
         except (OSError, ValueError, KeyError):
             return False
 
     def write(self, loaded, started):
         """Record the inputs; not if one was edited after the build started, and may be half in."""
         inputs = self._inputs(loaded)
-        if any(os.path.getmtime(path) >= started for path in inputs):
+        if any(os.path.getmtime(os.path.join(ROOT, name)) >= started for name in inputs):
             return
         with open(self.path, "w", encoding="utf-8") as file:
-            digests = {path: _digest(path) for path in inputs}
+            digests = {name: _digest(name) for name in inputs}
             json.dump({"target": self.target.describe(), "inputs": digests}, file)
 
     def _has_outputs(self):
@@ -42,7 +45,7 @@ class Stamp:
         named += [self.target.path] if self.target.path else []
         folders = ("tools/kpy", "tools/asm", "tools/dwarf")
         tools = [path for folder in folders for path in _python_files(folder)]
-        return sorted({*tools, *named, *loaded})
+        return sorted({os.path.relpath(path, ROOT) for path in (*tools, *named, *loaded)})
 
 
 def _python_files(folder):
@@ -50,6 +53,6 @@ def _python_files(folder):
     return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py")]
 
 
-def _digest(path):
-    with open(path, "rb") as file:
+def _digest(name):
+    with open(os.path.join(ROOT, name), "rb") as file:
         return hashlib.sha256(file.read()).hexdigest()
