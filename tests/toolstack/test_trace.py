@@ -203,7 +203,9 @@ def test_what_is_no_trace_file_is_refused():
 
 def test_names():
     assert names.hypercall_name(SCHED_OP, abi.SCHEDOP_yield) == "sched_op.yield"
-    assert names.hypercall_name(abi.__HYPERVISOR_memory_op, 1 << 20) == "memory_op.1048576"
+    assert names.hypercall_name(SCHED_OP, 1 << 20) == "sched_op.1048576"
+    goes_on = abi.XENMEM_populate_physmap | 11 << 6
+    assert names.hypercall_name(abi.__HYPERVISOR_memory_op, goes_on) == "memory_op.populate_physmap"
     assert names.hypercall_name(60) == "hypercall_60"
     assert names.result_text((1 << 64) - 22) == "-EINVAL"
     assert names.result_text(5) == "5" and names.result_text(1 << 40) == "0x10000000000"

@@ -20,6 +20,8 @@ OPERATIONS = {
     "vm_assist": "VMASST_CMD_",
     "set_segment_base": "SEGBASE_",
 }
+# What of the first argument is the operation; a memory_op that goes on has an extent's number, too
+OPERATION_MASKS = {"memory_op": 0x3F}
 NAMED_EXCEPTIONS = {
     0: "#DE", 1: "#DB", 2: "NMI", 3: "#BP", 4: "#OF", 5: "#BR", 6: "#UD", 7: "#NM", 8: "#DF",
     10: "#TS", 11: "#NP", 12: "#SS", 13: "#GP", 14: "#PF", 16: "#MF", 17: "#AC", 18: "#MC",
@@ -48,7 +50,7 @@ def hypercall_name(number, first_argument=None):
     operations = SUB_OPERATIONS.get(name)
     if operations is None or first_argument is None:
         return name
-    operation = first_argument & 0xFFFFFFFF
+    operation = first_argument & OPERATION_MASKS.get(name, 0xFFFFFFFF)
     return f"{name}.{operations.get(operation, operation)}"
 
 
