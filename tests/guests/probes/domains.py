@@ -398,7 +398,8 @@ def ask_start() -> None:
     info.vcpu = 0
     tell(b"XEN_DOMCTL_getvcpuinfo", control(abi.XEN_DOMCTL_getvcpuinfo))
     fact(b"XEN_DOMCTL_getvcpuinfo online", u64(info.online))
-    truth(b"XEN_DOMCTL_getvcpuinfo time", info.cpu_time > 0)
+    # Real Xen says 0 now and then: too much depends on when the processors' clocks are read.
+    truth(b"XEN_DOMCTL_getvcpuinfo time", info.cpu_time < 1 << 40)
     info.vcpu = 9
     tell(b"XEN_DOMCTL_getvcpuinfo missing vcpu", control(abi.XEN_DOMCTL_getvcpuinfo))
 
