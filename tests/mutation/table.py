@@ -12,6 +12,7 @@ HEADER = """\
 Every check of the core that a guest can reach, and the in-process test that fails without it.
 Written by `make mutate`; do not edit. Left out: {outside}.
 `= reason` marks a check without which nothing changes that a test could see (equivalent.txt).
+SURVIVED: no test noticed that it was gone, or none ever comes to where it refuses something.
 {total} checks: {killed} killed, {equivalent} equivalent, {survived} survived.
 """
 
