@@ -20,7 +20,7 @@ TF = 1 << 8
 BIGGEST_FRAME = (1 << 40) - 1
 
 
-class Debugged(MemoryMachine):
+class Machine(MemoryMachine):
     """Domain 0 with a buffer, and domain 1 with page tables, two vCPUs and its memory."""
 
     def __init__(self):
@@ -96,17 +96,6 @@ class Debugged(MemoryMachine):
 
     def counts_of_all(self):
         return [self.counts(mfn) for mfn in range(0x100, 0x120)]
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    return Debugged()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
 
 
 def test_memory_is_read_and_written_across_pages(machine):

@@ -93,17 +93,6 @@ class Machine:
         return ids
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 @settings(max_examples=60, deadline=None)
 @given(steps=st.lists(st.tuples(st.booleans(), st.integers(0, 200)), max_size=60))
 def test_table_against_a_dictionary(compiled, steps):

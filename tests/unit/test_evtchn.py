@@ -88,17 +88,6 @@ class Machine:
         return result, status
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 def test_send_reaches_the_far_vcpu(machine):
     """A signal sets the far port pending, and selector and upcall flag of its vCPU."""
     ours, theirs = machine.connect()

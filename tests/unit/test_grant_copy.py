@@ -56,17 +56,6 @@ class Machine(GrantMachine):
         return states
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 def test_from_a_grant(machine):
     """The bytes arrive, and the grant is free again."""
     entry = machine.grant(3, THEIRS)

@@ -76,17 +76,6 @@ class Machine(GrantMachine):
         return [self.result(abi.gnttab_unmap_grant_ref, i, "status") for i in range(len(ops))]
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 def test_map_and_unmap(machine):
     """The flush comes between the page table and the frame's release."""
     entry = machine.grant(3, FRAME)

@@ -37,31 +37,20 @@ class Machine(MemoryMachine):
         return self.entry(self.l1, address >> 12) >> 12
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return Machine()
+def test_unmap(machine):
+    assert machine.replace(HERE, 0) == abi.GNTST_okay
+    assert machine.mapped(HERE) == 0 and machine.mapped(THERE) == machine.own
 
 
-@pytest.fixture
-def fresh(machine):
-    machine.start_over()
-    return machine
+def test_another_mapping_takes_its_place(machine):
+    assert machine.replace(HERE, THERE) == abi.GNTST_okay
+    assert machine.mapped(HERE) == machine.own and machine.mapped(THERE) == 0
 
 
-def test_unmap(fresh):
-    assert fresh.replace(HERE, 0) == abi.GNTST_okay
-    assert fresh.mapped(HERE) == 0 and fresh.mapped(THERE) == fresh.own
-
-
-def test_another_mapping_takes_its_place(fresh):
-    assert fresh.replace(HERE, THERE) == abi.GNTST_okay
-    assert fresh.mapped(HERE) == fresh.own and fresh.mapped(THERE) == 0
-
-
-def test_a_mapping_does_not_take_its_own_place(fresh):
+def test_a_mapping_does_not_take_its_own_place(machine):
     """It would stay, and its references would be given back all the same."""
-    assert fresh.replace(HERE, HERE + 8) == abi.GNTST_general_error
-    assert fresh.mapped(HERE) == fresh.granted
+    assert machine.replace(HERE, HERE + 8) == abi.GNTST_general_error
+    assert machine.mapped(HERE) == machine.granted
 
 
 @pytest.mark.parametrize(
@@ -73,6 +62,6 @@ def test_a_mapping_does_not_take_its_own_place(fresh):
         (HERE, THERE, abi.GNTMAP_host_map | abi.GNTMAP_contains_pte),
     ],
 )
-def test_refusals(fresh, address, new_address, flags):
-    assert fresh.replace(address, new_address, flags) == abi.GNTST_general_error
-    assert fresh.mapped(HERE) == fresh.granted and fresh.mapped(THERE) == fresh.own
+def test_refusals(machine, address, new_address, flags):
+    assert machine.replace(address, new_address, flags) == abi.GNTST_general_error
+    assert machine.mapped(HERE) == machine.granted and machine.mapped(THERE) == machine.own

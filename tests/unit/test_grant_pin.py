@@ -90,17 +90,6 @@ class Machine:
         self.program.unreference(FRAME, readonly)
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 def test_pin_and_unpin(machine):
     """The guest sees the use while it lasts."""
     entry = machine.grant(3)

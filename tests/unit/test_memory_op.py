@@ -69,33 +69,22 @@ class Machine(MemoryMachine):
         return result, self.guest.words(ARGUMENT + 64, 1)[0]
 
 
-@pytest.fixture(scope="module")
-def machine():
-    return Machine()
-
-
-@pytest.fixture
-def fresh(machine):
-    machine.start_over()
-    return machine
-
-
-def test_populate_and_give_up(fresh):
-    assert fresh.populate([10, 20, 30], order=1) == 3
-    mfns = fresh.guest.words(LIST, 3)
-    assert fresh.domain.tot_pages == 6
+def test_populate_and_give_up(machine):
+    assert machine.populate([10, 20, 30], order=1) == 3
+    mfns = machine.guest.words(LIST, 3)
+    assert machine.domain.tot_pages == 6
     entry = (mfns[1] - 0x100) * 8
-    fresh.m2p.seek(entry)
-    assert fresh.m2p.read(16) == (20).to_bytes(8, "little") + (21).to_bytes(8, "little")
-    assert fresh.decrease(mfns, order=1) == 3
-    assert fresh.domain.tot_pages == 0 and fresh.nr_free == NR_FRAMES
+    machine.m2p.seek(entry)
+    assert machine.m2p.read(16) == (20).to_bytes(8, "little") + (21).to_bytes(8, "little")
+    assert machine.decrease(mfns, order=1) == 3
+    assert machine.domain.tot_pages == 0 and machine.nr_free == NR_FRAMES
 
 
-def test_as_many_as_there_are(fresh):
-    fresh.domain.max_pages = 2
-    assert fresh.populate([1, 2, 3]) == 2
-    mfns = fresh.guest.words(LIST, 2)
-    assert fresh.decrease([mfns[0], 1 << 40, mfns[1]]) == 1, "up to the first bad one"
+def test_as_many_as_there_are(machine):
+    machine.domain.max_pages = 2
+    assert machine.populate([1, 2, 3]) == 2
+    mfns = machine.guest.words(LIST, 2)
+    assert machine.decrease([mfns[0], 1 << 40, mfns[1]]) == 1, "up to the first bad one"
 
 
 @pytest.mark.parametrize(
@@ -103,54 +92,56 @@ def test_as_many_as_there_are(fresh):
     [{"order": 10}, {"flags": 12}, {"domid": 2}, {"domid": 9}, {"address": UNMAPPED}],
     ids=["order", "address bits", "foreign", "no domain", "list"],
 )
-def test_nothing_is_done(fresh, fields):
-    fresh.new_domain(2)
-    assert fresh.populate([1], **fields) == 0
-    assert fresh.nr_free == NR_FRAMES
+def test_nothing_is_done(machine, fields):
+    machine.new_domain(2)
+    assert machine.populate([1], **fields) == 0
+    assert machine.nr_free == NR_FRAMES
 
 
-def test_a_shared_core_page_cannot_be_given_up(fresh):
-    mfn = fresh.alloc(fresh.domain)
-    fresh.frame(mfn).info |= 1 << 29
-    assert fresh.decrease([mfn]) == 0
-    assert fresh.counts(mfn) == (1, 0, 0)
+def test_a_shared_core_page_cannot_be_given_up(machine):
+    mfn = machine.alloc(machine.domain)
+    machine.frame(mfn).info |= 1 << 29
+    assert machine.decrease([mfn]) == 0
+    assert machine.counts(mfn) == (1, 0, 0)
 
 
-def test_exchange_for_adjacent_frames(fresh):
-    assert fresh.populate(list(range(8))) == 8
-    mfns = fresh.guest.words(LIST, 8)
-    fresh.place_list(LIST2, [40, 44])
-    wanted = fresh.reservation(2, LIST2, order=2)
-    assert fresh.exchange(fresh.reservation(8), wanted) == (0, 8)
-    new = fresh.guest.words(LIST2, 2)
-    assert all(mfn % 4 == 0 for mfn in new) and fresh.domain.tot_pages == 8
+def test_exchange_for_adjacent_frames(machine):
+    assert machine.populate(list(range(8))) == 8
+    mfns = machine.guest.words(LIST, 8)
+    machine.place_list(LIST2, [40, 44])
+    wanted = machine.reservation(2, LIST2, order=2)
+    assert machine.exchange(machine.reservation(8), wanted) == (0, 8)
+    new = machine.guest.words(LIST2, 2)
+    assert all(mfn % 4 == 0 for mfn in new) and machine.domain.tot_pages == 8
     assert not set(range(new[0], new[0] + 4)) & set(mfns)
-    assert fresh.counts(new[1] + 3) == (1, 0, 0) and fresh.nr_free == NR_FRAMES - 8
+    assert machine.counts(new[1] + 3) == (1, 0, 0) and machine.nr_free == NR_FRAMES - 8
 
 
-def test_exchange_of_a_frame_in_use(fresh):
+def test_exchange_of_a_frame_in_use(machine):
     """The second chunk has a mapped frame: the first is exchanged, of the second nothing."""
-    assert fresh.populate([0, 1, 2, 3]) == 4
-    mfns = fresh.guest.words(LIST, 4)
-    assert fresh["kernel.page_type.get_frame_and_type"](mfns[3], fresh.domain, PGT_writable_page)
-    fresh.place_list(LIST2, [8, 10])
-    wanted = fresh.reservation(2, LIST2, order=1)
-    nr_flushes = len(fresh.flushes)
-    assert fresh.exchange(fresh.reservation(4), wanted) == (-abi.EINVAL, 2)
-    assert fresh.counts(mfns[2]) == (1, 0, 0), "given back"
-    assert len(fresh.flushes) == nr_flushes + 2, "of the new frames, and of the one given back"
-    assert fresh.domain.tot_pages == 4 and fresh.nr_free == NR_FRAMES - 4
+    assert machine.populate([0, 1, 2, 3]) == 4
+    mfns = machine.guest.words(LIST, 4)
+    assert machine["kernel.page_type.get_frame_and_type"](
+        mfns[3], machine.domain, PGT_writable_page
+    )
+    machine.place_list(LIST2, [8, 10])
+    wanted = machine.reservation(2, LIST2, order=1)
+    nr_flushes = len(machine.flushes)
+    assert machine.exchange(machine.reservation(4), wanted) == (-abi.EINVAL, 2)
+    assert machine.counts(mfns[2]) == (1, 0, 0), "given back"
+    assert len(machine.flushes) == nr_flushes + 2, "of the new frames, and of the one given back"
+    assert machine.domain.tot_pages == 4 and machine.nr_free == NR_FRAMES - 4
 
 
-def test_exchange_without_memory(fresh):
-    assert fresh.populate([0, 1]) == 2
-    fresh.place_list(LIST2, [0, 1])
-    other = fresh.new_domain(2)
-    while fresh.alloc(other) is not None:
+def test_exchange_without_memory(machine):
+    assert machine.populate([0, 1]) == 2
+    machine.place_list(LIST2, [0, 1])
+    other = machine.new_domain(2)
+    while machine.alloc(other) is not None:
         pass
-    result = fresh.exchange(fresh.reservation(2), fresh.reservation(2, LIST2))
+    result = machine.exchange(machine.reservation(2), machine.reservation(2, LIST2))
     assert result == (-abi.ENOMEM, 0)
-    assert fresh.domain.tot_pages == 2
+    assert machine.domain.tot_pages == 2
 
 
 @pytest.mark.parametrize(
@@ -164,6 +155,6 @@ def test_exchange_without_memory(fresh):
         ({"count": 1, "domid": 9}, {"count": 1, "domid": 9}, {}, abi.ESRCH),
     ],
 )
-def test_exchange_errors(fresh, given, wanted, fields, error):
-    request = fresh.reservation(**given), fresh.reservation(**wanted)
-    assert fresh.exchange(*request, **fields)[0] == -error
+def test_exchange_errors(machine, given, wanted, fields, error):
+    request = machine.reservation(**given), machine.reservation(**wanted)
+    assert machine.exchange(*request, **fields)[0] == -error

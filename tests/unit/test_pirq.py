@@ -2,7 +2,6 @@
 shared.
 """
 
-import pytest
 from kpy import jit
 
 from kernel.domain import Domain
@@ -70,17 +69,6 @@ class Machine:
 
     def vector(self, pirq):
         return self.program["kernel.irq.pirqs"][pirq].vector
-
-
-@pytest.fixture(scope="module")
-def only_machine():
-    return Machine()
-
-
-@pytest.fixture
-def machine(only_machine):
-    only_machine.start_over()
-    return only_machine
 
 
 def test_a_wire_keeps_its_number(machine):

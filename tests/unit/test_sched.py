@@ -54,7 +54,7 @@ class Machine:
     def set_timer(self, timer, expires):
         timer.is_active, timer.expires_ns, self.slice_end = True, expires, expires
 
-    def start_over(self, nr_cpus):
+    def start_over(self, nr_cpus=2):
         p = self.program
         self.now, self.nr_cpus, self.vcpus = 10 * MS, nr_cpus, {}
         self.alerts.clear()
@@ -136,17 +136,6 @@ class Machine:
                 if running is not None:
                     used[names[running.address]] += 1
         return used
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over(2)
-    return compiled
 
 
 def test_three_share_two_cpus(machine):

@@ -57,17 +57,6 @@ class Machine:
         return bool(self.v.pause_flags & VPF_blocked) and self.cpu.reschedule
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 def test_one_port(machine):
     """It sleeps, for this port only."""
     assert machine.poll(70) == 0

@@ -1,6 +1,5 @@
 """Zeroing free memory in idle time: what is marked as zero is, and nothing else is given away."""
 
-import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
@@ -11,7 +10,7 @@ SECRET = b"a secret"
 MOST_STEPS = 200
 
 
-class ScrubMachine(MemoryMachine):
+class Machine(MemoryMachine):
     """Processor 1 has flushed all translations that are older than `flushed`, this one, 0, those
     older than `flushed_here`.
     """
@@ -54,17 +53,6 @@ class ScrubMachine(MemoryMachine):
 
     def drop(self, mfn):
         assert self["kernel.frame.drop_allocation"](mfn)
-
-
-@pytest.fixture(scope="module")
-def compiled():
-    return ScrubMachine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
 
 
 def test_all_free_memory_is_zeroed_once(machine):

@@ -57,17 +57,6 @@ class Machine:
         return self.d if number <= 4 else None
 
 
-@pytest.fixture(scope="module")
-def compiled():
-    return Machine()
-
-
-@pytest.fixture
-def machine(compiled):
-    compiled.start_over()
-    return compiled
-
-
 def guest_clock(info, tsc):
     """Compute system time as the ABI tells guests to (xen.h, vcpu_time_info)."""
     delta = tsc - info.tsc_timestamp
