@@ -27,6 +27,7 @@ FRAME_FREE = 1 << 28  # in Frame.info
 
 heap_lock = static(SpinLock)
 nr_free = static(u64)
+nr_changes = static(u64)  # blocks taken and given: who walks the lists sees by it that they changed
 heads = static(Array[Array[u32, NR_ZONES], NR_ORDERS])
 tails = static(Array[Array[u32, NR_ZONES], NR_ORDERS])
 zones_with = static(Array[u32, NR_ORDERS])  # bit per zone that has a free block of this order
@@ -109,22 +110,24 @@ def take_block(order: u32, zones: u32) -> tuple[Mfn, u32]:
             while half > order:
                 half -= 1
                 append_block(mfn + (1 << half), half, stamp)
-            nr_free_changes_by_taking(1 << u64(order))
+            count_taken(1 << u64(order))
             return Mfn(u64(mfn)), stamp
     return Mfn(NOTHING), 0
 
 
 @inline
-def nr_free_changes_by_taking(count: u64) -> None:
+def count_taken(count: u64) -> None:
     """Count frames out."""
-    global nr_free
+    global nr_free, nr_changes
     nr_free -= count
+    nr_changes += 1
 
 
 def give_block(mfn: Mfn, order: u32, stamp: u32) -> None:
     """Make 2^order frames free, joined with free neighbours. Locks: heap_lock."""
-    global nr_free
+    global nr_free, nr_changes
     nr_free += 1 << u64(order)
+    nr_changes += 1
     zone = zone_of(u64(mfn))
     block = u64(mfn)
     size = order

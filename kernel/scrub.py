@@ -14,7 +14,7 @@ from kpy import bit, clz, inline, static, struct, u32, u64, zero
 from kernel import heap
 from kernel.frame import SCRUBBED, page_at
 from kernel.frame_table import frame_at
-from kernel.heap import NOTHING, NR_ORDERS, heads, heap_lock, is_free_block, later, zones_with
+from kernel.heap import NOTHING, NR_ORDERS, heads, heap_lock, later, zones_with
 from kernel.ids import Mfn
 from kernel.x86.percpu import online_cpus, this_cpu
 from kernel.x86.tlb import cpus_needing_flush, flush_tlb_local
@@ -29,7 +29,7 @@ class Search:
     one size the highest zone first, and within a zone as listed.
     """
 
-    nr_free: u64  # the heap's when the search began: another number means that it changed
+    nr_changes: u64  # the heap's when the search began
     rest: u64  # frames still to look at
     order: u32
     zones: u32  # of this order that are still to come
@@ -45,7 +45,7 @@ search = static(Search)
 @inline
 def scrub_due() -> bool:
     """Tell whether there may be something to do. Without a lock: the idle loop asks again."""
-    return search.rest != 0 or search.nr_free != heap.nr_free or is_passed_due()
+    return search.rest != 0 or search.nr_changes != heap.nr_changes or is_passed_due()
 
 
 def is_passed_due() -> bool:
@@ -61,7 +61,7 @@ def cpus_to_wait_for(stamp: u32) -> u64:
 def scrub_step() -> None:
     """Do a few microseconds' work. Context: the idle loop."""
     with heap_lock:
-        if search.nr_free != heap.nr_free or is_block_gone() or search.rest == 0:
+        if search.nr_changes != heap.nr_changes or search.rest == 0:
             begin_search()
         nr_zeroed: u64 = 0
         for _ in range(MOST_LOOKS):
@@ -72,17 +72,12 @@ def scrub_step() -> None:
 
 def begin_search() -> None:
     """Start from the block that the heap would give out next. Locks: heap_lock."""
-    search.nr_free = heap.nr_free
+    search.nr_changes = heap.nr_changes
     search.rest = RESERVE
     search.order = 0
     search.zones = zones_with[0]
     search.block = NOTHING
     search.passed_any = False
-
-
-def is_block_gone() -> bool:
-    """Tell whether a block was taken or joined since we looked. Locks: heap_lock."""
-    return search.block != NOTHING and not is_free_block(u64(search.block), search.order)
 
 
 def look() -> bool:

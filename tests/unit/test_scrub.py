@@ -36,7 +36,7 @@ class Machine(MemoryMachine):
         super().start_over()
         self.flushed = self.flushed_here = self.tlb_clock
         search = self["kernel.scrub.search"]
-        search.nr_free = search.rest = search.block = search.passed_any = 0
+        search.nr_changes = search.rest = search.block = search.passed_any = 0
         for mfn in range(FIRST, END):
             self.write(mfn, 0, SECRET)
 
@@ -75,6 +75,16 @@ def test_who_gets_a_scrubbed_frame_flushes_nothing(machine):
     assert all(machine.text(mfn + i) == bytes(PAGE) for i in range(8))
     assert not machine.flushes
     assert not machine.scrubbed() & set(range(mfn, mfn + 8)), "it has an owner now"
+
+
+def test_memory_that_was_used_and_came_back_meanwhile_is_zeroed(machine):
+    machine.scrub()
+    mfn = machine.alloc(machine.new_domain(1))
+    machine.write(mfn, 0, SECRET)
+    machine.drop(mfn)
+    assert machine.nr_free == NR_FRAMES, "as many as before"
+    assert machine.scrub()
+    assert machine.scrubbed() == set(range(FIRST, END))
 
 
 def free_all_used(machine):
