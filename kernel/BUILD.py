@@ -2,7 +2,7 @@
 bootable build/proxen.bin.
 """
 
-from kpy.target import Target
+from kpy.front.target import Target
 
 from linetable.encode import make_table
 

@@ -7,23 +7,23 @@ processor's own. The other processors come from ap_boot.asm to `start_ap`. All o
 
 from kpy import Fn, Never, Ptr, export, extern, static, u64
 
-import kernel.hypercall  # noqa: F401  reached from entry.asm
-import kernel.irq  # noqa: F401
-import kernel.panic  # noqa: F401  the compiler calls kpy_panic
-import kernel.trap  # noqa: F401
+import kernel.entry.hypercall  # noqa: F401  reached from entry.asm
+import kernel.entry.trap  # noqa: F401
+import kernel.irq.irq  # noqa: F401
+import kernel.panic.panic  # noqa: F401  the compiler calls kpy_panic
 import kernel.x86.core_trap  # noqa: F401
-from kernel.cmdline import command_line, set_command_line
-from kernel.console import console_init, printk
-from kernel.cpu_watchdog import watch_neighbour
-from kernel.dom0 import construct_dom0
-from kernel.exit import exit_to_guest
-from kernel.frame import free_frames, init_frames
-from kernel.frame_table import FRAME_BYTES
-from kernel.iomem import protect_core_devices
-from kernel.irq import console_irq_init
-from kernel.sched import schedule_first
-from kernel.time import init_wallclock
-from kernel.vcpu import Vcpu
+from kernel.base.cmdline import command_line, set_command_line
+from kernel.console.console import console_init, printk
+from kernel.dom0.construct import construct_dom0
+from kernel.entry.exit import exit_to_guest
+from kernel.frames.frame import free_frames, init_frames
+from kernel.frames.iomem import protect_core_devices
+from kernel.irq.irq import console_irq_init
+from kernel.panic.cpu_watchdog import watch_neighbour
+from kernel.sched.schedule import schedule_first
+from kernel.sched.time import init_wallclock
+from kernel.state.frame_table import FRAME_BYTES
+from kernel.state.vcpu import Vcpu
 from kernel.x86 import acpi
 from kernel.x86.apic import apic_id, apic_map, apic_timer_calibrate
 from kernel.x86.bootmem import lift_alloc_limit, pages_taken, read_memory_map

@@ -5,7 +5,7 @@ A program of your own is one more line: `my_kernel = program("my_kernel",
 "my_directory.my_kernel")`.
 """
 
-from kpy.target import Target
+from kpy.front.target import Target
 
 from linetable.encode import make_table
 

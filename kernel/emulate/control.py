@@ -8,12 +8,12 @@ nothing for the core.
 import abi
 from kpy import Ptr, load, store, u32, u64
 
-from kernel.debugreg import get_debugreg, set_debugreg
+from kernel.base.ids import PAGE_SHIFT, Mfn
 from kernel.emulate.instruction import Instruction, decoded_reg, decoded_rm, gpr
-from kernel.ids import PAGE_SHIFT, Mfn
-from kernel.mmu import new_guest_cr3
-from kernel.table_use import put_old_guest_table
-from kernel.vcpu import Vcpu
+from kernel.entry.debugreg import get_debugreg, set_debugreg
+from kernel.paging.base_pointer import new_guest_cr3
+from kernel.paging.table_ref import put_old_guest_table
+from kernel.state.vcpu import Vcpu
 from kernel.x86.context import load_cr4
 from kernel.x86.cpu import read_cr0, read_cr4
 from kernel.x86.fpu import fpu_set_ts

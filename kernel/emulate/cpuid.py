@@ -9,7 +9,7 @@ somebody has thought about them.
 
 from kpy import Ptr, build_time, i64, inline, noinline, ref, truncate, u32, u64
 
-from kernel.vcpu import Vcpu
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR4_OSXSAVE
 from kernel.x86.cpu import CpuidResult
 from kernel.x86.features import cpuid

@@ -20,9 +20,9 @@ from kpy import (
     u64,
 )
 
-from kernel.guest_memory import copy_bytes_from_guest
-from kernel.ids import PAGE_SIZE
-from kernel.vcpu import Vcpu
+from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.ids import PAGE_SIZE
+from kernel.state.vcpu import Vcpu
 
 MAX_BYTES = 15
 

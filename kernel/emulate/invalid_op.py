@@ -4,10 +4,10 @@ it.
 
 from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized
 
+from kernel.base.guest_memory import copy_bytes_from_guest
 from kernel.emulate.cpuid import emulate_cpuid
 from kernel.emulate.privop import finish
-from kernel.guest_memory import copy_bytes_from_guest
-from kernel.vcpu import Vcpu
+from kernel.state.vcpu import Vcpu
 
 FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
 NR_BYTES = len(FORCED_CPUID)

@@ -22,8 +22,8 @@ from kpy import (
     wrapping_add,
 )
 
-from kernel.guest_memory import copy_bytes_from_guest, copy_from_guest, guest_array_okay
-from kernel.vcpu import Vcpu
+from kernel.base.guest_memory import copy_bytes_from_guest, copy_from_guest, guest_array_okay
+from kernel.state.vcpu import Vcpu
 
 MAX_IO_BITMAP_PORTS = 65536
 IO_BITMAP_BYTES = MAX_IO_BITMAP_PORTS // 8

@@ -8,8 +8,8 @@ writes, as an empty bus does.
 
 from kpy import Array, Ptr, build_time, inline, static, u8, u16, u32
 
-from kernel.domain import Domain
-from kernel.uart import is_present
+from kernel.console.uart import is_present
+from kernel.state.domain import Domain
 from kernel.x86.pci import pci_config_read, pci_config_write
 from kernel.x86.port import read_port, write_port
 

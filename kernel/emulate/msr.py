@@ -7,9 +7,9 @@ fault. What it must be able to read has the value that the core programmed, or o
 
 from kpy import Ptr, truncate, u32, u64
 
-from kernel.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
-from kernel.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
-from kernel.vcpu import Vcpu
+from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
+from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import (
     MSR_APIC_BASE,
     MSR_EFER,

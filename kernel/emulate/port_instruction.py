@@ -2,7 +2,7 @@
 
 from kpy import Ptr, inline, noinline, ref, truncate, u16, u32, u64, wrapping_add, wrapping_sub
 
-from kernel.domain import Domain
+from kernel.base.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
 from kernel.emulate.instruction import (
     PREFIX_ADDRESS_SIZE,
     PREFIX_FS,
@@ -14,8 +14,8 @@ from kernel.emulate.instruction import (
 )
 from kernel.emulate.io_permission import ports_permitted
 from kernel.emulate.ioport import port_read, port_write
-from kernel.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import EFLAGS_DF
 
 REPEATS_AT_ONCE = 64  # then the guest runs the instruction again, so that nobody waits long

@@ -8,15 +8,15 @@ emulated returns to the guest as the #GP that it raised.
 import abi
 from kpy import Ptr, noinline, ref, truncate, u32, u64, uninitialized, wrapping_add
 
-from kernel.bounce import deliver_trap
-from kernel.debugger import debugger_takes
 from kernel.emulate.control import read_control, read_debug, write_control, write_debug
 from kernel.emulate.cpuid import emulate_cpuid
 from kernel.emulate.instruction import Instruction, Operation, decode
 from kernel.emulate.io_permission import iopl_ok
 from kernel.emulate.msr import read_msr, write_msr
 from kernel.emulate.port_instruction import emulate_in, emulate_out, emulate_string
-from kernel.vcpu import Vcpu
+from kernel.entry.bounce import deliver_trap
+from kernel.panic.debugger import debugger_takes
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR4_OSXSAVE, EFLAGS_RF, EFLAGS_TF
 from kernel.x86.cpu import rdtsc, wbinvd
 from kernel.x86.fpu import fpu_set_ts, fpu_set_xcr0

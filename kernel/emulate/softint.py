@@ -19,9 +19,9 @@ from kpy import (
     wrapping_sub,
 )
 
-from kernel.bounce import TI_DPL, deliver_interrupt, deliver_trap
-from kernel.guest_memory import copy_bytes_from_guest
-from kernel.vcpu import Vcpu
+from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.entry.bounce import TI_DPL, deliver_interrupt, deliver_trap
+from kernel.state.vcpu import Vcpu
 from kernel.x86.descriptors import GUEST_INT80_VECTOR
 from kernel.x86.vectors import XEC_IDT, XEC_INDEX_SHIFT, TRAP_gp_fault
 

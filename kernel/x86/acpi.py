@@ -8,7 +8,7 @@ Source: ACPI 6.4, 5.2.
 
 from kpy import Array, Ptr, load, static, struct, truncate, u8, u16, u32, u64
 
-from kernel.console import printk
+from kernel.console.console import printk
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from kernel.x86.paging import map_device
 from kernel.x86.percpu import NR_CPUS

@@ -2,15 +2,15 @@
 frame table exists.
 
 `memory_map` is the firmware's map, sorted. RAM above 1 MiB that holds neither the image, nor
-modules, nor something that `boot_alloc_pages` handed out is in `free_ranges`, which `kernel.frame`
-takes over by `end_boot_allocation`. Everything the core takes, it takes from the top of the last
-range that fits, so that the low memory that old devices need stays free; before the direct map
-exists only the first GiB can be reached, and the ranges are cut accordingly.
+modules, nor something that `boot_alloc_pages` handed out is in `free_ranges`, which
+`kernel.frames.frame` takes over by `end_boot_allocation`. Everything the core takes, it takes from
+the top of the last range that fits, so that the low memory that old devices need stays free;
+before the direct map exists only the first GiB can be reached, and the ranges are cut accordingly.
 """
 
 from kpy import Array, Ptr, Slice, fill, panic, ref, static, struct, u8, u32, u64
 
-from kernel.ids import Maddr
+from kernel.base.ids import Maddr
 from kernel.x86 import multiboot
 from kernel.x86.memlayout import IMAGE_VIRT_START
 from kernel.x86.multiboot import MultibootMmapEntry, boot_info

@@ -9,9 +9,9 @@ processor that loaded it last; both must agree for the state to be good.
 
 from kpy import Ptr, atomic_and, atomic_or, bit, extern, inline, ref, truncate, u16, u32, u64
 
-from kernel.ids import mfn_to_maddr
-from kernel.runstate import update_runstate_area
-from kernel.vcpu import Vcpu
+from kernel.base.ids import mfn_to_maddr
+from kernel.sched.runstate import update_runstate_area
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import (
     CR4_DE,
     CR4_TSD,

@@ -8,10 +8,10 @@ exception table names it.
 import abi
 from kpy import Array, Never, Ptr, Slice, cold, export, ref, sizeof, static, struct, u8, u32, u64
 
-from kernel.console import end_partial_line, printk
-from kernel.cpu_state import is_asked, note_state, report_all
-from kernel.panic import begin_panic, end_panic
-from kernel.segments import map_ldt_page
+from kernel.console.console import end_partial_line, printk
+from kernel.paging.segments import map_ldt_page
+from kernel.panic.cpu_state import is_asked, note_state, report_all
+from kernel.panic.panic import begin_panic, end_panic
 from kernel.x86 import reset
 from kernel.x86.cpu import halt_forever, read_cr2, read_dr6, write_dr6
 from kernel.x86.percpu import this_cpu

@@ -9,7 +9,7 @@
 ;   rdi rsi rdx rcx rax r8 r9 r10 r11 rbx rbp r12 r13 r14 r15
 ;
 ; Then kernel Python decides (`trap_from_guest` and kin) and returns the Vcpu to run. Interrupts stay off in the core.
-%from kernel.vcpu import Vcpu
+%from kernel.state.vcpu import Vcpu
 %from kernel.x86.percpu import AREA_BYTES, NR_CPUS, Pcpu
 %from kernel.x86.selectors import FLAT_RING3_CS32, FLAT_RING3_CS64, FLAT_RING3_SS
 %from kernel.x86.syscall_entry import SCRATCH_RSP, SCRATCH_RSP0, SCRATCH_STRIDE, SYSCALL_STRIDE, STUB_STRIDE
@@ -77,7 +77,7 @@ trap_from_ring3:
     cld
     %leave_frame()
     mov esi, [rdi + {Vcpu.regs.entry_vector}]
-    call trap_from_guest                    ; kernel/trap.py
+    call trap_from_guest                    ; kernel/entry/trap.py
 
 ; The way back to ring 3: rax = the Vcpu. SYSRET is quicker than IRET but loads rcx from rip and r11 from rflags, so it
 ; serves exactly where those are equal. A non-canonical rip would fault in ring 0 on the guest's stack, so it goes by IRET.
@@ -138,7 +138,7 @@ interrupt_entry:
     cld
     %leave_frame()
     mov esi, [rdi + {Vcpu.regs.entry_vector}]
-    call interrupt_from_guest               ; kernel/irq.py
+    call interrupt_from_guest               ; kernel/irq/irq.py
     jmp resume_guest
 
 ; Only the idle loop lets interrupts in.
@@ -148,7 +148,7 @@ interrupt_in_core:
     mov rbx, rsp
     mov edi, [rsp + {Vcpu.regs.entry_vector - Vcpu.regs}]
     and rsp, -16
-    call interrupt_from_core                ; kernel/irq.py
+    call interrupt_from_core                ; kernel/irq/irq.py
     mov rsp, rbx
     %restore_registers()
     add rsp, 8
@@ -185,7 +185,7 @@ fault_in_core:
     cld
     %leave_frame()
     mov esi, [rdi + {Vcpu.regs.entry_vector}]
-    call iret_fault                         ; kernel/trap.py
+    call iret_fault                         ; kernel/entry/trap.py
     jmp resume_guest
 
 ; #DB has a stack of its own, since a breakpoint on `mov ss` before `syscall` strikes when rsp is still the guest's. From ring 3 the
@@ -246,6 +246,6 @@ debug_entry:
     push 0                                  ; vector:error_code, meaningless
     %save_registers()
     %leave_frame()
-    call {handler}                          ; kernel/hypercall.py, kernel/trap.py
+    call {handler}                          ; kernel/entry/hypercall.py, kernel/entry/trap.py
     jmp resume_guest
 %end

@@ -15,7 +15,7 @@ may_fault_{unique}:
 .section .text
 ; Copy bytes from or to guest memory.  rdi = to, rsi = from, rdx = count.  rax = bytes not copied (rounded up to words).
 .align 16
-read_guest:                                  ; the three have one code: kernel/guest_memory.py
+read_guest:                                  ; the three have one code: kernel/base/guest_memory.py
 write_guest:
 guest_copy:
     mov rcx, rdx

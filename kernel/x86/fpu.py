@@ -9,9 +9,9 @@ it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
 
 from kpy import Array, Ptr, Slice, extern, fill, inline, static, store, truncate, u8, u16, u32, u64
 
-from kernel.core_page import alloc_core_page, free_core_page
-from kernel.ids import Vaddr
-from kernel.vcpu import Vcpu
+from kernel.base.ids import Vaddr
+from kernel.frames.core_page import alloc_core_page, free_core_page
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR0_TS
 from kernel.x86.cpu import clts, fxsave, read_cr0, write_cr0, xsave, xsaveopt, xsetbv
 from kernel.x86.features import cpuid, has_xsave, has_xsaveopt

@@ -8,7 +8,7 @@ around it; the iret entry leaves rax, r11 and rcx on the stack for struct iret_c
 import abi
 from kpy import Ptr, Slice, copy_slice, fill, store, truncate, u8, u32, u64
 
-from kernel.ids import Vaddr
+from kernel.base.ids import Vaddr
 
 ENTRY_BYTES = 32
 NR_ENTRIES = 128

@@ -65,4 +65,4 @@ kpy_panic:
     mov eax, ss
     mov [rsp + {abi.cpu_user_regs.ss}], rax
     mov r9, rsp
-    call panic_with_registers               ; kernel/panic.py
+    call panic_with_registers               ; kernel/panic/panic.py

@@ -6,7 +6,7 @@ Intel 82093AA data sheet.
 
 from kpy import Array, Ptr, ref, static, struct, u8, u16, u32, u64, volatile_load, volatile_store
 
-from kernel.spinlock import SpinLock
+from kernel.base.spinlock import SpinLock
 from kernel.x86 import acpi
 from kernel.x86.cpu import out8
 from kernel.x86.paging import map_device

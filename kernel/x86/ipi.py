@@ -25,7 +25,7 @@ from kpy import (
     wrapping_sub,
 )
 
-from kernel.trace_wide import trace_value
+from kernel.trace.wide import trace_value
 from kernel.x86.apic import IPI_VECTOR, apic_send_ipi
 from kernel.x86.cpu import pause, write_cr3
 from kernel.x86.descriptors import load_core_tables

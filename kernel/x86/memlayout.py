@@ -18,7 +18,7 @@ hole between, the same L4 slots 256-271 in every address space, so a trap needs 
 
 from kpy import inline, u64
 
-from kernel.ids import Maddr, Mfn, Vaddr
+from kernel.base.ids import Maddr, Mfn, Vaddr
 
 HYPERVISOR_VIRT_START = 0xFFFF800000000000
 HYPERVISOR_VIRT_END = 0xFFFF880000000000

@@ -8,8 +8,8 @@ Bus Specification 3.0, 6.8.
 
 from kpy import Ptr, struct, u32, u64, volatile_load, volatile_store
 
-from kernel.frame_table import frame_valid
-from kernel.ids import Maddr, maddr_to_mfn
+from kernel.base.ids import Maddr, maddr_to_mfn
+from kernel.state.frame_table import frame_valid
 from kernel.x86.features import max_physical_bits
 from kernel.x86.paging import map_device
 from kernel.x86.pci import pci_config_read, pci_config_write

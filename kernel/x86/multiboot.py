@@ -7,7 +7,7 @@ through the early map of the first GiB at IMAGE_VIRT_START, later through the di
 
 from kpy import Array, Ptr, Slice, load, panic, ref, sizeof, static, struct, u8, u32, u64
 
-from kernel.ids import Maddr
+from kernel.base.ids import Maddr
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START, IMAGE_VIRT_START
 
 MULTIBOOT_INFO_CMDLINE = 1 << 2
@@ -49,7 +49,7 @@ class MultibootMmapEntry:
 
 @struct
 class BootModule:
-    """One boot module; its frames stay reserved until `kernel.dom0` has used them."""
+    """One boot module; its frames stay reserved until `kernel.dom0.construct` has used them."""
 
     start: Maddr
     size: u64

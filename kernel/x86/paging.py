@@ -9,7 +9,7 @@ from ring 3 but the read-only machine-to-physical table in slot 256.
 
 from kpy import Array, Ptr, ref, static, u8, u32, u64
 
-from kernel.ids import Maddr
+from kernel.base.ids import Maddr
 from kernel.x86 import multiboot
 from kernel.x86.bits import (
     PTE_ACCESSED,

@@ -7,7 +7,7 @@ of dom0, whose `out` to the address port never reaches the machine.
 
 from kpy import static, u16, u32
 
-from kernel.spinlock import SpinLock
+from kernel.base.spinlock import SpinLock
 from kernel.x86.cpu import out32
 from kernel.x86.port import read_port, write_port
 

@@ -33,7 +33,7 @@ from kpy import (
     u64,
 )
 
-from kernel.trace_ring import TraceRing
+from kernel.trace.ring import TraceRing
 from kernel.x86.cpu import read_rsp
 from kernel.x86.memlayout import PERCPU_VIRT_START
 
@@ -79,7 +79,7 @@ class Pcpu:
     in_nmi: bool  # or in a report that must not wait for any lock: printk takes none
     flush_on_resume: u32  # a flush was asked of it while lazy: due before it uses the tables again
     mailbox: u32  # WORK_* bits set by others (kernel/x86/ipi.py)
-    current: Ptr["kernel.vcpu.Vcpu"] | None  # noqa: F821  whose tables and segments are loaded
+    current: Ptr["kernel.state.vcpu.Vcpu"] | None  # noqa: F821  whose tables and segments are loaded
     fpu_owner: u64  # address of the vCPU whose FPU state is loaded; compared only, it may be gone
     loaded_cr3: u64
     loaded_gdt: u64  # base in the GDT register

@@ -1,17 +1,17 @@
 """The per-domain part of the address space, L4 slot 260: the descriptor tables of each vCPU.
 
 32 pages a vCPU: 16 show its GDT (14 frames of the guest, then the page with the core's entries), 16
-its LDT. The guest's frames are mapped read-only; `kernel.descriptor` has checked every descriptor
-in them and keeps them so by their type. A window's addresses depend on the vCPU's number only. Only
-`set_gdt_frame` and `set_ldt_frame` change the mappings of a live domain.
+its LDT. The guest's frames are mapped read-only; `kernel.paging.descriptor` has checked every
+descriptor in them and keeps them so by their type. A window's addresses depend on the vCPU's
+number only. Only `set_gdt_frame` and `set_ldt_frame` change the mappings of a live domain.
 """
 
 from kpy import Array, Ptr, inline, ref, static, struct, u64
 
-from kernel.core_page import alloc_core_page, free_core_page
-from kernel.domain import Domain
-from kernel.ids import Maddr, Mfn, Vaddr, mfn_to_maddr
-from kernel.vcpu import MAX_VCPUS, Vcpu
+from kernel.base.ids import Maddr, Mfn, Vaddr, mfn_to_maddr
+from kernel.frames.core_page import alloc_core_page, free_core_page
+from kernel.state.domain import Domain
+from kernel.state.vcpu import MAX_VCPUS, Vcpu
 from kernel.x86.bits import PTE_ACCESSED, PTE_DIRTY, PTE_NX, PTE_PRESENT, PTE_WRITE
 from kernel.x86.descriptors import core_gdt
 from kernel.x86.memlayout import (

@@ -7,7 +7,7 @@ left out, with a remark.
 
 from kpy import Ptr, Slice, atomic_load, atomic_store, copy_slice, panic, ref, static, u8, u32, u64
 
-from kernel.console import printk
+from kernel.console.console import printk
 from kernel.x86 import acpi, percpu
 from kernel.x86.apic import apic_init, apic_send_init, apic_send_startup, apic_timer_init
 from kernel.x86.cpu import pause, rdtsc, wait_for_interrupt

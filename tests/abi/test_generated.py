@@ -12,7 +12,7 @@ ROOT = Path(__file__).resolve().parents[2]
 def test_kernel_python_and_ctypes_have_the_same_layout():
     import abi
     import xen_codecs
-    from kpy.structs import StructType
+    from kpy.front.structs import StructType
 
     structs = {name: value for name, value in vars(abi).items() if isinstance(value, StructType)}
     assert len(structs) > 250

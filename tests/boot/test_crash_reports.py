@@ -14,7 +14,7 @@ from tools.setup.paths import BUILD, CORE
 BOOT_S = 60
 END = "the core has stopped."
 CTRL_A = "\x01"
-IDLE = r"idle\+.* kernel/sched\.py"  # asleep there, or zeroing free memory
+IDLE = r"idle\+.* kernel/sched/schedule\.py"  # asleep there, or zeroing free memory
 SPINS = "d0v0 (runs in|entered the core from) kernel mode"  # a timer may have struck just then
 
 
@@ -55,7 +55,7 @@ def test_debug_keys_say_what_everybody_does():
         log = press(running, "dqrmhz", "domain 0's again")
         assert "cpu 0:" in log and "cpu 1:" in log
         assert re.search(SPINS, log)
-        assert re.search(r"0x\w+ idle\+0x\w+ kernel/sched\.py:\d+", log)
+        assert re.search(r"0x\w+ idle\+0x\w+ kernel/sched/schedule\.py:\d+", log)
         assert re.search(r"d0: \d+ of \d+ pages", log) and "v0 runs on cpu" in log
         assert "0 wait:" in log and "frames are free" in log
         assert "run queue" in log and "no debug key has code 122" in log
@@ -90,9 +90,9 @@ def test_a_panic_names_lines_and_every_processor():
         log = running.serial.text()
         assert log.rstrip().endswith(END)
         assert "panic: somebody pressed the debug key C" in log
-        assert re.search(r"at kernel/debug_keys\.py:\d+, cpu \d", log)
-        assert re.search(r"0x\w+ crash_core\+0x\w+ kernel/debug_keys\.py:\d+", log)
-        assert re.search(r"0x\w+ serve_console.* kernel/console_input\.py:\d+", log)
+        assert re.search(r"at kernel/panic/debug_keys\.py:\d+, cpu \d", log)
+        assert re.search(r"0x\w+ crash_core\+0x\w+ kernel/panic/debug_keys\.py:\d+", log)
+        assert re.search(r"0x\w+ serve_console.* kernel/console/input\.py:\d+", log)
         assert re.search(r"rip e008:ffff82d0\w+ rflags", log) and "cr4 " in log
         assert "d0v0" in log and len(re.findall(r"^proxen: cpu \d:", log, re.MULTILINE)) == 1
         assert "does not answer" not in log
@@ -128,7 +128,7 @@ def test_a_processor_that_hangs_in_the_core_is_reported_by_another():
         running.wait_for("mode spin", BOOT_S)
         report = r"has taken no interrupt for 15 s(.*\n)+.*proxen: cpu \d:(.*\n)+.* hang\+.*\n"
         log = press(running, "W", report)
-        assert re.search(r"hang\+0x\w+ kernel/debug_keys\.py:\d+", log)
+        assert re.search(r"hang\+0x\w+ kernel/panic/debug_keys\.py:\d+", log)
         assert running.alive()
 
 

@@ -50,9 +50,9 @@ def test_the_core_from_its_first_line():
         "info breakpoints",
     )
     assert re.search(r"start_core \(multiboot_info=\d+\) at kernel/main.py:\d+", where)
-    assert "Breakpoint 2, do_console_io (vcpu=0x" in stop and "kernel/console_io.py" in stop
-    assert re.search(r"call_handler .*kernel/hypercall.py:\d+", stack)
-    assert re.search(r"syscall_from_guest .*kernel/hypercall.py:\d+", stack)
+    assert "Breakpoint 2, do_console_io (vcpu=0x" in stop and "kernel/console/console_io.py" in stop
+    assert re.search(r"call_handler .*kernel/entry/hypercall.py:\d+", stack)
+    assert re.search(r"syscall_from_guest .*kernel/entry/hypercall.py:\d+", stack)
     assert "entry.asm" in stack
     assert re.search(r"count = \d+", argument)
     assert re.search(r"rip is \w+", vcpu) and "vcpu_id = 0" in vcpu and "kernel_mode = true" in vcpu
@@ -73,11 +73,11 @@ def test_core_and_guest_in_one_session():
         "continue",
         "proxen guest 0.0",
     )
-    assert re.search(r"area \(point=0x\w+ .*scale=1\) at tests/guests/debuggee.py", stop)
+    assert re.search(r"area \(point=0x\w+ .*scale=1\) at tests/guests/kernels/debuggee.py", stop)
     assert "x = 1" in point and "kind = corner" in point
     assert "= 2" in array
     assert re.search(r"total_area \(scale=1\).*\n#2 .*main \(\)", stack)
-    assert "do_sched_op (vcpu=0x" in core and "kernel/sched_op.py" in core
+    assert "do_sched_op (vcpu=0x" in core and "kernel/sched/sched_op.py" in core
     calls = re.findall(r"^#\d+ +0x\w+ (\w+)", guest, re.MULTILINE)
     assert calls[0] == "hypercall_page" and "power_off" in calls and calls[-1] == "start"
     assert re.search(r"power_off.*libos/shutdown.py:\d+", guest)
@@ -114,17 +114,17 @@ def test_the_commands():
 def test_python_names():
     """Dotted names break, be the function inlined everywhere or not, and TAB completes them."""
     send, status, line, modules, functions = debug(
-        "proxen break kernel.evtchn.evtchn_send",
-        "break kernel.evtchn.evtchn_status",
-        "break kernel/evtchn.py:118",
-        "complete proxen break kernel.evtchn_o",
-        "complete proxen break kernel.evtchn.evtchn_s",
+        "proxen break kernel.evtchn.channel.evtchn_send",
+        "break kernel.evtchn.channel.evtchn_status",
+        "break kernel/evtchn/channel.py:118",
+        "complete proxen break kernel.evtchn.event_",
+        "complete proxen break kernel.evtchn.channel.evtchn_s",
     )
     assert re.search(r"Breakpoint 2 at 0x\w+", send)
-    assert re.search(r"Breakpoint 3 at 0x\w+: file kernel/evtchn.py", status)
-    assert re.search(r"Breakpoint 4 at 0x\w+: file kernel/evtchn.py, line 1[12]\d", line)
-    assert "proxen break kernel.evtchn_op." in modules
-    assert "proxen break kernel.evtchn.evtchn_send" in functions
+    assert re.search(r"Breakpoint 3 at 0x\w+: file kernel/evtchn/channel.py", status)
+    assert re.search(r"Breakpoint 4 at 0x\w+: file kernel/evtchn/channel.py, line 1[12]\d", line)
+    assert "proxen break kernel.evtchn.event_channel_op." in modules
+    assert "proxen break kernel.evtchn.channel.evtchn_send" in functions
 
 
 COMMANDS = (
@@ -146,7 +146,7 @@ MISTAKES = {
     "proxen guest 0.77": "has no vCPU 77",
     "proxen guest x": "write DOMAIN.VCPU",
     "proxen walk": "usage: proxen walk ADDRESS",
-    "proxen break kernel.evtchn.evtchn_sned": "has no function 'evtchn_sned'",
+    "proxen break kernel.evtchn.channel.evtchn_sned": "has no function 'evtchn_sned'",
     "proxen break kernel.evtch.evtchn_send": "there is no module 'kernel.evtch'",
     "proxen symbols /no/vmlinux": "there is no file '/no/vmlinux'",
     "proxen frame 0xffffffffff": "no memory that the frame table describes",

@@ -4,19 +4,30 @@ import runpy
 
 program = runpy.run_path("libos/BUILD.py")["program"]
 
-selftest = program("guest_selftest", "tests.guests.selftest", "guests")
+selftest = program("guest_selftest", "tests.guests.kernels.selftest", "guests")
 hostile = program(
-    "guest_hostile", "tests.guests.hostile", "guests", assembly=["tests/guests/wild.asm"]
+    "guest_hostile",
+    "tests.guests.kernels.hostile",
+    "guests",
+    assembly=["tests/guests/kernels/wild.asm"],
 )
-traps = program("guest_traps", "tests.guests.traps", "guests", assembly=["tests/guests/traps.asm"])
-errors = program("guest_errors", "tests.guests.errors", "guests")
+traps = program(
+    "guest_traps",
+    "tests.guests.kernels.traps",
+    "guests",
+    assembly=["tests/guests/kernels/traps.asm"],
+)
+errors = program("guest_errors", "tests.guests.kernels.errors", "guests")
 probes = program(
     "guest_probes",
-    "tests.guests.probes.main",
+    "tests.guests.kernels.probes.main",
     "guests",
-    assembly=["tests/guests/probes/second.asm", "tests/guests/traps.asm"],
+    assembly=["tests/guests/kernels/probes/second.asm", "tests/guests/kernels/traps.asm"],
 )
 interleave = program(
-    "guest_interleave", "tests.guests.interleave", "guests", assembly=["tests/guests/spinner.asm"]
+    "guest_interleave",
+    "tests.guests.kernels.interleave",
+    "guests",
+    assembly=["tests/guests/kernels/spinner.asm"],
 )
-debuggee = program("guest_debuggee", "tests.guests.debuggee", "guests")
+debuggee = program("guest_debuggee", "tests.guests.kernels.debuggee", "guests")

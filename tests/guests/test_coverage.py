@@ -10,26 +10,26 @@ from pathlib import Path
 import abi
 import pytest
 
-import kernel.hypercall  # noqa: F401  fills the registries, and its own table from them
-from kernel.memory_registry import memory_ops
-from kernel.registry import domctls, hypercalls, sysctls
+import kernel.entry.hypercall  # noqa: F401  fills the registries, and its own table from them
+from kernel.base.registry import domctls, hypercalls, sysctls
+from kernel.memory.operations import memory_ops
 from tools.compare.boot import recorded
 from tools.setup.paths import ROOT
 
 KERNEL = ROOT / "kernel"
 FAMILIES = {  # operations that a module distinguishes by `case abi.NAME`
-    "EVTCHNOP_": ["evtchn_op"],
-    "GNTTABOP_": ["grant_op"],
-    "MMUEXT_": ["mmuext"],
-    "VCPUOP_": ["vcpu_op"],
-    "SCHEDOP_": ["sched_op"],
-    "PHYSDEVOP_": ["physdev", "physdev_pci"],
-    "XENPF_": ["platform"],
-    "XENVER_": ["version"],
-    "VMASST_CMD_": ["vm_assist"],
-    "CONSOLEIO_": ["console_io"],
-    "CALLBACKOP_": ["callback"],
-    "XENNMI_": ["nmi"],
+    "EVTCHNOP_": ["evtchn/event_channel_op"],
+    "GNTTABOP_": ["grant/grant_table_op"],
+    "MMUEXT_": ["paging/mmuext"],
+    "VCPUOP_": ["domain/vcpu_op"],
+    "SCHEDOP_": ["sched/sched_op"],
+    "PHYSDEVOP_": ["irq/physdev", "irq/msi_request"],
+    "XENPF_": ["control/platform"],
+    "XENVER_": ["control/version"],
+    "VMASST_CMD_": ["domain/vm_assist"],
+    "CONSOLEIO_": ["console/console_io"],
+    "CALLBACKOP_": ["entry/callback"],
+    "XENNMI_": ["entry/nmi"],
 }
 NUMBERED = {"mmuext_op": "MMUEXT_", "memory_op": "XENMEM_"}  # `mmuext_op …, command 0x8: …`
 REGISTRIES = (

@@ -6,9 +6,10 @@ import textwrap
 
 import kpy.jit
 import pytest
-from kpy import checker, modules, verify
-from kpy.diagnostics import Reported
-from kpy.program import Program
+from kpy.check import checker, verify
+from kpy.front import modules
+from kpy.front.diagnostics import Reported
+from kpy.front.program import Program
 
 HEADER = "from kpy import *\n"  # one line: the lines of a snippet start at 2
 _serial = itertools.count()

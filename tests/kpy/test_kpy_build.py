@@ -8,9 +8,9 @@ import sys
 from pathlib import Path
 
 import pytest
-from kpy import build as builder
-from kpy.modules import ROOT
-from kpy.target import Target
+from kpy.emit import target_build as builder
+from kpy.front.modules import ROOT
+from kpy.front.target import Target
 
 MAIN = """from kpy import *
 from kpybuild_{n}.other import twice
@@ -72,7 +72,7 @@ def project(monkeypatch):
 def compile_again(folder, target):
     for loaded in [m for m in sys.modules if m.startswith(folder.name)]:
         del sys.modules[loaded]
-    from kpy import source
+    from kpy.front import source
 
     source.load.cache_clear()
     return builder.build(target)

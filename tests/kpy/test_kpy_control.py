@@ -221,7 +221,7 @@ def test_null_in_memory_panics(jit, panics):
         def make(address: u64) -> u64:
             return load(Ptr[u64](address))
     """)
-    from kpy.jit_memory import View
+    from kpy.jit.memory import View
 
     node = p.new(_struct(p, "Node"), value=4)
     caught = panics("null pointer", p.owner_value, node)

@@ -5,9 +5,11 @@ import shutil
 import subprocess
 
 import pytest
-from kpy import backend, checker, modules
-from kpy.lower_unit import Unit
-from kpy.program import Program
+from kpy.check import checker
+from kpy.emit import backend
+from kpy.front import modules
+from kpy.front.program import Program
+from kpy.lower.unit import Unit
 
 PROGRAM = """
 @enum(u8)

@@ -338,8 +338,9 @@ def test_cycles_of_imports(module, jit):
 
 
 def test_one_symbol_declared_in_two_ways(module, errors):
-    from kpy import checker, modules, verify
-    from kpy.program import Program
+    from kpy.check import checker, verify
+    from kpy.front import modules
+    from kpy.front.program import Program
 
     name = module("""
         @extern("copy")

@@ -282,10 +282,11 @@ def test_atomics(jit):
 
 
 def test_volatile_accesses_are_all_kept(module):
-    from kpy import checker, modules
-    from kpy.backend import optimise
-    from kpy.lower_unit import Unit
-    from kpy.program import Program
+    from kpy.check import checker
+    from kpy.emit.backend import optimise
+    from kpy.front import modules
+    from kpy.front.program import Program
+    from kpy.lower.unit import Unit
 
     name = module("""
         @struct

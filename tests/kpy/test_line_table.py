@@ -12,7 +12,8 @@ import pytest
 from dwarf.source import SourceMap
 from hypothesis import given
 from hypothesis import strategies as st
-from kpy import jit, lines
+from kpy import jit
+from kpy.emit import lines
 
 from linetable.encode import MAX_DEPTH, make_table
 from linetable.reader import Frames

@@ -7,7 +7,7 @@ import pytest
 from hypothesis import given
 from hypothesis import strategies as st
 from kpy import Array, Slice, jit, u8
-from kpy.jit_memory import SliceView
+from kpy.jit.memory import SliceView
 
 from libos.internet import Host, Mac
 

@@ -20,7 +20,7 @@ def boot(machine):
     """Bring the machine up to a running domain 0; return its Domain and its pages."""
     describe_machine(machine)
     machine["kernel.x86.smp.init_this_cpu"]()
-    machine["kernel.frame.init_frames"]()
+    machine["kernel.frames.frame.init_frames"]()
     machine["kernel.x86.percpu.nr_cpus"].value = NR_MODEL_CPUS
     for number in range(1, NR_MODEL_CPUS):
         cpu = machine["kernel.x86.percpu.cpu_by_id"](number)
@@ -50,20 +50,20 @@ def describe_machine(machine):
     machine["kernel.x86.tsc.tsc_khz"].value = KHZ
     machine["kernel.x86.tsc.set_scale"](KHZ)
     machine.text = ctypes.create_string_buffer(b"proxen dom0_max_vcpus=1")
-    machine["kernel.cmdline.set_command_line"](machine.text.value)
+    machine["kernel.base.cmdline.set_command_line"](machine.text.value)
 
 
 def construct_dom0(machine):
     """Make domain 0 without a kernel file: memory and tables here, vCPU 0 by the core."""
-    domain = machine["kernel.dom0.create_dom0"]()
+    domain = machine["kernel.dom0.construct.create_dom0"]()
     domain.max_pages = END
     pages = []
     for number in range(DOM0_PAGES):
-        mfn, done = machine["kernel.frame.alloc_domain_frames"](domain, 0, 0)
+        mfn, done = machine["kernel.frames.frame.alloc_domain_frames"](domain, 0, 0)
         assert done, "the model has too little memory for domain 0"
-        machine["kernel.m2p.set_m2p"](mfn, number)
+        machine["kernel.frames.m2p.set_m2p"](mfn, number)
         pages.append(mfn)
     l4 = guest.write_tables(machine, pages)
-    machine["kernel.dom0.layout"].stack_end = guest.BASE + (guest.STACK_PAGE + 1) * PAGE
-    machine["kernel.dom0.start_first_vcpu"](domain, l4)
+    machine["kernel.dom0.construct.layout"].stack_end = guest.BASE + (guest.STACK_PAGE + 1) * PAGE
+    machine["kernel.dom0.construct.start_first_vcpu"](domain, l4)
     return domain, pages

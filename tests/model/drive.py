@@ -4,8 +4,8 @@ time, and interrupts, which strike wherever a processor is in guest mode or asle
 
 from kpy import Ptr, i64, ref, truncate, u32, u64
 
-from kernel.sched_place import can_run
-from kernel.vcpu import Vcpu
+from kernel.sched.place import can_run
+from kernel.state.vcpu import Vcpu
 from kernel.x86.apic import TIMER_VECTOR
 from tests.model import processors
 from tests.model.paging import IS_USER, transfer

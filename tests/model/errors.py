@@ -128,8 +128,8 @@ def settled(machine, fields):
 
 def picture(machine):
     """All that a refused call must leave as it was, by names that a failure shows."""
-    seen = {"free frames": machine["kernel.heap.nr_free"].value}
-    seen |= {"claimed": machine["kernel.claims.nr_claimed"].value}
+    seen = {"free frames": machine["kernel.frames.heap.nr_free"].value}
+    seen |= {"claimed": machine["kernel.frames.claims.nr_claimed"].value}
     for domain in machine.alive():
         seen |= picture_of(domain)
     raw = (ctypes.c_uint64 * (3 * NR_FRAMES)).from_address(machine.memory.frame_table)

@@ -7,8 +7,8 @@ four page tables, which are its first pages.
 import ctypes
 
 import abi
-from kpy.jit_memory import View
-from kpy.structs import size_of
+from kpy.front.structs import size_of
+from kpy.jit.memory import View
 
 from tests.model import drive
 

@@ -7,10 +7,10 @@ state that only the guest's own computing sees (FPU, debug registers, descriptor
 
 from kpy import Never, Ptr, bit, load, panic, store, u8, u16, u32, u64
 
-from kernel.hypercall import syscall_from_guest
-from kernel.irq import interrupt_from_core, interrupt_from_guest
-from kernel.trap import trap_from_guest
-from kernel.vcpu import Vcpu
+from kernel.entry.hypercall import syscall_from_guest
+from kernel.entry.trap import trap_from_guest
+from kernel.irq.irq import interrupt_from_core, interrupt_from_guest
+from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR0_TS
 from kernel.x86.cpu import CpuidResult
 from kernel.x86.memlayout import PERCPU_VIRT_START

@@ -7,9 +7,9 @@ violation is an AssertionError that names what it found.
 
 from collections import Counter, defaultdict
 
-from kernel.domain import DOMDYING_alive, DOMDYING_dead
-from kernel.frame import SCRUBBED
-from kernel.m2p import INVALID_M2P
+from kernel.frames.frame import SCRUBBED
+from kernel.frames.m2p import INVALID_M2P
+from kernel.state.domain import DOMDYING_alive, DOMDYING_dead
 from tests.model.memory import FIRST, NR_FRAMES
 from tests.model.picture import (
     CORE_SLOTS,
@@ -192,7 +192,7 @@ def every_frame_is_somewhere_once(picture):
     a domain that is gone has left nothing behind.
     """
     free, core, owned = picture.free, picture.core_pages, picture.owned
-    assert picture.machine["kernel.heap.nr_free"].value == len(free)
+    assert picture.machine["kernel.frames.heap.nr_free"].value == len(free)
     for one, other in ((free, core), (free, owned), (core.keys(), owned)):
         for mfn in one & other.keys():
             raise AssertionError(f"{picture.frames[mfn]} is in two places; {core.get(mfn)}")
@@ -244,7 +244,7 @@ def domains_are_kept_by_what_exists(picture):
             assert not picture.mappings(domain), f"d{domain.domain_id} still maps others' frames"
             assert domain.evtchn.nr_active == 1, f"d{domain.domain_id} has more than port 0"
             assert domain.grant.nr_frames == 0, f"d{domain.domain_id} has a grant table"
-    assert picture.machine["kernel.domain.domain_table"].nr_domains == len(picture.domains)
+    assert picture.machine["kernel.state.domain.domain_table"].nr_domains == len(picture.domains)
 
 
 def address_spaces_end_where_the_core_begins(picture):
@@ -293,8 +293,8 @@ def no_lock_is_held(picture):
     """Nobody is in the core, so every lock is free."""
     machine = picture.machine
     locks = {name: machine[name] for name in LOCKS}
-    locks["kernel.sched_queue.run_queue"] = machine["kernel.sched_queue.run_queue"].lock
-    locks["kernel.domain.domain_table"] = machine["kernel.domain.domain_table"].lock
+    locks["kernel.sched.queue.run_queue"] = machine["kernel.sched.queue.run_queue"].lock
+    locks["kernel.state.domain.domain_table"] = machine["kernel.state.domain.domain_table"].lock
     for domain in picture.domains.values():
         for name in ("shutdown_lock", "lock", "page_lock", "event_lock"):
             locks[f"d{domain.domain_id} {name}"] = getattr(domain, name)
@@ -303,4 +303,8 @@ def no_lock_is_held(picture):
         assert lock.owner == 0, f"{name} is held"
 
 
-LOCKS = ["kernel.heap.heap_lock", "kernel.domctl.domctl_lock", "kernel.irq.irq_lock"]
+LOCKS = [
+    "kernel.frames.heap.heap_lock",
+    "kernel.control.domctl.domctl_lock",
+    "kernel.irq.irq.irq_lock",
+]

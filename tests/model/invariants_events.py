@@ -112,7 +112,7 @@ def check_bindings(name, domain, channels):
 
 def check_pirqs(machine, domains, tables):
     """Every port of a physical interrupt is dom0's, and the only one of its number."""
-    words = memoryview(bytes(machine["kernel.evtchn_pirq.pirq_ports"])).cast("I")
+    words = memoryview(bytes(machine["kernel.evtchn.pirq.pirq_ports"])).cast("I")
     ports = {number: port for number, port in enumerate(words) if port}
     found = {}
     for domain in domains:

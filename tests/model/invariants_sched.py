@@ -11,8 +11,8 @@ from tests.model.processors import NR_MODEL_CPUS
 
 def check_sched(machine):
     """Check where every vCPU is, and every timer."""
-    queue = machine["kernel.sched_queue.run_queue"]
-    sched = machine["kernel.sched_place.cpu_scheds"]
+    queue = machine["kernel.sched.queue.run_queue"]
+    sched = machine["kernel.sched.place.cpu_scheds"]
     running = {}
     for cpu in range(NR_MODEL_CPUS):
         if sched[cpu].running is not None:
@@ -78,7 +78,7 @@ def check_work(queue, running, queued):
 
 def check_timers(machine, vcpus):
     """Each heap is one; every active timer is in it; and its processor will be interrupted."""
-    queues = machine["kernel.timer_heap.queues"]
+    queues = machine["kernel.sched.timer_heap.queues"]
     cpus = machine["tests.model.processors.cpus"]
     found = {}
     for cpu in range(NR_MODEL_CPUS):

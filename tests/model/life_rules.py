@@ -21,7 +21,7 @@ class LifeRules(Actors):
     @rule(nr_vcpus=numbers, choices=bits)
     def create(self, nr_vcpus, choices):
         """Make another domain, if memory suffices."""
-        if self.machine["kernel.heap.nr_free"].value < 120:
+        if self.machine["kernel.frames.heap.nr_free"].value < 120:
             return
         self.machine.preempt(choices)
         guest = create_guest(self.machine, nr_vcpus=1 + nr_vcpus % 2)

@@ -18,16 +18,16 @@ domctl, memory_op and mmuext_op as a toolstack does.
 
 * `machine.preempt(bits)` lets the next looks for urgent work find some: lowest bit first.
 * `machine.pass_time(ns)` expires timers. Interrupts between processors arrive at once.
-* `machine["kernel.sched.run_queue"]` is any function or static of the core.
+* `machine["kernel.sched.schedule.run_queue"]` is any function or static of the core.
 * `machine.frame(mfn)`, `machine.memory.page(mfn)` (512 words), `machine.alive()` (Domain views),
   `invariants.check(machine)`.
 * A `KpyPanic` leaves the machine broken: `start_over` mends it.
 """
 
 from kpy import jit
-from kpy.jit_memory import View
+from kpy.jit.memory import View
 
-from kernel.frame_table import FRAME_BYTES, Frame
+from kernel.state.frame_table import FRAME_BYTES, Frame
 from tests.model import instructions
 from tests.model.boot import boot
 from tests.model.guest import create_guest
@@ -47,15 +47,16 @@ MODELLED = {
         "x86.apic": (
             "apic_send_ipi apic_send_nmi_to_others apic_pending_vector apic_set_timer_deadline"
         ),
-        "guest_memory": "guest_copy",
+        "base.guest_memory": "guest_copy",
         "main": "enter_guest",
     },
-    "paging": {"guest_memory": "read_guest write_guest"},
+    "paging": {"base.guest_memory": "read_guest write_guest"},
 }
 VCPUS = (1, 2)  # of the first guests: with domain 0's, one for each processor
 CALLABLE = [
-    *(f"kernel.{name}" for name in ("cmdline", "dom0", "domain", "domain_free", "frame_exchange")),
-    *(f"kernel.{name}" for name in ("frame", "m2p", "x86.percpu", "x86.smp", "x86.tsc")),
+    *(f"kernel.{name}" for name in ("base.cmdline", "dom0.construct", "state.domain")),
+    *(f"kernel.{name}" for name in ("domain.free", "frames.exchange", "frames.frame")),
+    *(f"kernel.{name}" for name in ("frames.m2p", "x86.percpu", "x86.smp", "x86.tsc")),
     "tests.model.drive",
     "tests.model.processors",
 ]
@@ -108,11 +109,11 @@ class Machine:
 
     def domain(self, domain_id):
         """Return a domain of the core's table, None where there is none."""
-        return self["kernel.domain.find_domain"](domain_id)
+        return self["kernel.state.domain.find_domain"](domain_id)
 
     def alive(self):
         """Return all domains of the core's table, dying ones included."""
-        found, domain = [], self["kernel.domain.domain_table"].first
+        found, domain = [], self["kernel.state.domain.domain_table"].first
         while domain is not None:
             found.append(domain)
             domain = domain.list_next

@@ -6,12 +6,12 @@ import ctypes
 import mmap
 import sys
 
-from kpy.structs import size_of
+from kpy.front.structs import size_of
 
 import kernel.main  # noqa: F401  every module whose constants are moved must be imported
 import tests.model.instructions  # noqa: F401
 import tests.model.paging  # noqa: F401
-from kernel.frame_table import FRAME_BYTES
+from kernel.state.frame_table import FRAME_BYTES
 from kernel.x86.percpu import AREA_BYTES
 from tests.model.processors import NR_MODEL_CPUS, STACK_BYTES
 
@@ -65,7 +65,7 @@ class Memory:
 
 def map_memory(size):
     """Map zeroed memory, always at the same place: addresses are part of the compiled code, which
-    can then be used again (tools/kpy/jit_cache.py).
+    can then be used again (tools/kpy/jit/cache.py).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p

@@ -7,8 +7,8 @@ machine, and the invariants look at what every TLB still holds.
 
 from kpy import Ptr, Slice, copy_slice, inline, load, ref, store, struct, u8, u32, u64, wrapping_add
 
-from kernel.frame_table import frame_valid
-from kernel.ids import Mfn
+from kernel.base.ids import Mfn
+from kernel.state.frame_table import frame_valid
 from kernel.x86.bits import (
     PTE_ACCESSED,
     PTE_ADDRESS,
@@ -135,7 +135,7 @@ def bytes_at(address: u64, size: u64) -> Slice[u8]:
 
 
 def read_guest(to: u64, from_: u64, size: u64) -> u64:
-    """Stand for the core's own copying (kernel/guest_memory.py)."""
+    """Stand for the core's own copying (kernel/base/guest_memory.py)."""
     return transfer(from_, to, size, 0)
 
 

@@ -8,14 +8,14 @@ import struct
 from collections import namedtuple
 from functools import cached_property
 
-from kpy.jit_memory import View
-from kpy.structs import size_of
+from kpy.front.structs import size_of
+from kpy.jit.memory import View
 
-from kernel.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE
-from kernel.grant_table import ACTIVE_PER_PAGE, MAPTRACK_PER_PAGE
-from kernel.heap import FRAME_FREE, NR_ZONES
-from kernel.page_type import PGT_partial, PGT_pinned, PGT_validated
-from kernel.vcpu import Vcpu
+from kernel.frames.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE
+from kernel.frames.heap import FRAME_FREE, NR_ZONES
+from kernel.frames.page_type import PGT_partial, PGT_pinned, PGT_validated
+from kernel.state.grant_table import ACTIVE_PER_PAGE, MAPTRACK_PER_PAGE
+from kernel.state.vcpu import Vcpu
 from tests.model.memory import FIRST, NR_BOOT_FRAMES, NR_FRAMES, PAGE
 from tests.model.processors import NR_MODEL_CPUS, NR_TRANSLATIONS, Cpu
 
@@ -106,7 +106,7 @@ class Picture:
     def free(self):
         """Frames on the free lists."""
         found = set()
-        for position, head in enumerate(words_of(self.machine["kernel.heap.heads"], "I")):
+        for position, head in enumerate(words_of(self.machine["kernel.frames.heap.heads"], "I")):
             order, mfn = position // NR_ZONES, head
             while mfn:
                 frame, block = self.frames[mfn], range(mfn, mfn + (1 << order))
@@ -218,7 +218,7 @@ class Picture:
     @cached_property
     def buried(self):
         """Domains without references that wait to be freed."""
-        found, domain = [], self.machine["kernel.domain.domain_table"].buried
+        found, domain = [], self.machine["kernel.state.domain.domain_table"].buried
         while domain is not None:
             found.append(domain)
             domain = domain.list_next
@@ -239,7 +239,7 @@ class Picture:
     @cached_property
     def eoi_frame(self):
         """The frame that holds domain 0's EOI bits, 0 if none does."""
-        address = self.machine["kernel.irq.eoi_map"].value
+        address = self.machine["kernel.irq.irq.eoi_map"].value
         return self.frame_at(address) if address else 0
 
 

@@ -23,7 +23,7 @@ from kpy import (
 )
 
 from kernel.main import run_guests
-from kernel.vcpu import Vcpu
+from kernel.state.vcpu import Vcpu
 from kernel.x86.smp import init_this_cpu, wait_for_release
 
 NR_MODEL_CPUS = 4

@@ -93,7 +93,9 @@ def test_domain_0_gets_its_own_frames_back_without_old_translations(machine):
 def test_exchanged_frames_of_a_dying_domain_are_not_given_numbers(machine):
     """enter_frames frees what it can't enter; the core went on as if the domain had got it."""
     domain = machine.guests[0].domain
-    take, assign = (machine[f"kernel.frame_exchange.{n}"] for n in ("take_unowned", "assign_block"))
+    take, assign = (
+        machine[f"kernel.frames.exchange.{n}"] for n in ("take_unowned", "assign_block")
+    )
     mfn = take(0, 0)
     domain.tot_pages += 1  # a stolen frame still counts
     domain.is_dying = 1

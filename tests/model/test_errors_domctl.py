@@ -3,7 +3,7 @@
 import abi
 import pytest
 
-from kernel.debug_keys import MOST_KEYS
+from kernel.panic.debug_keys import MOST_KEYS
 from tests.model.boot import DOM0_PAGES
 from tests.model.errors import (
     CORE,

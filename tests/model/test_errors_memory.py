@@ -106,9 +106,9 @@ def at_its_limit(machine):
 
 def all_claimed(machine):
     """Let the neighbour be promised every free frame."""
-    free = machine["kernel.heap.nr_free"].value
+    free = machine["kernel.frames.heap.nr_free"].value
     machine.guests[1].domain.outstanding_pages = free
-    machine["kernel.claims.nr_claimed"].value = free
+    machine["kernel.frames.claims.nr_claimed"].value = free
 
 
 def unmapped_by_other(machine):

@@ -70,12 +70,12 @@ def test_work_is_done_in_pieces_when_interrupts_come(machine):
 
 
 def test_a_destroyed_domain_leaves_nothing(machine):
-    free = machine["kernel.heap.nr_free"]
+    free = machine["kernel.frames.heap.nr_free"]
     before = free.value
     guest = create_guest(machine)
     assert free.value < before
     destroy(machine, guest.id)
-    machine["kernel.domain_free.free_buried_domains"]()
+    machine["kernel.domain.free.free_buried_domains"]()
     assert free.value == before
 
 

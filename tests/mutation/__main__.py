@@ -1,16 +1,16 @@
 """Remove each check from the core, one at a time, and see which in-process test notices.
 
-The core is compiled once with a switch in every check (kpy/mutants.py). For each check a child
-process switches it off and runs the tests in which it ever refuses something, cheapest first. A
-check whose absence nobody notices is either untested or redundant: SURVIVED, and exit code 1.
-Without arguments all checks are tried and tests/mutation/checks.txt is written; the reasons for
-those that cannot be missed are in tests/mutation/equivalent.txt.
+The core is compiled once with a switch in every check (kpy/lower/mutants.py). For each check a
+child process switches it off and runs the tests in which it ever refuses something, cheapest
+first. A check whose absence nobody notices is either untested or redundant: SURVIVED, and exit
+code 1. Without arguments all checks are tried and tests/mutation/checks.txt is written; the
+reasons for those that cannot be missed are in tests/mutation/equivalent.txt.
 """
 
 import argparse
 import sys
 
-from kpy.mutants import Check
+from kpy.lower.mutants import Check
 
 from tests.mutation import run, scope, table
 from tools.run.build import run_module
@@ -19,7 +19,7 @@ from tools.setup.progress import fail, step
 EXAMPLES = """examples:
   make mutate                                            all of it, and write checks.txt
   python -m tests.mutation --list kernel/evtchn          what there is to remove in these files
-  python -m tests.mutation kernel/page_type.py:104       the checks of one line
+  python -m tests.mutation kernel/frames/page_type.py:104       the checks of one line
   python -m tests.mutation begin_type                    the checks of one function
   python -m tests.mutation grant --tests 'tests/unit/test_grant_*.py'
 """

@@ -7,7 +7,7 @@ import subprocess
 import sys
 import tempfile
 
-from kpy.mutants import Check
+from kpy.lower.mutants import Check
 
 from tools.setup.paths import ROOT
 from tools.setup.progress import say, step

@@ -7,10 +7,11 @@ import ast
 import os
 from pathlib import Path
 
-from kpy import jit, modules
-from kpy.lower_unit import Unit
-from kpy.mutants import Check, Mutants
-from kpy.program import Program
+from kpy import jit
+from kpy.front import modules
+from kpy.front.program import Program
+from kpy.lower.mutants import Check, Mutants
+from kpy.lower.unit import Unit
 
 from tools.setup.paths import ROOT
 
@@ -18,24 +19,24 @@ from tools.setup.paths import ROOT
 OUTSIDE = {
     "kernel.x86": "the processor and its board, which a test replaces",
     "kernel.main": "boot: no guest yet",
-    "kernel.dom0": "boot: input from whoever starts the machine",
-    "kernel.dom0_layout": "boot",
-    "kernel.dom0_memory": "boot",
-    "kernel.dom0_tables": "boot",
+    "kernel.dom0.construct": "boot: input from whoever starts the machine",
+    "kernel.dom0.layout": "boot",
+    "kernel.dom0.memory": "boot",
+    "kernel.dom0.tables": "boot",
     "kernel.elf": "boot: domain 0's own image",
-    "kernel.cmdline": "boot: the core's command line",
-    "kernel.console": "the core's own output",
-    "kernel.uart": "the core's own output",
-    "kernel.panic": "the end of everything",
-    "kernel.backtrace": "the report of a crash",
-    "kernel.cpu_state": "the report of a crash",
-    "kernel.crash_report": "the report of a crash",
-    "kernel.symbols": "the report of a crash",
-    "kernel.registers": "the report of a crash",
-    "kernel.debug_keys": "reports for people, which only domain 0 may ask for",
-    "kernel.cpu_watchdog": "a report for people",
-    "kernel.console_input": "the core's own input",
-    "kernel.registry": "build-time Python",
+    "kernel.base.cmdline": "boot: the core's command line",
+    "kernel.console.console": "the core's own output",
+    "kernel.console.uart": "the core's own output",
+    "kernel.panic.panic": "the end of everything",
+    "kernel.panic.backtrace": "the report of a crash",
+    "kernel.panic.cpu_state": "the report of a crash",
+    "kernel.panic.crash_report": "the report of a crash",
+    "kernel.panic.symbols": "the report of a crash",
+    "kernel.panic.registers": "the report of a crash",
+    "kernel.panic.debug_keys": "reports for people, which only domain 0 may ask for",
+    "kernel.panic.cpu_watchdog": "a report for people",
+    "kernel.console.input": "the core's own input",
+    "kernel.base.registry": "build-time Python",
     "kernel.BUILD": "build-time Python",
 }
 

@@ -2,7 +2,7 @@
 
 from pathlib import Path
 
-from kpy.mutants import Check
+from kpy.lower.mutants import Check
 
 HERE = Path(__file__).parent
 CHECKS = HERE / "checks.txt"

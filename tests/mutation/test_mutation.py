@@ -4,31 +4,31 @@ from tests.mutation import run, scope, table
 
 # What every domain's memory, events and rights depend on: all checks of these functions.
 IMPORTANT = {
-    "kernel/page_type.py": "begin_type get_frame_type get_frame_and_type get_writable_frame",
-    "kernel/page_table.py": "bad_l1_flags get_l1e_frame",
-    "kernel/page_update.py": "replace_l1e toggle_writable update_upper_entry",
-    "kernel/page_promote.py": "promote_child",
-    "kernel/page_entry.py": "is_core_slot",
-    "kernel/table_use.py": "acquire_table",
-    "kernel/frame.py": "get_frame_of",
-    "kernel/guest_memory.py": "guest_range_ok",
-    "kernel/mmu_update.py": "update_entry update_m2p",
-    "kernel/page_owner.py": "may_act_on",
-    "kernel/grant_pin.py": "pin_grant",
-    "kernel/grant_mapping.py": "create_grant_mapping",
-    "kernel/grant_unmap.py": "detach",
-    "kernel/grant_setup.py": "may_set_up",
-    "kernel/evtchn_bind.py": "connect evtchn_bind_virq evtchn_bind_ipi",
-    "kernel/evtchn_close.py": "evtchn_close evtchn_reset",
-    "kernel/domctl.py": "do_domctl",
-    "kernel/sysctl.py": "do_sysctl",
-    "kernel/platform.py": "do_platform_op",
-    "kernel/descriptor_check.py": "checked_call_gate descriptors_okay",
-    "kernel/memory_reservation.py": "is_reservation_okay",
+    "kernel/frames/page_type.py": "begin_type get_frame_type get_frame_and_type get_writable_frame",
+    "kernel/paging/l1_entry.py": "bad_l1_flags get_l1e_frame",
+    "kernel/paging/entry_update.py": "replace_l1e toggle_writable update_upper_entry",
+    "kernel/paging/promote.py": "promote_child",
+    "kernel/paging/entry.py": "is_core_slot",
+    "kernel/paging/table_ref.py": "acquire_table",
+    "kernel/frames/frame.py": "get_frame_of",
+    "kernel/base/guest_memory.py": "guest_range_ok",
+    "kernel/paging/mmu_update.py": "update_entry update_m2p",
+    "kernel/paging/foreign.py": "may_act_on",
+    "kernel/grant/pin.py": "pin_grant",
+    "kernel/grant/l1_mapping.py": "create_grant_mapping",
+    "kernel/grant/unmap.py": "detach",
+    "kernel/grant/setup.py": "may_set_up",
+    "kernel/evtchn/bind.py": "connect evtchn_bind_virq evtchn_bind_ipi",
+    "kernel/evtchn/close.py": "evtchn_close evtchn_reset",
+    "kernel/control/domctl.py": "do_domctl",
+    "kernel/control/sysctl.py": "do_sysctl",
+    "kernel/control/platform.py": "do_platform_op",
+    "kernel/frames/descriptor_check.py": "checked_call_gate descriptors_okay",
+    "kernel/memory/reservation.py": "is_reservation_okay",
 }
 
 # No refusal, but a result that only the slower tests of partial tables look at.
-NOT_HERE = "kernel/page_type.py begin_type: if info & PGT_partial: return TYPE_PARTIAL"
+NOT_HERE = "kernel/frames/page_type.py begin_type: if info & PGT_partial: return TYPE_PARTIAL"
 FILES = [
     *("tests/model/test_errors_mmu.py", "tests/model/test_errors_grant.py"),
     *("tests/model/test_errors_memory.py", "tests/model/test_errors_evtchn.py"),

@@ -59,8 +59,10 @@ def test_a_kernel_from_its_first_instruction_to_its_end(domains):
         "continue",
     )
     assert first.startswith("start in section .text")
-    assert re.search(r"main \(\) at .*tests/guests/debuggee.py:\d+", at_main)
-    assert re.search(r"area \(point=0x\w+ .*scale=1\) at .*tests/guests/debuggee.py", at_area)
+    assert re.search(r"main \(\) at .*tests/guests/kernels/debuggee.py:\d+", at_main)
+    assert re.search(
+        r"area \(point=0x\w+ .*scale=1\) at .*tests/guests/kernels/debuggee.py", at_area
+    )
     assert re.search(r"#1 .*total_area \(scale=1\).*\n#2 .*main", stack)
     assert "x = 1" in point and "kind = corner" in point
     assert "width * height" in height
@@ -127,7 +129,9 @@ def test_a_crash_can_be_looked_at(domains):
     domains.create("crashing", "guest_hostile", memory=32, paused=True, cmdline="mode=fault")
     stop, stack, _, _ = gdb(domains, "crashing", "continue", "backtrace", "info threads", "kill")
     assert "SIGSEGV" in stop
-    assert re.search(r"#0 .*die_of_fault \(\) at tests/guests/deaths.py", stack), "where it fell"
+    assert re.search(r"#0 .*die_of_fault \(\) at tests/guests/kernels/deaths.py", stack), (
+        "where it fell"
+    )
     assert domains.wait_end("crashing", START_S)["exit"]["reason"] in ("crash", "destroyed")
 
 

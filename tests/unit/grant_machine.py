@@ -5,9 +5,9 @@ import ctypes
 import abi
 from kpy import Array, jit, u8
 
-from kernel.domain import Domain
-from kernel.grant_table import ActivePage, SharedGrantPage
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.grant_table import ActivePage, SharedGrantPage
+from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
 from tests.unit.guest import GuestMemory
 
@@ -30,15 +30,19 @@ class GrantMachine:
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.ipi.serve_mailbox": lambda: None,
-                "kernel.frame.get_frame": self.get_frame,
-                "kernel.frame.put_frame": lambda mfn: self.count(self.references, mfn, -1),
-                "kernel.page_type.get_frame_type": self.get_type,
-                "kernel.page_type.put_frame_type": lambda mfn: self.count(self.types, mfn, -1),
-                "kernel.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest,
-                "kernel.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
-                "kernel.preempt.preempt_pending": self.preempt_pending,
-                "kernel.domain.get_domain_by_id": self.find_domain,
-                "kernel.domain.put_domain": lambda d: self.count(self.domain_references, d, -1),
+                "kernel.frames.frame.get_frame": self.get_frame,
+                "kernel.frames.frame.put_frame": lambda mfn: self.count(self.references, mfn, -1),
+                "kernel.frames.page_type.get_frame_type": self.get_type,
+                "kernel.frames.page_type.put_frame_type": lambda mfn: self.count(
+                    self.types, mfn, -1
+                ),
+                "kernel.base.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest,
+                "kernel.base.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
+                "kernel.base.preempt.preempt_pending": self.preempt_pending,
+                "kernel.state.domain.get_domain_by_id": self.find_domain,
+                "kernel.state.domain.put_domain": lambda d: self.count(
+                    self.domain_references, d, -1
+                ),
                 **(replace or {}),
             },
         )

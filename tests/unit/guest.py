@@ -20,7 +20,7 @@ class GuestMemory:
         return slice(offset, offset + size)
 
     def copy_from_guest(self, to: int, address: int, size: int) -> int:
-        """Stand in for kernel.guest_memory.copy_bytes_from_guest."""
+        """Stand in for kernel.base.guest_memory.copy_bytes_from_guest."""
         place = self.place(address, size)
         if place is None:
             return size
@@ -28,7 +28,7 @@ class GuestMemory:
         return 0
 
     def copy_to_guest(self, address: int, from_: int, size: int) -> int:
-        """Stand in for kernel.guest_memory.copy_bytes_to_guest."""
+        """Stand in for kernel.base.guest_memory.copy_bytes_to_guest."""
         place = self.place(address, size)
         if place is None:
             return size

@@ -8,16 +8,16 @@ import ctypes
 import mmap
 
 from kpy import jit
-from kpy.jit_memory import View
-from kpy.structs import size_of
+from kpy.front.structs import size_of
+from kpy.jit.memory import View
 
-import kernel.frame  # noqa: F401  its functions are replaced
-import kernel.frame_table
-import kernel.m2p
+import kernel.frames.frame  # noqa: F401  its functions are replaced
+import kernel.frames.m2p
+import kernel.state.frame_table
 import kernel.x86.memlayout
-from kernel.domain import Domain
-from kernel.frame_table import FRAME_BYTES, Frame
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.frame_table import FRAME_BYTES, Frame
+from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
 
 FIRST = 0x100  # the machine's frames: those behind the first MiB
@@ -39,9 +39,10 @@ class MemoryMachine:
         self.m2p, m2p = memory(NR_FRAMES * 8)
         self.flushes, self.domains = [], {}
         addresses = {
-            (kernel.frame_table, "FRAMETABLE_VIRT_START"): self.frame_table - FIRST * FRAME_BYTES,
+            (kernel.state.frame_table, "FRAMETABLE_VIRT_START"): self.frame_table
+            - FIRST * FRAME_BYTES,
             (kernel.x86.memlayout, "DIRECTMAP_VIRT_START"): self.page_memory - FIRST * PAGE,
-            (kernel.m2p, "RDWR_MACH2PHYS_VIRT_START"): m2p - FIRST * 8,
+            (kernel.frames.m2p, "RDWR_MACH2PHYS_VIRT_START"): m2p - FIRST * 8,
         }
         before = {place: getattr(*place) for place in addresses}
         try:
@@ -60,7 +61,7 @@ class MemoryMachine:
         return {
             "kernel.x86.percpu.this_cpu": lambda: self.cpu,
             "kernel.x86.ipi.serve_mailbox": lambda: None,
-            "kernel.frame.owner_of": lambda frame: self.domains.get(frame.owner),
+            "kernel.frames.frame.owner_of": lambda frame: self.domains.get(frame.owner),
             "kernel.x86.ipi.flush_tlb_mask": self.flushes.append,
             "kernel.x86.tlb.cpus_needing_flush": lambda cpus, stamp: cpus,
             "kernel.x86.tlb.tlb_clock_now": lambda: self.tlb_clock,
@@ -77,15 +78,15 @@ class MemoryMachine:
             memory.seek(0)
             memory.write(bytes(len(memory)))
         for name in ("heads", "tails", "zones_with", "nr_free"):
-            static = self[f"kernel.heap.{name}"]
+            static = self[f"kernel.frames.heap.{name}"]
             ctypes.memset(int(static), 0, size_of(static.type))
-        ranges = self["kernel.frame_table.ram_ranges"]
+        ranges = self["kernel.state.frame_table.ram_ranges"]
         ranges[0].first, ranges[0].end = FIRST, END
-        self["kernel.frame_table.nr_ram_ranges"].value = 1
+        self["kernel.state.frame_table.nr_ram_ranges"].value = 1
         self.domains.clear()
         self.flushes.clear()
         self.tlb_clock = 100
-        self["kernel.heap.give_range"](FIRST, END)
+        self["kernel.frames.heap.give_range"](FIRST, END)
 
     def new_domain(self, number, max_pages=NR_FRAMES):
         """Make a domain without memory. It may be dom0, number 0."""
@@ -97,12 +98,12 @@ class MemoryMachine:
 
     def alloc(self, domain, order=0):
         """Allocate a block for a domain, None when there is none."""
-        mfn, done = self["kernel.frame.alloc_domain_frames"](domain, order, 0)
+        mfn, done = self["kernel.frames.frame.alloc_domain_frames"](domain, order, 0)
         return mfn if done else None
 
     @property
     def nr_free(self):
-        return self["kernel.heap.nr_free"].value
+        return self["kernel.frames.heap.nr_free"].value
 
     def frame(self, mfn):
         """Return a frame's entry."""

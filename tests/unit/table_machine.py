@@ -4,7 +4,7 @@ from collections import Counter
 
 import abi
 
-from kernel.page_table import PageOwner
+from kernel.paging.l1_entry import PageOwner
 from tests.unit.memory_machine import PARTIAL, PINNED, VALIDATED, WRITABLE, MemoryMachine
 
 ERESTART, EINVAL, EBUSY = -abi.ERESTART, -abi.EINVAL, -abi.EBUSY
@@ -18,14 +18,19 @@ class TableMachine(MemoryMachine):
     def __init__(self):
         self.stops = []
         super().__init__(
-            "kernel.page_update",
-            also=["kernel.table_use", "kernel.relinquish", "kernel.page_type", "kernel.frame"],
+            "kernel.paging.entry_update",
+            also=[
+                "kernel.paging.table_ref",
+                "kernel.domain.relinquish",
+                "kernel.frames.page_type",
+                "kernel.frames.frame",
+            ],
             replace={
-                "kernel.page_walk.is_time_to_stop": lambda walk: self.is_time_to_stop(),
-                "kernel.preempt.preempt_pending": lambda: self.is_time_to_stop(),
-                "kernel.l4_slots.fill_guest_l4": lambda l4, d: None,
-                "kernel.page_demote.leave_l4": lambda l4: None,
-                "kernel.domain.get_domain_by_id": self.find_domain,
+                "kernel.paging.tree_walk.is_time_to_stop": lambda walk: self.is_time_to_stop(),
+                "kernel.base.preempt.preempt_pending": lambda: self.is_time_to_stop(),
+                "kernel.paging.l4_slots.fill_guest_l4": lambda l4, d: None,
+                "kernel.paging.demote.leave_l4": lambda l4: None,
+                "kernel.state.domain.get_domain_by_id": self.find_domain,
             },
         )
 
@@ -49,35 +54,35 @@ class TableMachine(MemoryMachine):
 
     def put_old(self):
         """Do what every hypercall on page tables does first."""
-        while self["kernel.table_use.put_old_guest_table"](self.vcpu) != 0:
+        while self["kernel.paging.table_ref.put_old_guest_table"](self.vcpu) != 0:
             pass
 
     def pin(self, mfn, level):
         """Pin a table, or stop half way."""
-        result = self["kernel.table_use.acquire_table"](self.vcpu, self.domain, mfn, level)
-        if result == 0 and not self["kernel.page_type.set_pinned"](self.frame(mfn)):
-            self["kernel.table_use.release_table"](self.vcpu, self.domain, mfn, level)
+        result = self["kernel.paging.table_ref.acquire_table"](self.vcpu, self.domain, mfn, level)
+        if result == 0 and not self["kernel.frames.page_type.set_pinned"](self.frame(mfn)):
+            self["kernel.paging.table_ref.release_table"](self.vcpu, self.domain, mfn, level)
             return EINVAL
         return result
 
     def unpin(self, mfn):
         """Unpin a table if it is pinned."""
         frame = self.frame(mfn)
-        if not self["kernel.page_type.clear_pinned"](frame):
+        if not self["kernel.frames.page_type.clear_pinned"](frame):
             return EINVAL
-        self["kernel.table_use.release_table"](self.vcpu, self.domain, mfn, frame.info >> 61)
+        self["kernel.paging.table_ref.release_table"](self.vcpu, self.domain, mfn, frame.info >> 61)
         return 0
 
     def update(self, mfn, index, value):
         """Change an entry as mmu_update does."""
         info = self.frame(mfn).info
-        if not self["kernel.page_type.is_table"](info):
+        if not self["kernel.frames.page_type.is_table"](info):
             return EINVAL
         entry = self.page_address(mfn) + 8 * index
         if info >> 61 == 1:
-            update = self["kernel.page_update.update_l1e"]
+            update = self["kernel.paging.entry_update.update_l1e"]
             return update(entry, value, self.domain, self.owner, 0)
-        update = self["kernel.page_update.update_upper_entry"]
+        update = self["kernel.paging.entry_update.update_upper_entry"]
         return update(self.vcpu, entry, value, self.domain, info >> 61, 0)
 
     def expected(self, frames):

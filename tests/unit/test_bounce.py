@@ -4,8 +4,8 @@ import abi
 import pytest
 from kpy import Array, jit
 
-from kernel.domain import Domain
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from tests.unit.guest import GuestMemory
 
 STACK = 0xFFFF888000010000
@@ -20,17 +20,17 @@ class Guest:
         self.memory = GuestMemory(STACK - 4096)
         self.crashes, self.toggles = [], 0
         self.program = jit.load(
-            "kernel.bounce",
+            "kernel.entry.bounce",
             also=["kernel.emulate.softint"],
             replace={
-                "kernel.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
+                "kernel.base.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
                 "kernel.x86.context.toggle_guest_mode": self.toggle,
-                "kernel.domain.domain_crash": lambda domain, reason: self.crashes.append(
+                "kernel.state.domain.domain_crash": lambda domain, reason: self.crashes.append(
                     bytes(reason)
                 ),
-                "kernel.console.write_str": lambda text: None,
-                "kernel.console.write_int": lambda value, negative, style: None,
-                "kernel.console.end_line": lambda: None,
+                "kernel.console.console.write_str": lambda text: None,
+                "kernel.console.console.write_int": lambda value, negative, style: None,
+                "kernel.console.console.end_line": lambda: None,
             },
         )
         self.vcpu = self.program.new(Vcpu, kernel_mode=True)

@@ -6,7 +6,7 @@ from kpy import jit
 
 @pytest.fixture(scope="module")
 def program():
-    return jit.load("kernel.cmdline")
+    return jit.load("kernel.base.cmdline")
 
 
 @pytest.fixture

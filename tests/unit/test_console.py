@@ -14,11 +14,11 @@ sent = bytearray()
 @pytest.fixture(scope="module")
 def program():
     p = jit.load(
-        "kernel.console",
+        "kernel.console.console",
         replace={
             "kernel.x86.percpu.this_cpu": lambda: p.cpu,
-            "kernel.uart.uart_put": sent.append,
-            "kernel.uart.uart_init": lambda: None,
+            "kernel.console.uart.uart_put": sent.append,
+            "kernel.console.uart.uart_init": lambda: None,
             "kernel.x86.ipi.serve_mailbox": lambda: None,
         },
     )

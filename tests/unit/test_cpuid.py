@@ -4,7 +4,7 @@ import pytest
 from kpy import jit
 
 from kernel.emulate import cpuid as policy
-from kernel.vcpu import Vcpu
+from kernel.state.vcpu import Vcpu
 
 ALL = (1 << 32) - 1
 OSXSAVE = 1 << 27

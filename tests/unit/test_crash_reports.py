@@ -3,9 +3,9 @@
 import pytest
 from kpy import jit
 
-from kernel.cpu_watchdog import PERIOD_NS, STALE_LOOKS
-from kernel.crash_report import BURST, REFILL_NS
-from kernel.domain import Domain
+from kernel.panic.cpu_watchdog import PERIOD_NS, STALE_LOOKS
+from kernel.panic.crash_report import BURST, REFILL_NS
+from kernel.state.domain import Domain
 from kernel.x86.percpu import Pcpu
 
 printed = []
@@ -13,15 +13,15 @@ printed = []
 
 @pytest.fixture
 def reports():
-    """kernel.crash_report, whose console collects lines in `printed`."""
+    """kernel.panic.crash_report, whose console collects lines in `printed`."""
     printed.clear()
     program = jit.load(
-        "kernel.crash_report",
+        "kernel.panic.crash_report",
         replace={
             "kernel.x86.percpu.this_cpu": lambda: program.cpu,
-            "kernel.console.write_str": lambda text: printed.append(bytes(text)),
-            "kernel.console.write_int": lambda value, *_: printed.append(value),
-            "kernel.console.end_line": lambda: None,
+            "kernel.console.console.write_str": lambda text: printed.append(bytes(text)),
+            "kernel.console.console.write_int": lambda value, *_: printed.append(value),
+            "kernel.console.console.end_line": lambda: None,
             "kernel.x86.ipi.serve_mailbox": lambda: None,
             "kernel.x86.tsc.system_time_ns": lambda: 0,
         },
@@ -57,22 +57,22 @@ def test_the_crash_of_domain_0_is_always_reported(reports):
 
 @pytest.fixture
 def watchdog():
-    """kernel.cpu_watchdog on processor 0 of two."""
+    """kernel.panic.cpu_watchdog on processor 0 of two."""
     program = jit.load(
-        "kernel.cpu_watchdog",
+        "kernel.panic.cpu_watchdog",
         replace={
             "kernel.x86.percpu.this_cpu": lambda: program.cpus[0],
             "kernel.x86.percpu.cpu_by_id": lambda number: program.cpus[number],
             "kernel.x86.percpu.online_cpus": lambda: 3,
             "kernel.x86.tsc.system_time_ns": lambda: program.now,
-            "kernel.timer_heap.set_timer": lambda timer, due: program.due.append(due),
+            "kernel.sched.timer_heap.set_timer": lambda timer, due: program.due.append(due),
             "kernel.x86.ipi.ipi_kick": lambda cpu, work: program.kicked.append(cpu),
-            "kernel.cpu_state.report_from_here": lambda: program.reports.append(program.now),
-            "kernel.console.write_str": lambda text: program.lockless.append(
+            "kernel.panic.cpu_state.report_from_here": lambda: program.reports.append(program.now),
+            "kernel.console.console.write_str": lambda text: program.lockless.append(
                 program.cpus[0].in_nmi
             ),
-            "kernel.console.write_int": lambda *_: None,
-            "kernel.console.end_line": lambda: None,
+            "kernel.console.console.write_int": lambda *_: None,
+            "kernel.console.console.end_line": lambda: None,
         },
     )
     program.cpus = [program.new(Pcpu, id=number) for number in range(2)]

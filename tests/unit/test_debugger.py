@@ -6,10 +6,10 @@ from hypothesis import given
 from hypothesis import strategies as st
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.domctl import FIRST_GDBSX, NR_DOMCTLS, NR_SLOTS, slot_of
-from kernel.domctl_debug import MOST_BYTES, NO_VCPU
-from kernel.vcpu import Vcpu
+from kernel.control.debug import MOST_BYTES, NO_VCPU
+from kernel.control.domctl import FIRST_GDBSX, NR_DOMCTLS, NR_SLOTS, slot_of
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from tests.unit.guest import GuestMemory
 from tests.unit.memory_machine import PAGE, MemoryMachine
 
@@ -27,13 +27,13 @@ class Machine(MemoryMachine):
         self.buffer = GuestMemory(BUFFER, 2 * MOST_BYTES)
         self.woken, self.sleeping = [], []
         super().__init__(
-            "kernel.domctl_debug",
-            also=["kernel.frame", "kernel.page_type", "kernel.heap"],
+            "kernel.control.debug",
+            also=["kernel.frames.frame", "kernel.frames.page_type", "kernel.frames.heap"],
             replace={
-                "kernel.guest_memory.copy_bytes_from_guest": self.buffer.copy_from_guest,
-                "kernel.guest_memory.copy_bytes_to_guest": self.buffer.copy_to_guest,
-                "kernel.sched_wake.vcpu_sleep_sync": lambda v: self.sleeping.append(v.vcpu_id),
-                "kernel.sched_wake.vcpu_wake": lambda v: self.woken.append(v.vcpu_id),
+                "kernel.base.guest_memory.copy_bytes_from_guest": self.buffer.copy_from_guest,
+                "kernel.base.guest_memory.copy_bytes_to_guest": self.buffer.copy_to_guest,
+                "kernel.sched.wake.vcpu_sleep_sync": lambda v: self.sleeping.append(v.vcpu_id),
+                "kernel.sched.wake.vcpu_wake": lambda v: self.woken.append(v.vcpu_id),
             },
         )
 
@@ -85,7 +85,7 @@ class Machine(MemoryMachine):
         argument = getattr(op.u, fields.pop("argument", name))
         for field, value in fields.items():
             setattr(argument, field, value)
-        result = self[f"kernel.domctl_debug.domctl_{name}"](self.caller, self.domain, op)
+        result = self[f"kernel.control.debug.domctl_{name}"](self.caller, self.domain, op)
         return result, argument
 
     def access(self, address, length, write=False, **changes):
@@ -242,10 +242,10 @@ def trapped():
     """A vCPU of a debugged domain in a trap; VIRQs and sleepers go to a list."""
     seen = []
     program = jit.load(
-        "kernel.debugger",
+        "kernel.panic.debugger",
         replace={
-            "kernel.virq.send_global_virq": lambda virq: seen.append(("virq", virq)),
-            "kernel.sched_wake.vcpu_sleep_nosync": lambda v: seen.append(("sleep", v.vcpu_id)),
+            "kernel.evtchn.virq.send_global_virq": lambda virq: seen.append(("virq", virq)),
+            "kernel.sched.wake.vcpu_sleep_nosync": lambda v: seen.append(("sleep", v.vcpu_id)),
         },
     )
     domain = program.new(Domain, max_vcpus=2, debugger_attached=True)
@@ -284,8 +284,10 @@ def stepped():
     program = jit.load(
         "kernel.emulate.privop",
         replace={
-            "kernel.bounce.deliver_trap": lambda v, vector, code: seen.append(("guest", vector)),
-            "kernel.debugger.stop_for_debugger": lambda v, vector: (
+            "kernel.entry.bounce.deliver_trap": lambda v, vector, code: seen.append(
+                ("guest", vector)
+            ),
+            "kernel.panic.debugger.stop_for_debugger": lambda v, vector: (
                 seen.append(("gdb", vector)) or True
             ),
         },

@@ -7,11 +7,11 @@ from hypothesis import strategies as st
 from kpy import jit
 
 from kernel.emulate.instruction import Instruction, Operation
-from kernel.vcpu import Vcpu
+from kernel.state.vcpu import Vcpu
 from tests.unit.guest import GuestMemory
 
 BASE = 0xFFFFFFFF81000000
-COPY = "kernel.guest_memory.copy_bytes_from_guest"
+COPY = "kernel.base.guest_memory.copy_bytes_from_guest"
 EXAMPLES = {
     "in al, dx": (b"\xec", Operation.in_dx),
     "in eax, dx": (b"\xed", Operation.in_dx),

@@ -13,7 +13,7 @@ CALL_GATE = 0xC << 40
 
 @pytest.fixture(scope="module")
 def check():
-    return jit.load("kernel.descriptor_check").checked_descriptor
+    return jit.load("kernel.frames.descriptor_check").checked_descriptor
 
 
 @pytest.mark.parametrize("descriptor", [CODE64, DATA, CODE64 | DPL, DATA | DPL])

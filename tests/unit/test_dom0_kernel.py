@@ -6,15 +6,15 @@ from pathlib import Path
 import pytest
 from kpy import jit
 
-from kernel.dom0_layout import Layout
-from kernel.elf import UNSET, KernelImage
+from kernel.dom0.elf import UNSET, KernelImage
+from kernel.dom0.layout import Layout
 
 VMLINUX = Path("build/image/vmlinux")
 
 
 @pytest.fixture(scope="module")
 def program():
-    return jit.load("kernel.dom0_layout", replace={})
+    return jit.load("kernel.dom0.layout", replace={})
 
 
 @pytest.fixture(scope="module")

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.domain_shutdown import SHUTDOWN_CODE_none
-from kernel.vcpu import EVENT_shutdown, Vcpu, VPF_blocked, VPF_down
+from kernel.domain.shutdown import SHUTDOWN_CODE_none
+from kernel.state.domain import Domain
+from kernel.state.vcpu import EVENT_shutdown, Vcpu, VPF_blocked, VPF_down
 from kernel.x86.percpu import Pcpu
 
 
@@ -26,28 +26,28 @@ class Machine:
 
     def __init__(self):
         self.program = jit.load(
-            "kernel.domain",
+            "kernel.state.domain",
             also=[
-                "kernel.domain_table",
-                "kernel.domain_shutdown",
-                "kernel.domain_pause",
-                "kernel.domain_info",
+                "kernel.state.domain_table",
+                "kernel.domain.shutdown",
+                "kernel.domain.pause",
+                "kernel.domain.info",
             ],
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.ipi.serve_mailbox": lambda: None,
-                "kernel.sched_wake.vcpu_pause_nosync": self.pause,
-                "kernel.sched_wake.vcpu_unpause": self.unpause,
-                "kernel.sched_wake.vcpu_sleep_sync": lambda v: None,
-                "kernel.sched_wake.vcpu_sleep_nosync": lambda v: None,
-                "kernel.sched_wake.vcpu_wake": lambda v: self.events.append("wake"),
-                "kernel.virq.send_global_virq": lambda virq: self.events.append(virq),
-                "kernel.console.write_str": lambda text: self.printed.append(bytes(text)),
-                "kernel.console.write_int": lambda value, negative, style: None,
-                "kernel.console.end_line": lambda: None,
+                "kernel.sched.wake.vcpu_pause_nosync": self.pause,
+                "kernel.sched.wake.vcpu_unpause": self.unpause,
+                "kernel.sched.wake.vcpu_sleep_sync": lambda v: None,
+                "kernel.sched.wake.vcpu_sleep_nosync": lambda v: None,
+                "kernel.sched.wake.vcpu_wake": lambda v: self.events.append("wake"),
+                "kernel.evtchn.virq.send_global_virq": lambda virq: self.events.append(virq),
+                "kernel.console.console.write_str": lambda text: self.printed.append(bytes(text)),
+                "kernel.console.console.write_int": lambda value, negative, style: None,
+                "kernel.console.console.end_line": lambda: None,
                 "kernel.x86.power.machine_power_off": lambda: stop("off"),
                 "kernel.x86.power.machine_restart": lambda: stop("restart"),
-                "kernel.runstate.vcpu_runtime_ns": lambda v: 100,
+                "kernel.sched.runstate.vcpu_runtime_ns": lambda v: 100,
             },
         )
         self.start_over()
@@ -79,7 +79,7 @@ class Machine:
             v = self.program.new(Vcpu, vcpu_id=i)
             v.domain = d
             d.vcpus[i] = v
-        if self.program["kernel.domain_table.link_domain"](d):
+        if self.program["kernel.state.domain_table.link_domain"](d):
             self.domains[number] = d
         return d
 
@@ -116,14 +116,14 @@ def test_an_id_is_unique(machine):
     """A second domain of the same id is refused."""
     machine.new_domain(5)
     twin = machine.program.new(Domain, domain_id=5)
-    assert not machine.program["kernel.domain_table.link_domain"](twin)
+    assert not machine.program["kernel.state.domain_table.link_domain"](twin)
 
 
 def test_table_has_an_end(machine):
     """128 domains."""
     for number in range(128):
         machine.new_domain(number)
-    assert not machine.program["kernel.domain_table.link_domain"](
+    assert not machine.program["kernel.state.domain_table.link_domain"](
         machine.program.new(Domain, domain_id=500)
     )
 
@@ -131,13 +131,15 @@ def test_table_has_an_end(machine):
 def test_free_ids_go_round(machine):
     """Upwards from the last one given, past those in use, never 0 nor a reserved one."""
     machine.new_domain(2)
-    assert [machine.program["kernel.domain_table.first_free_domain_id"]() for _ in range(3)] == [
+    assert [
+        machine.program["kernel.state.domain_table.first_free_domain_id"]() for _ in range(3)
+    ] == [
         1,
         3,
         4,
     ]
     machine.program.domain_table.last_id = abi.DOMID_FIRST_RESERVED - 1
-    assert machine.program["kernel.domain_table.first_free_domain_id"]() == 1
+    assert machine.program["kernel.state.domain_table.first_free_domain_id"]() == 1
 
 
 def test_last_reference_buries(machine):
@@ -154,7 +156,7 @@ def test_last_reference_buries(machine):
 def test_shutdown(machine):
     """Every vCPU pauses once, the first reason stays, the toolstack is told once."""
     d = machine.new_domain(3, vcpus=2)
-    shutdown = machine.program["kernel.domain_shutdown.domain_shutdown"]
+    shutdown = machine.program["kernel.domain.shutdown.domain_shutdown"]
     assert shutdown(d, abi.SHUTDOWN_reboot) == 0
     assert shutdown(d, abi.SHUTDOWN_poweroff) == 0
     assert [d.vcpus[i].pause_count for i in range(2)] == [1, 1]
@@ -164,7 +166,7 @@ def test_shutdown(machine):
 
 def test_a_debugger_learns_on_which_vcpu_it_ended(machine):
     """Only while one is attached, and only if the domain ended itself."""
-    shutdown = machine.program["kernel.domain_shutdown.domain_shutdown"]
+    shutdown = machine.program["kernel.domain.shutdown.domain_shutdown"]
     for attached, itself in ((True, True), (False, True), (True, False)):
         machine.start_over()
         d, other = machine.new_domain(3, vcpus=2), machine.new_domain(4, vcpus=1)
@@ -179,8 +181,8 @@ def test_a_debugger_learns_on_which_vcpu_it_ended(machine):
 def test_resume_undoes_a_shutdown(machine):
     """As after a suspension that was called off."""
     d = machine.new_domain(3, vcpus=2)
-    machine.program["kernel.domain_shutdown.domain_shutdown"](d, abi.SHUTDOWN_suspend)
-    machine.program["kernel.domain_pause.domain_resume"](d)
+    machine.program["kernel.domain.shutdown.domain_shutdown"](d, abi.SHUTDOWN_suspend)
+    machine.program["kernel.domain.pause.domain_resume"](d)
     assert [d.vcpus[i].pause_count for i in range(2)] == [0, 0]
     assert (d.is_shut_down, d.shutdown_code) == (False, SHUTDOWN_CODE_none)
     assert d.pause_count == 0
@@ -204,14 +206,14 @@ def test_domain_0_takes_the_machine_along(machine, reason, what):
     d = machine.new_domain(0, vcpus=1)
     d.is_privileged = True
     with pytest.raises(StoppedError, match=what):
-        machine.program["kernel.domain_shutdown.domain_shutdown"](d, reason)
+        machine.program["kernel.domain.shutdown.domain_shutdown"](d, reason)
 
 
 def test_controller_pauses_are_counted(machine):
     """Unpausing what is not paused is an error; so is pausing too often."""
     d = machine.new_domain(3, vcpus=1)
-    pause = machine.program["kernel.domain_pause.domain_pause_by_controller"]
-    unpause = machine.program["kernel.domain_pause.domain_unpause_by_controller"]
+    pause = machine.program["kernel.domain.pause.domain_pause_by_controller"]
+    unpause = machine.program["kernel.domain.pause.domain_unpause_by_controller"]
     assert unpause(d) == -abi.EINVAL
     assert [pause(d) for _ in range(256)] == [0] * 255 + [-abi.EOVERFLOW]
     assert [unpause(d) for _ in range(256)] == [0] * 255 + [-abi.EINVAL]
@@ -220,7 +222,7 @@ def test_controller_pauses_are_counted(machine):
 
 def info_of(machine, d):
     info = machine.program.new(abi.xen_domctl_getdomaininfo)
-    machine.program["kernel.domain_info.domain_info"](d, info)
+    machine.program["kernel.domain.info.domain_info"](d, info)
     return info
 
 
@@ -241,7 +243,7 @@ def test_info_counts_vcpus(machine):
 def test_info_tells_the_end(machine):
     """Shut down with a code, paused, dying when it is dead."""
     d = machine.new_domain(3, vcpus=1)
-    machine.program["kernel.domain_shutdown.domain_shutdown"](d, abi.SHUTDOWN_crash)
+    machine.program["kernel.domain.shutdown.domain_shutdown"](d, abi.SHUTDOWN_crash)
     d.controller_pause_count, d.is_dying = 1, 1
     flags = info_of(machine, d).flags
     assert flags >> 16 & 0xFF == abi.SHUTDOWN_crash

@@ -6,8 +6,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpy import Array, jit, u8
 
-from kernel.domain import Domain
-from kernel.vcpu import Vcpu, VPF_blocked
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
 
 PAGE = Array[u8, 4096]
@@ -18,18 +18,18 @@ class Machine:
 
     def __init__(self):
         self.program = jit.load(
-            "kernel.evtchn",
-            also=["kernel.evtchn_bind", "kernel.evtchn_close"],
+            "kernel.evtchn.channel",
+            also=["kernel.evtchn.bind", "kernel.evtchn.close"],
             replace={
-                "kernel.core_page.alloc_core_page": self.alloc_page,
-                "kernel.core_page.free_core_page": lambda page: None,
-                "kernel.sched_wake.vcpu_wake": self.wake,
+                "kernel.frames.core_page.alloc_core_page": self.alloc_page,
+                "kernel.frames.core_page.free_core_page": lambda page: None,
+                "kernel.sched.wake.vcpu_wake": self.wake,
                 "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.kicked.append(cpu),
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
-                "kernel.preempt.preempt_pending": lambda: False,
-                "kernel.time.start_periodic_timer": lambda v: None,
-                "kernel.irq.pirq_bind": self.pirq_bind,
-                "kernel.irq.pirq_unbind": lambda d, pirq: self.pirqs.pop(pirq),
+                "kernel.base.preempt.preempt_pending": lambda: False,
+                "kernel.sched.time.start_periodic_timer": lambda v: None,
+                "kernel.irq.irq.pirq_bind": self.pirq_bind,
+                "kernel.irq.irq.pirq_unbind": lambda d, pirq: self.pirqs.pop(pirq),
             },
         )
         self.cpu = self.program.new(Pcpu, id=0)
@@ -48,7 +48,7 @@ class Machine:
             v = p.new(Vcpu, vcpu_id=i, processor=10 * number + i)
             v.domain, v.vcpu_info = d, d.shared_info.vcpu_info[i]
             d.vcpus[i] = v
-        assert p["kernel.evtchn_bind.init_evtchn"](d, 4095) == 0
+        assert p["kernel.evtchn.bind.init_evtchn"](d, 4095) == 0
         return d
 
     def alloc_page(self):
@@ -62,12 +62,12 @@ class Machine:
         return 0
 
     def call(self, name, *arguments):
-        return self.program[f"kernel.{name}"](*arguments)
+        return self.program[f"kernel.evtchn.{name}"](*arguments)
 
     def connect(self):
         """Return the two ports of a fresh channel between near and far, quiet."""
-        theirs = self.call("evtchn_bind.alloc_unbound_port", self.far, 1)
-        ours = self.call("evtchn_bind.evtchn_bind_interdomain", self.near, self.far, theirs)
+        theirs = self.call("bind.alloc_unbound_port", self.far, 1)
+        ours = self.call("bind.evtchn_bind_interdomain", self.near, self.far, theirs)
         assert ours > 0
         self.quiet(self.near)
         return ours, theirs
@@ -84,16 +84,16 @@ class Machine:
 
     def status(self, d, port):
         status = self.program.new(abi.evtchn_status, port=port)
-        result = self.call("evtchn.evtchn_status", d, status)
+        result = self.call("channel.evtchn_status", d, status)
         return result, status
 
 
 def test_send_reaches_the_far_vcpu(machine):
     """A signal sets the far port pending, and selector and upcall flag of its vCPU."""
     ours, theirs = machine.connect()
-    assert machine.call("evtchn_bind.evtchn_bind_vcpu", machine.far, theirs, 1) == 0
+    assert machine.call("bind.evtchn_bind_vcpu", machine.far, theirs, 1) == 0
     machine.far.vcpus[1].pause_flags = VPF_blocked
-    assert machine.call("evtchn.evtchn_send", machine.near, ours) == 0
+    assert machine.call("channel.evtchn_send", machine.near, ours) == 0
     assert machine.pending(machine.far, theirs)
     info = machine.far.vcpus[1].vcpu_info
     assert (info.evtchn_upcall_pending, info.evtchn_pending_sel) == (1, 1 << theirs // 64)
@@ -107,7 +107,7 @@ def test_send_to_a_running_vcpu_interrupts_its_cpu(machine):
     ours, _ = machine.connect()
     machine.far.vcpus[0].is_running = True
     for _ in range(3):
-        assert machine.call("evtchn.evtchn_send", machine.near, ours) == 0
+        assert machine.call("channel.evtchn_send", machine.near, ours) == 0
     assert machine.kicked == [20] and machine.woken == []
 
 
@@ -115,10 +115,10 @@ def test_masked_port_stays_quiet_until_unmasked(machine):
     """A masked port becomes pending and no more; unmasking delivers it."""
     ours, theirs = machine.connect()
     machine.far.shared_info.evtchn_mask[theirs // 64] = 1 << theirs % 64
-    machine.call("evtchn.evtchn_send", machine.near, ours)
+    machine.call("channel.evtchn_send", machine.near, ours)
     info = machine.far.vcpus[0].vcpu_info
     assert machine.pending(machine.far, theirs) and info.evtchn_upcall_pending == 0
-    assert machine.call("evtchn.evtchn_unmask", machine.far, theirs) == 0
+    assert machine.call("channel.evtchn_unmask", machine.far, theirs) == 0
     assert info.evtchn_upcall_pending == 1
     assert machine.far.shared_info.evtchn_mask[theirs // 64] == 0
 
@@ -126,20 +126,20 @@ def test_masked_port_stays_quiet_until_unmasked(machine):
 @pytest.mark.parametrize("port", [0, 5, 255, 256, 4095, 4096, 0xFFFFFFFF])
 def test_send_and_close_refuse_what_is_not_open(machine, port):
     """Closed ports, port 0 and ports past the table."""
-    assert machine.call("evtchn.evtchn_send", machine.near, port) == -abi.EINVAL
-    assert machine.call("evtchn_close.evtchn_close", machine.near, port) == -abi.EINVAL
+    assert machine.call("channel.evtchn_send", machine.near, port) == -abi.EINVAL
+    assert machine.call("close.evtchn_close", machine.near, port) == -abi.EINVAL
 
 
 def test_unbound_swallows_signals(machine):
     """Nobody has bound the other end yet."""
-    port = machine.call("evtchn_bind.alloc_unbound_port", machine.near, 2)
-    assert machine.call("evtchn.evtchn_send", machine.near, port) == 0
+    port = machine.call("bind.alloc_unbound_port", machine.near, 2)
+    assert machine.call("channel.evtchn_send", machine.near, port) == 0
 
 
 def test_binding_needs_an_unbound_port_for_us(machine):
     """Not for another domain, not bound already, not missing."""
-    bind = "evtchn_bind.evtchn_bind_interdomain"
-    for_third = machine.call("evtchn_bind.alloc_unbound_port", machine.far, 3)
+    bind = "bind.evtchn_bind_interdomain"
+    for_third = machine.call("bind.alloc_unbound_port", machine.far, 3)
     assert machine.call(bind, machine.near, machine.far, for_third) == -abi.EINVAL
     assert machine.call(bind, machine.near, machine.far, 77777) == -abi.EINVAL
     _, taken = machine.connect()
@@ -149,29 +149,26 @@ def test_binding_needs_an_unbound_port_for_us(machine):
 def test_closing_leaves_the_far_end_waiting(machine):
     """The far end becomes unbound for the same domain, which may bind it again."""
     ours, theirs = machine.connect()
-    assert machine.call("evtchn_close.evtchn_close", machine.near, ours) == 0
+    assert machine.call("close.evtchn_close", machine.near, ours) == 0
     _, status = machine.status(machine.far, theirs)
     assert (status.status, status.u.unbound.dom) == (abi.EVTCHNSTAT_unbound, 1)
     assert machine.status(machine.near, ours)[1].status == abi.EVTCHNSTAT_closed
-    assert (
-        machine.call("evtchn_bind.evtchn_bind_interdomain", machine.near, machine.far, theirs)
-        == ours
-    )
+    assert machine.call("bind.evtchn_bind_interdomain", machine.near, machine.far, theirs) == ours
 
 
 def test_loopback(machine):
     """Both ends in one domain."""
-    first = machine.call("evtchn_bind.alloc_unbound_port", machine.near, 1)
-    second = machine.call("evtchn_bind.evtchn_bind_interdomain", machine.near, machine.near, first)
-    assert machine.call("evtchn.evtchn_send", machine.near, second) == 0
+    first = machine.call("bind.alloc_unbound_port", machine.near, 1)
+    second = machine.call("bind.evtchn_bind_interdomain", machine.near, machine.near, first)
+    assert machine.call("channel.evtchn_send", machine.near, second) == 0
     assert machine.pending(machine.near, first)
-    assert machine.call("evtchn_close.evtchn_close", machine.near, second) == 0
+    assert machine.call("close.evtchn_close", machine.near, second) == 0
     assert machine.status(machine.near, first)[1].status == abi.EVTCHNSTAT_unbound
 
 
 def test_virq_rules(machine):
     """Global ones on vCPU 0 only, per-vCPU ones once on each, numbers checked first."""
-    bind = "evtchn_bind.evtchn_bind_virq"
+    bind = "bind.evtchn_bind_virq"
     assert machine.call(bind, machine.near, abi.NR_VIRQS, 0) == -abi.EINVAL
     assert machine.call(bind, machine.near, abi.VIRQ_CONSOLE, 1) == -abi.EINVAL
     assert machine.call(bind, machine.near, abi.VIRQ_TIMER, 2) == -abi.ENOENT
@@ -179,59 +176,59 @@ def test_virq_rules(machine):
     second = machine.call(bind, machine.near, abi.VIRQ_TIMER, 1)
     assert 0 < first < second
     assert machine.call(bind, machine.near, abi.VIRQ_TIMER, 1) == -abi.EEXIST
-    assert machine.call("evtchn_bind.evtchn_bind_vcpu", machine.near, second, 0) == -abi.EINVAL
-    assert machine.call("evtchn_close.evtchn_close", machine.near, second) == 0
+    assert machine.call("bind.evtchn_bind_vcpu", machine.near, second, 0) == -abi.EINVAL
+    assert machine.call("close.evtchn_close", machine.near, second) == 0
     assert machine.call(bind, machine.near, abi.VIRQ_TIMER, 1) == second
 
 
 def test_ipi(machine):
     """An IPI port signals its own vCPU, which cannot be changed."""
-    assert machine.call("evtchn_bind.evtchn_bind_ipi", machine.near, 2) == -abi.ENOENT
-    port = machine.call("evtchn_bind.evtchn_bind_ipi", machine.near, 1)
-    assert machine.call("evtchn.evtchn_send", machine.near, port) == 0
+    assert machine.call("bind.evtchn_bind_ipi", machine.near, 2) == -abi.ENOENT
+    port = machine.call("bind.evtchn_bind_ipi", machine.near, 1)
+    assert machine.call("channel.evtchn_send", machine.near, port) == 0
     assert machine.near.vcpus[1].vcpu_info.evtchn_upcall_pending == 1
-    assert machine.call("evtchn_bind.evtchn_bind_vcpu", machine.near, port, 0) == -abi.EINVAL
+    assert machine.call("bind.evtchn_bind_vcpu", machine.near, port, 0) == -abi.EINVAL
 
 
 def test_pirq_is_for_domain_0(machine):
     """The number is checked before the right."""
-    bind = "evtchn_bind.evtchn_bind_pirq"
+    bind = "bind.evtchn_bind_pirq"
     assert machine.call(bind, machine.near, 1 << 20, 0) == -abi.EINVAL
     assert machine.call(bind, machine.near, 9, 0) == -abi.EPERM
     machine.near.is_privileged = True
     port = machine.call(bind, machine.near, 9, 0)
     assert port > 0 and machine.pirqs == {9: 1}
     assert machine.call(bind, machine.near, 9, 0) == -abi.EEXIST
-    assert machine.call("evtchn_close.evtchn_close", machine.near, port) == 0
+    assert machine.call("close.evtchn_close", machine.near, port) == 0
     assert machine.pirqs == {}
 
 
 def test_dying_domain_opens_nothing(machine):
     """-EINVAL, as for any bad argument."""
     machine.near.is_dying = 1
-    assert machine.call("evtchn_bind.alloc_unbound_port", machine.near, 2) == -abi.EINVAL
+    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == -abi.EINVAL
 
 
 def test_limit(machine):
     """The toolstack's limit counts ports from 0."""
     machine.near.evtchn.max_ports = 4
-    ports = [machine.call("evtchn_bind.alloc_unbound_port", machine.near, 2) for _ in range(4)]
+    ports = [machine.call("bind.alloc_unbound_port", machine.near, 2) for _ in range(4)]
     assert ports == [1, 2, 3, -abi.ENOSPC]
 
 
 def test_all_ports_and_reset(machine):
     """4095 channels fit; closing all of them frees every one."""
-    ports = {machine.call("evtchn_bind.alloc_unbound_port", machine.near, 2) for _ in range(4095)}
+    ports = {machine.call("bind.alloc_unbound_port", machine.near, 2) for _ in range(4095)}
     assert ports == set(range(1, 4096))
-    assert machine.call("evtchn_bind.alloc_unbound_port", machine.near, 2) == -abi.ENOSPC
-    assert machine.call("evtchn_close.evtchn_close_all", machine.near) == 0
+    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == -abi.ENOSPC
+    assert machine.call("close.evtchn_close_all", machine.near) == 0
     assert machine.near.evtchn.nr_active == 1  # port 0
-    assert machine.call("evtchn_bind.alloc_unbound_port", machine.near, 2) == 1
+    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == 1
 
 
 def test_reset_needs_right_and_pause(machine):
     """Another domain only by the toolstack, and only while it is paused."""
-    reset = "evtchn_close.evtchn_reset"
+    reset = "close.evtchn_reset"
     assert machine.call(reset, machine.near, machine.far) == -abi.EPERM
     machine.near.is_privileged = True
     assert machine.call(reset, machine.near, machine.far) == -abi.EINVAL
@@ -246,11 +243,11 @@ def test_polling_vcpu_wakes_for_its_port_only(machine):
     v.pause_flags, v.poll_port = VPF_blocked, theirs + 1
     machine.far.evtchn.polling_vcpus = 2
     machine.far.shared_info.evtchn_mask[theirs // 64] = (1 << 64) - 1
-    machine.call("evtchn.evtchn_send", machine.near, ours)
+    machine.call("channel.evtchn_send", machine.near, ours)
     assert machine.woken == []
     machine.quiet(machine.far)
     v.poll_port = theirs
-    machine.call("evtchn.evtchn_send", machine.near, ours)
+    machine.call("channel.evtchn_send", machine.near, ours)
     assert machine.woken == [(2, 1)]
     assert (v.pause_flags, v.poll_port, machine.far.evtchn.polling_vcpus) == (0, 0, 0)
 
@@ -264,13 +261,13 @@ def test_ends_always_agree(compiled, steps):
     for action, port in steps:
         match action:
             case 0:
-                machine.call("evtchn_bind.alloc_unbound_port", machine.far, 1)
+                machine.call("bind.alloc_unbound_port", machine.far, 1)
             case 1:
-                machine.call("evtchn_bind.evtchn_bind_interdomain", machine.near, machine.far, port)
+                machine.call("bind.evtchn_bind_interdomain", machine.near, machine.far, port)
             case 2:
-                machine.call("evtchn_close.evtchn_close", machine.near, port)
+                machine.call("close.evtchn_close", machine.near, port)
             case 3:
-                machine.call("evtchn_close.evtchn_close", machine.far, port)
+                machine.call("close.evtchn_close", machine.far, port)
     for d, other in ((machine.near, machine.far), (machine.far, machine.near)):
         open_ports = 0
         for port in range(1, 16):

@@ -13,7 +13,8 @@ DYING = 1
 @pytest.fixture(scope="module")
 def machine():
     return MemoryMachine(
-        "kernel.core_page", also=["kernel.frame_exchange", "kernel.frame", "kernel.claims"]
+        "kernel.frames.core_page",
+        also=["kernel.frames.exchange", "kernel.frames.frame", "kernel.frames.claims"],
     )
 
 
@@ -24,14 +25,14 @@ def fresh(machine):
 
 
 def drop(machine, mfn):
-    assert machine["kernel.frame.drop_allocation"](mfn)
+    assert machine["kernel.frames.frame.drop_allocation"](mfn)
 
 
 def test_a_frame_belongs_to_one_domain(fresh):
     one, two = fresh.new_domain(1), fresh.new_domain(2)
     mfn = fresh.alloc(one)
-    assert not fresh["kernel.frame.get_frame"](mfn, two)
-    assert fresh["kernel.frame.get_frame"](mfn, one)
+    assert not fresh["kernel.frames.frame.get_frame"](mfn, two)
+    assert fresh["kernel.frames.frame.get_frame"](mfn, one)
     assert fresh.counts(mfn) == (2, 0, 0)
     assert one.tot_pages == 1 and one.refcount == 2
 
@@ -39,19 +40,19 @@ def test_a_frame_belongs_to_one_domain(fresh):
 def test_the_last_reference_frees(fresh):
     one = fresh.new_domain(1)
     mfn = fresh.alloc(one)
-    fresh["kernel.frame.get_frame"](mfn, one)
+    fresh["kernel.frames.frame.get_frame"](mfn, one)
     drop(fresh, mfn)
     assert fresh.nr_free == NR_FRAMES - 1 and one.tot_pages == 1
-    assert not fresh["kernel.frame.drop_allocation"](mfn), "only once"
-    fresh["kernel.frame.put_frame"](mfn)
+    assert not fresh["kernel.frames.frame.drop_allocation"](mfn), "only once"
+    fresh["kernel.frames.frame.put_frame"](mfn)
     assert fresh.nr_free == NR_FRAMES and one.tot_pages == 0
     assert one.refcount == 1 and one.first_frame == 0
-    assert not fresh["kernel.frame.get_frame"](mfn, one), "a free frame is nobody's"
+    assert not fresh["kernel.frames.frame.get_frame"](mfn, one), "a free frame is nobody's"
 
 
 @pytest.mark.parametrize("mfn", [0, FIRST - 1, FIRST + NR_FRAMES, (1 << 52) - 1])
 def test_no_such_frame(fresh, mfn):
-    assert not fresh["kernel.frame.get_frame"](mfn, fresh.new_domain(1))
+    assert not fresh["kernel.frames.frame.get_frame"](mfn, fresh.new_domain(1))
 
 
 def test_nobody_sees_what_another_wrote(fresh):
@@ -95,7 +96,7 @@ def test_limits(fresh):
 
 def test_claims(fresh):
     builder, other = fresh.new_domain(1), fresh.new_domain(2)
-    claim = fresh["kernel.claims.set_claim"]
+    claim = fresh["kernel.frames.claims.set_claim"]
     assert claim(builder, NR_FRAMES + 1) == -22, "more than max_pages"
     assert claim(builder, 100) == 0
     assert claim(builder, 50) == -22, "one claim at a time"
@@ -105,34 +106,34 @@ def test_claims(fresh):
     assert builder.outstanding_pages == 36
     assert claim(builder, 0) == 0
     assert fresh.alloc(other, 5) is not None
-    assert fresh["kernel.claims.nr_claimed"].value == 0
+    assert fresh["kernel.frames.claims.nr_claimed"].value == 0
 
 
 def test_a_shared_core_page_goes_last(fresh):
     one = fresh.new_domain(1)
-    page = fresh["kernel.core_page.alloc_core_page"]()
-    mfn = fresh["kernel.core_page.core_page_mfn"](page)
-    assert not fresh["kernel.frame.get_frame"](mfn, one), "the core's own"
-    fresh["kernel.core_page.share_core_page"](page, one, True)
+    page = fresh["kernel.frames.core_page.alloc_core_page"]()
+    mfn = fresh["kernel.frames.core_page.core_page_mfn"](page)
+    assert not fresh["kernel.frames.frame.get_frame"](mfn, one), "the core's own"
+    fresh["kernel.frames.core_page.share_core_page"](page, one, True)
     assert one.xenheap_pages == 1 and one.tot_pages == 0
-    assert fresh["kernel.frame.get_frame"](mfn, one)
-    fresh["kernel.core_page.free_core_page"](page)
+    assert fresh["kernel.frames.frame.get_frame"](mfn, one)
+    fresh["kernel.frames.core_page.free_core_page"](page)
     assert fresh.nr_free == NR_FRAMES - 1, "somebody maps it"
-    fresh["kernel.frame.put_frame"](mfn)
+    fresh["kernel.frames.frame.put_frame"](mfn)
     assert fresh.nr_free == NR_FRAMES and one.xenheap_pages == 0 and one.refcount == 1
 
 
 def test_a_frame_in_use_cannot_be_stolen(fresh):
     one, two = fresh.new_domain(1), fresh.new_domain(2)
     mfn = fresh.alloc(one)
-    steal = fresh["kernel.frame_exchange.steal_frame"]
+    steal = fresh["kernel.frames.exchange.steal_frame"]
     assert not steal(two, mfn)
-    fresh["kernel.frame.get_frame"](mfn, one)
+    fresh["kernel.frames.frame.get_frame"](mfn, one)
     assert not steal(one, mfn)
-    fresh["kernel.frame.put_frame"](mfn)
+    fresh["kernel.frames.frame.put_frame"](mfn)
     assert steal(one, mfn)
-    assert not fresh["kernel.frame.get_frame"](mfn, one), "between two owners"
-    fresh["kernel.frame_exchange.return_stolen_frame"](one, mfn)
+    assert not fresh["kernel.frames.frame.get_frame"](mfn, one), "between two owners"
+    fresh["kernel.frames.exchange.return_stolen_frame"](one, mfn)
     assert fresh.counts(mfn) == (1, 0, 0) and one.tot_pages == 1
 
 
@@ -160,13 +161,13 @@ def test_references_add_up(machine, actions):
         elif mfn is None:
             continue
         elif action == "get":
-            assert machine["kernel.frame.get_frame"](mfn, one)
+            assert machine["kernel.frames.frame.get_frame"](mfn, one)
             held[mfn] += 1
         elif action == "put" and held[mfn] > (mfn in allocated):
-            machine["kernel.frame.put_frame"](mfn)
+            machine["kernel.frames.frame.put_frame"](mfn)
             held[mfn] -= 1
         elif action == "drop":
-            assert machine["kernel.frame.drop_allocation"](mfn) == (mfn in allocated)
+            assert machine["kernel.frames.frame.drop_allocation"](mfn) == (mfn in allocated)
             held[mfn] -= mfn in allocated
             allocated.discard(mfn)
         held = {frame: count for frame, count in held.items() if count}

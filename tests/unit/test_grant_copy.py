@@ -24,10 +24,12 @@ class Machine(GrantMachine):
 
     def __init__(self):
         super().__init__(
-            "kernel.grant_copy",
+            "kernel.grant.copy",
             replace={
-                "kernel.guest_memory.guest_copy": copy,
-                "kernel.domain.get_domain": lambda d: self.count(self.domain_references, d, 1),
+                "kernel.base.guest_memory.guest_copy": copy,
+                "kernel.state.domain.get_domain": lambda d: self.count(
+                    self.domain_references, d, 1
+                ),
                 "kernel.x86.memlayout.mfn_to_vaddr": lambda mfn: self.frames[mfn][1],
             },
         )

@@ -21,12 +21,12 @@ class Machine(GrantMachine):
     def __init__(self):
         self.tables, self.events, self.map_result = {}, [], 0
         super().__init__(
-            "kernel.grant_map",
-            also=["kernel.grant_unmap", "kernel.grant_release"],
+            "kernel.grant.map",
+            also=["kernel.grant.unmap", "kernel.grant.release"],
             replace={
-                "kernel.core_page.alloc_core_page": lambda: self.program.new(PAGE).address,
-                "kernel.grant_mapping.create_grant_mapping": self.create,
-                "kernel.grant_mapping.replace_grant_mapping": self.replace,
+                "kernel.frames.core_page.alloc_core_page": lambda: self.program.new(PAGE).address,
+                "kernel.grant.l1_mapping.create_grant_mapping": self.create,
+                "kernel.grant.l1_mapping.replace_grant_mapping": self.replace,
                 "kernel.x86.ipi.flush_tlb_mask": lambda cpus: self.events.append("flush"),
             },
         )
@@ -71,7 +71,7 @@ class Machine(GrantMachine):
             for handle, address, *bus in requests
         ]
         address = self.put_arguments(ops)
-        unmap = self.program["kernel.grant_unmap.unmap_grant_refs"]
+        unmap = self.program["kernel.grant.unmap.unmap_grant_refs"]
         assert unmap(self.vcpu, address, len(ops)) == 0
         return [self.result(abi.gnttab_unmap_grant_ref, i, "status") for i in range(len(ops))]
 
@@ -169,7 +169,7 @@ def test_preempted_unmap_goes_on(machine):
         for op in ops
     ]
     address = machine.put_arguments(requests)
-    unmap = machine.program["kernel.grant_unmap.unmap_grant_refs"]
+    unmap = machine.program["kernel.grant.unmap.unmap_grant_refs"]
     assert unmap(machine.vcpu, address, 40) == -abi.ERESTART
     size = requests[0].type.size
     assert list(machine.vcpu.continuation)[:3] == [1, ARGUMENTS + 32 * size, 8]
@@ -183,7 +183,7 @@ def test_death_of_the_mapper(machine):
     entry = machine.grant(3, FRAME)
     machine.map()
     machine.map(flags=HOST | DEVICE | READONLY, address=ADDRESS + 4096)
-    release = machine.program["kernel.grant_release.grant_release_mappings"]
+    release = machine.program["kernel.grant.release.grant_release_mappings"]
     assert release(machine.caller) == 0
     assert entry.flags == abi.GTF_permit_access
     assert machine.references == {FRAME: 2} and machine.types == {FRAME: 1}

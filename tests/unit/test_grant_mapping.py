@@ -14,7 +14,7 @@ class Machine(MemoryMachine):
     """A vCPU whose lowest 2 MiB are mapped by one L1 table."""
 
     def __init__(self):
-        super().__init__("kernel.grant_mapping", also=["kernel.frame"])
+        super().__init__("kernel.grant.l1_mapping", also=["kernel.frames.frame"])
 
     def start_over(self):
         super().start_over()
@@ -30,7 +30,7 @@ class Machine(MemoryMachine):
         self.set_entry(self.l1, THERE >> 12, self.own << 12 | READ_WRITE)
 
     def replace(self, address, new_address, flags=abi.GNTMAP_host_map):
-        replace = self["kernel.grant_mapping.replace_grant_mapping"]
+        replace = self["kernel.grant.l1_mapping.replace_grant_mapping"]
         return replace(self.vcpu, address, self.granted, new_address, flags)
 
     def mapped(self, address):

@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.grant_pin import MAPPABLE
-from kernel.grant_table import (
+from kernel.grant.pin import MAPPABLE
+from kernel.state.domain import Domain
+from kernel.state.grant_table import (
     ActivePage,
     GNTPIN_devr_inc,
     GNTPIN_hstr_inc,
@@ -29,14 +29,16 @@ class Machine:
         self.references, self.types, self.foreign = {}, {}, set()
         self.untyped = set()
         self.program = p = jit.load(
-            "kernel.grant_pin",
+            "kernel.grant.pin",
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.ipi.serve_mailbox": lambda: None,
-                "kernel.frame.get_frame": self.get_frame,
-                "kernel.frame.put_frame": lambda mfn: self.count(self.references, mfn, -1),
-                "kernel.page_type.get_frame_type": self.get_type,
-                "kernel.page_type.put_frame_type": lambda mfn: self.count(self.types, mfn, -1),
+                "kernel.frames.frame.get_frame": self.get_frame,
+                "kernel.frames.frame.put_frame": lambda mfn: self.count(self.references, mfn, -1),
+                "kernel.frames.page_type.get_frame_type": self.get_type,
+                "kernel.frames.page_type.put_frame_type": lambda mfn: self.count(
+                    self.types, mfn, -1
+                ),
             },
         )
         self.cpu = p.new(Pcpu)

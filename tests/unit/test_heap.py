@@ -12,7 +12,7 @@ steps = st.lists(st.tuples(st.booleans(), st.integers(0, 5), st.integers(0, 1000
 
 @pytest.fixture(scope="module")
 def machine():
-    return MemoryMachine("kernel.heap")
+    return MemoryMachine("kernel.frames.heap")
 
 
 def blocks(machine):
@@ -31,7 +31,7 @@ def test_blocks_never_overlap(machine, steps):
     taken = {}
     for take, order, choice in steps:
         if take:
-            mfn, _ = machine["kernel.heap.take_block"](order, ANY_ZONE)
+            mfn, _ = machine["kernel.frames.heap.take_block"](order, ANY_ZONE)
             if mfn != 0:
                 frames = set(range(mfn, mfn + (1 << order)))
                 assert mfn % (1 << order) == 0 and frames <= set(range(FIRST, END))
@@ -39,25 +39,25 @@ def test_blocks_never_overlap(machine, steps):
                 taken[mfn, order] = frames
         elif taken:
             mfn, order = sorted(taken)[choice % len(taken)]
-            machine["kernel.heap.give_block"](mfn, order, 0)
+            machine["kernel.frames.heap.give_block"](mfn, order, 0)
             del taken[mfn, order]
         assert machine.nr_free == NR_FRAMES - sum(map(len, taken.values()))
     for mfn, order in taken:
-        machine["kernel.heap.give_block"](mfn, order, 0)
+        machine["kernel.frames.heap.give_block"](mfn, order, 0)
     assert blocks(machine) == at_first
 
 
 def test_runs_out(machine):
     machine.start_over()
     for _ in range(NR_FRAMES):
-        assert machine["kernel.heap.take_block"](0, ANY_ZONE)[0] != 0
-    assert machine["kernel.heap.take_block"](0, ANY_ZONE)[0] == 0
+        assert machine["kernel.frames.heap.take_block"](0, ANY_ZONE)[0] != 0
+    assert machine["kernel.frames.heap.take_block"](0, ANY_ZONE)[0] == 0
     assert machine.nr_free == 0
 
 
 def test_no_block_in_the_wanted_zones(machine):
     machine.start_over()
-    assert machine["kernel.heap.take_block"](0, ANY_ZONE & ~1)[0] == 0
+    assert machine["kernel.frames.heap.take_block"](0, ANY_ZONE & ~1)[0] == 0
 
 
 @pytest.mark.parametrize(
@@ -65,23 +65,25 @@ def test_no_block_in_the_wanted_zones(machine):
     [(0, ANY_ZONE), (12, 0), (23, 0), (24, 1), (25, 3), (32, 0x1FF), (39, 0xFFFF), (64, ANY_ZONE)],
 )
 def test_zones_below_an_address_limit(machine, bits, zones):
-    assert machine["kernel.heap.zones_below"](bits) == zones
+    assert machine["kernel.frames.heap.zones_below"](bits) == zones
 
 
 def test_freed_frames_rest_longest(machine):
     """A frame that was just freed is the last to be used again: its translations grow old."""
     machine.start_over()
-    taken = [machine["kernel.heap.take_block"](0, ANY_ZONE)[0] for _ in range(NR_FRAMES)]
+    taken = [machine["kernel.frames.heap.take_block"](0, ANY_ZONE)[0] for _ in range(NR_FRAMES)]
     for mfn in taken[::2]:
-        machine["kernel.heap.give_block"](mfn, 0, 7)
-    assert machine["kernel.heap.take_block"](0, ANY_ZONE) == (taken[0], 7)
+        machine["kernel.frames.heap.give_block"](mfn, 0, 7)
+    assert machine["kernel.frames.heap.take_block"](0, ANY_ZONE) == (taken[0], 7)
 
 
 def test_joined_blocks_keep_the_latest_stamp(machine):
     machine.start_over()
-    mfn, _ = machine["kernel.heap.take_block"](1, ANY_ZONE)
-    machine["kernel.heap.give_block"](mfn, 0, 5)
-    machine["kernel.heap.give_block"](mfn + 1, 0, (1 << 32) - 1)  # before 5: the clock wrapped
+    mfn, _ = machine["kernel.frames.heap.take_block"](1, ANY_ZONE)
+    machine["kernel.frames.heap.give_block"](mfn, 0, 5)
+    machine["kernel.frames.heap.give_block"](
+        mfn + 1, 0, (1 << 32) - 1
+    )  # before 5: the clock wrapped
     assert all(machine.frame(mfn).stamp in (0, 5) for mfn, _ in blocks(machine))
 
 
@@ -90,6 +92,6 @@ def test_memory_never_mapped_is_the_oldest(machine, clock):
     """A frame that was just unmapped joins others with stamp 0."""
     machine.start_over()
     machine.tlb_clock = clock
-    mfn, _ = machine["kernel.heap.take_block"](0, ANY_ZONE)
-    machine["kernel.heap.give_block"](mfn, 0, clock - 1)
+    mfn, _ = machine["kernel.frames.heap.take_block"](0, ANY_ZONE)
+    machine["kernel.frames.heap.give_block"](mfn, 0, clock - 1)
     assert any(machine.frame(head).stamp == clock - 1 for head, _ in blocks(machine))

@@ -3,8 +3,8 @@
 import pytest
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from tests.unit.guest import GuestMemory
 
 BITMAP = 0xFFFF888000000000
@@ -89,7 +89,7 @@ def test_config_needs_enable_bit_and_dom0(machine):
 @pytest.fixture(scope="module")
 def permission():
     memory = GuestMemory(BITMAP, 8192)
-    copy = "kernel.guest_memory.copy_bytes_from_guest"
+    copy = "kernel.base.guest_memory.copy_bytes_from_guest"
     program = jit.load("kernel.emulate.io_permission", replace={copy: memory.copy_from_guest})
     vcpu = program.new(Vcpu)
     vcpu.domain = program.new(Domain)

@@ -3,7 +3,7 @@
 import abi
 import pytest
 
-from kernel.page_type import PGT_writable_page
+from kernel.frames.page_type import PGT_writable_page
 from tests.unit.guest import GuestMemory
 from tests.unit.memory_machine import NR_FRAMES, MemoryMachine
 
@@ -15,22 +15,22 @@ class Machine(MemoryMachine):
     def __init__(self):
         self.guest = GuestMemory(ARGUMENT, 0x4000)
         super().__init__(
-            "kernel.memory_reservation",
-            also=["kernel.memory_exchange", "kernel.page_type", "kernel.frame"],
+            "kernel.memory.reservation",
+            also=["kernel.memory.exchange", "kernel.frames.page_type", "kernel.frames.frame"],
             replace={
-                "kernel.guest_memory.copy_bytes_from_guest": self.guest.copy_from_guest,
-                "kernel.guest_memory.copy_bytes_to_guest": self.guest.copy_to_guest,
-                "kernel.preempt.preempt_pending": lambda: False,
-                "kernel.domain.get_domain_or_self": lambda caller, number: (
+                "kernel.base.guest_memory.copy_bytes_from_guest": self.guest.copy_from_guest,
+                "kernel.base.guest_memory.copy_bytes_to_guest": self.guest.copy_to_guest,
+                "kernel.base.preempt.preempt_pending": lambda: False,
+                "kernel.state.domain.get_domain_or_self": lambda caller, number: (
                     caller if number == abi.DOMID_SELF else self.domains.get(number)
                 ),
-                "kernel.domain.put_domain": lambda d: None,
+                "kernel.state.domain.put_domain": lambda d: None,
             },
         )
 
     def start_over(self):
         super().start_over()
-        self["kernel.frame_table.max_page"].value = 1 << 20
+        self["kernel.state.frame_table.max_page"].value = 1 << 20
         self.domain = self.new_domain(1)
         if hasattr(self, "vcpu"):
             self.vcpu.domain = self.domain
@@ -54,18 +54,18 @@ class Machine(MemoryMachine):
 
     def populate(self, pfns, **fields):
         self.place_list(LIST, pfns)
-        operation = "kernel.memory_reservation.memory_populate_physmap"
+        operation = "kernel.memory.reservation.memory_populate_physmap"
         return self.call(operation, self.reservation(len(pfns), **fields))
 
     def decrease(self, mfns, **fields):
         self.place_list(LIST, mfns)
-        operation = "kernel.memory_reservation.memory_decrease_reservation"
+        operation = "kernel.memory.reservation.memory_decrease_reservation"
         return self.call(operation, self.reservation(len(mfns), **fields))
 
     def exchange(self, given, wanted, **fields):
         request = self.program.new(abi.xen_memory_exchange, **fields)
         request.in_, request.out = given, wanted
-        result = self.call("kernel.memory_exchange.memory_exchange", request)
+        result = self.call("kernel.memory.exchange.memory_exchange", request)
         return result, self.guest.words(ARGUMENT + 64, 1)[0]
 
 
@@ -121,7 +121,7 @@ def test_exchange_of_a_frame_in_use(machine):
     """The second chunk has a mapped frame: the first is exchanged, of the second nothing."""
     assert machine.populate([0, 1, 2, 3]) == 4
     mfns = machine.guest.words(LIST, 4)
-    assert machine["kernel.page_type.get_frame_and_type"](
+    assert machine["kernel.frames.page_type.get_frame_and_type"](
         mfns[3], machine.domain, PGT_writable_page
     )
     machine.place_list(LIST2, [8, 10])

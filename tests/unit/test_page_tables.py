@@ -138,7 +138,7 @@ def test_another_finishes_a_partial_child(fresh):
     fresh.stops = [True]
     assert fresh.pin(l3, 3) == ERESTART
     fresh.domain.is_dying = DYING
-    while fresh["kernel.relinquish.relinquish_memory"](fresh.domain) == ERESTART:
+    while fresh["kernel.domain.relinquish.relinquish_memory"](fresh.domain) == ERESTART:
         pass
     assert fresh.nr_free == NR_FRAMES
 
@@ -217,7 +217,7 @@ def test_counts_add_up(machine, contents, todo, stops):
         if not any(name == "abandon" for name, *_ in todo):
             assert not any(machine.frame(mfn).info & PARTIAL for mfn in frames), "left half done"
     machine.domain.is_dying = DYING
-    while machine["kernel.relinquish.relinquish_memory"](machine.domain) == ERESTART:
+    while machine["kernel.domain.relinquish.relinquish_memory"](machine.domain) == ERESTART:
         pass
     assert machine.nr_free == NR_FRAMES and machine.domain.refcount == 1
 

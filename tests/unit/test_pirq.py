@@ -4,8 +4,8 @@ shared.
 
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
 
 EINVAL, EPERM, EBUSY, ENODEV, EEXIST, ENOSPC = 22, 1, 16, 19, 17, 28
@@ -21,8 +21,8 @@ class Machine:
     def __init__(self):
         self.wires, self.events = {}, []
         self.program = p = jit.load(
-            "kernel.pirq_map",
-            also=["kernel.irq"],
+            "kernel.irq.pirq_map",
+            also=["kernel.irq.irq"],
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.percpu.cpu_by_id": lambda cpu: self.cpu,
@@ -36,7 +36,7 @@ class Machine:
                 "kernel.x86.msi.write_message": lambda source, vector, cpu: None,
                 "kernel.x86.msi.mask_message": lambda source, masked: None,
                 "kernel.x86.apic.apic_eoi": lambda: None,
-                "kernel.evtchn_pirq.send_guest_pirq": lambda d, pirq: self.events.append(pirq),
+                "kernel.evtchn.pirq.send_guest_pirq": lambda d, pirq: self.events.append(pirq),
             },
         )
         self.cpu, self.domain, self.vcpu = p.new(Pcpu), p.new(Domain), p.new(Vcpu)
@@ -46,10 +46,10 @@ class Machine:
         """Forget every pirq."""
         self.wires.clear()
         self.events.clear()
-        for pirq in self.program["kernel.irq.pirqs"]:
+        for pirq in self.program["kernel.irq.irq.pirqs"]:
             pirq.kind = pirq.vector = 0
             pirq.is_bound = pirq.needs_eoi = False
-        vectors = self.program["kernel.irq.vector_pirqs"]
+        vectors = self.program["kernel.irq.irq.vector_pirqs"]
         for vector in range(len(vectors)):
             vectors[vector] = NO_PIRQ
         for wire in self.program["kernel.x86.ioapic.wires"]:
@@ -62,36 +62,36 @@ class Machine:
         return self.program[f"kernel.{name}"](*arguments)
 
     def bind(self, pirq):
-        return self.call("irq.pirq_bind", self.domain, pirq, self.vcpu, False)
+        return self.call("irq.irq.pirq_bind", self.domain, pirq, self.vcpu, False)
 
     def set_level(self, gsi):
         self.program["kernel.x86.ioapic.wires"][gsi].is_level = True
 
     def vector(self, pirq):
-        return self.program["kernel.irq.pirqs"][pirq].vector
+        return self.program["kernel.irq.irq.pirqs"][pirq].vector
 
 
 def test_a_wire_keeps_its_number(machine):
-    assert machine.call("pirq_map.map_gsi", 5, 5) == 5
-    assert machine.call("pirq_map.map_gsi", 5, 5) == 5
-    assert machine.call("pirq_map.map_gsi", 5, ANY) == 5
-    assert machine.call("pirq_map.map_gsi", 5, 6) == -EEXIST
-    assert machine.call("pirq_map.map_gsi", 6, 5) == -EPERM
-    assert machine.call("pirq_map.map_gsi", NR_GSIS, 5) == -EINVAL
-    assert machine.call("pirq_map.map_gsi", 7, NR_PIRQS) == -EINVAL
+    assert machine.call("irq.pirq_map.map_gsi", 5, 5) == 5
+    assert machine.call("irq.pirq_map.map_gsi", 5, 5) == 5
+    assert machine.call("irq.pirq_map.map_gsi", 5, ANY) == 5
+    assert machine.call("irq.pirq_map.map_gsi", 5, 6) == -EEXIST
+    assert machine.call("irq.pirq_map.map_gsi", 6, 5) == -EPERM
+    assert machine.call("irq.pirq_map.map_gsi", NR_GSIS, 5) == -EINVAL
+    assert machine.call("irq.pirq_map.map_gsi", 7, NR_PIRQS) == -EINVAL
 
 
 def test_a_wire_may_have_any_number_of_another_wire(machine):
-    assert machine.call("pirq_map.map_gsi", 5, ANY) == 16
-    numbers = [machine.call("pirq_map.map_gsi", gsi, ANY) for gsi in range(8, 16)]
+    assert machine.call("irq.pirq_map.map_gsi", 5, ANY) == 16
+    numbers = [machine.call("irq.pirq_map.map_gsi", gsi, ANY) for gsi in range(8, 16)]
     assert numbers == [*range(17, NR_GSIS), -ENOSPC]
 
 
 def test_how_a_wire_signals_is_said_once(machine):
-    assert machine.call("pirq_map.setup_gsi", 20, True, True) == 0
-    assert machine.call("pirq_map.setup_gsi", 20, False, False) == -EEXIST
+    assert machine.call("irq.pirq_map.setup_gsi", 20, True, True) == 0
+    assert machine.call("irq.pirq_map.setup_gsi", 20, False, False) == -EEXIST
     assert machine.program["kernel.x86.ioapic.wires"][20].is_level
-    assert machine.call("pirq_map.setup_gsi", NR_GSIS, True, True) == -EINVAL
+    assert machine.call("irq.pirq_map.setup_gsi", NR_GSIS, True, True) == -EINVAL
 
 
 def test_binding_what_is_not_mapped(machine):
@@ -100,58 +100,58 @@ def test_binding_what_is_not_mapped(machine):
 
 
 def test_binding_twice(machine):
-    machine.call("pirq_map.map_gsi", 5, 5)
+    machine.call("irq.pirq_map.map_gsi", 5, 5)
     assert machine.bind(5) == 0
     assert machine.bind(5) == -EBUSY
 
 
 def test_unmapping_a_bound_wire_silences_it(machine):
-    machine.call("pirq_map.map_gsi", 5, 5)
+    machine.call("irq.pirq_map.map_gsi", 5, 5)
     machine.bind(5)
     vector = machine.vector(5)
-    assert machine.call("pirq_map.unmap_pirq", 5) == 0
+    assert machine.call("irq.pirq_map.unmap_pirq", 5) == 0
     assert machine.wires[5] == -vector
-    machine.call("irq.interrupt_from_core", vector)
+    machine.call("irq.irq.interrupt_from_core", vector)
     assert machine.events == []
-    machine.call("irq.pirq_unbind", machine.domain, 5)  # the event channel closes later
-    assert machine.call("pirq_map.map_gsi", 5, 5) == 5
+    machine.call("irq.irq.pirq_unbind", machine.domain, 5)  # the event channel closes later
+    assert machine.call("irq.pirq_map.map_gsi", 5, 5) == 5
 
 
 def test_a_level_wire_is_held_back_until_eoi(machine):
     machine.set_level(10)
-    machine.call("pirq_map.map_gsi", 10, 10)
+    machine.call("irq.pirq_map.map_gsi", 10, 10)
     machine.bind(10)
     vector = machine.vector(10)
-    machine.call("irq.interrupt_from_core", vector)
+    machine.call("irq.irq.interrupt_from_core", vector)
     assert machine.events == [10] and machine.wires[10] == -vector
-    machine.call("irq.pirq_eoi", machine.domain, 10)
+    machine.call("irq.irq.pirq_eoi", machine.domain, 10)
     assert machine.wires[10] == vector
 
 
 def test_an_edge_wire_is_not_held_back(machine):
-    machine.call("pirq_map.map_gsi", 4, 4)
+    machine.call("irq.pirq_map.map_gsi", 4, 4)
     machine.bind(4)
-    machine.call("irq.interrupt_from_core", machine.vector(4))
+    machine.call("irq.irq.interrupt_from_core", machine.vector(4))
     assert machine.events == [4] and machine.wires[4] == machine.vector(4)
 
 
 def test_nothing_is_signalled_after_unbinding(machine):
-    machine.call("pirq_map.map_gsi", 4, 4)
+    machine.call("irq.pirq_map.map_gsi", 4, 4)
     machine.bind(4)
     vector = machine.vector(4)
-    machine.call("irq.pirq_unbind", machine.domain, 4)
-    machine.call("irq.interrupt_from_core", vector)
+    machine.call("irq.irq.pirq_unbind", machine.domain, 4)
+    machine.call("irq.irq.interrupt_from_core", vector)
     assert machine.events == [] and machine.wires[4] == -vector
 
 
 def test_every_pirq_has_a_vector_of_its_own_and_they_run_out(machine):
     bound = []
     for number in range(NR_GSIS):
-        machine.call("pirq_map.map_gsi", number, number)
+        machine.call("irq.pirq_map.map_gsi", number, number)
         assert machine.bind(number) == 0
         bound.append(machine.vector(number))
     while True:
-        number = machine.call("pirq_map.map_message", 0, 8, 0, False, ANY)
+        number = machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY)
         error = machine.bind(number)
         if error:
             break
@@ -162,26 +162,26 @@ def test_every_pirq_has_a_vector_of_its_own_and_they_run_out(machine):
 
 
 def test_messages_come_after_the_wires(machine):
-    assert machine.call("pirq_map.map_message", 0, 8, 0, False, ANY) == NR_GSIS
-    assert machine.call("pirq_map.map_message", 0, 8, 0, False, NR_GSIS) == -EEXIST
-    assert machine.call("pirq_map.map_message", 0, 0xFF, 0, False, ANY) == -ENODEV
-    assert machine.call("pirq_map.map_message", 0, 8, 9, True, ANY) == -ENODEV
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY) == NR_GSIS
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, NR_GSIS) == -EEXIST
+    assert machine.call("irq.pirq_map.map_message", 0, 0xFF, 0, False, ANY) == -ENODEV
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 9, True, ANY) == -ENODEV
 
 
 def test_unmapping_frees_the_vector(machine):
-    number = machine.call("pirq_map.map_message", 0, 8, 0, False, ANY)
+    number = machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY)
     machine.bind(number)
     vector = machine.vector(number)
-    machine.call("irq.pirq_unbind", machine.domain, number)
-    assert machine.call("pirq_map.unmap_pirq", number) == 0
-    assert machine.call("pirq_map.unmap_pirq", number) == -EINVAL
-    machine.call("pirq_map.map_gsi", 3, 3)
+    machine.call("irq.irq.pirq_unbind", machine.domain, number)
+    assert machine.call("irq.pirq_map.unmap_pirq", number) == 0
+    assert machine.call("irq.pirq_map.unmap_pirq", number) == -EINVAL
+    machine.call("irq.pirq_map.map_gsi", 3, 3)
     machine.bind(3)
     assert machine.vector(3) == vector
 
 
 def test_a_reserved_pirq_is_given_out_once(machine):
-    first = machine.call("pirq_map.reserve_pirq", True)
-    assert machine.call("pirq_map.reserve_pirq", True) == first + 1
-    assert machine.call("pirq_map.unmap_pirq", first) == -EINVAL
-    assert machine.call("pirq_map.map_message", 0, 8, 0, False, first) == first
+    first = machine.call("irq.pirq_map.reserve_pirq", True)
+    assert machine.call("irq.pirq_map.reserve_pirq", True) == first + 1
+    assert machine.call("irq.pirq_map.unmap_pirq", first) == -EINVAL
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, first) == first

@@ -5,10 +5,10 @@ import ctypes
 import pytest
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.sched import LEAST_RUN_NS
-from kernel.sched_slice import SHORTEST_NS, SLICE_NS, SPREAD_NS
-from kernel.vcpu import Vcpu, VPF_blocked
+from kernel.sched.schedule import LEAST_RUN_NS
+from kernel.sched.slice import SHORTEST_NS, SLICE_NS, SPREAD_NS
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
 
 MS = 1_000_000
@@ -23,33 +23,33 @@ class Machine:
         self.now, self.alerts, self.waits = 0, [], []
         self.tell_reader = lambda: None
         self.program = jit.load(
-            "kernel.sched",
+            "kernel.sched.schedule",
             also=[
-                "kernel.sched_place",
-                "kernel.sched_wake",
-                "kernel.sched_queue",
-                "kernel.sched_slice",
-                "kernel.cmdline",
-                "kernel.runstate",
+                "kernel.sched.place",
+                "kernel.sched.wake",
+                "kernel.sched.queue",
+                "kernel.sched.slice",
+                "kernel.base.cmdline",
+                "kernel.sched.runstate",
             ],
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.tsc.system_time_ns": lambda: self.now,
                 "kernel.x86.ipi.serve_mailbox": lambda: None,
                 "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.alerts.append(cpu),
-                "kernel.timer_heap.set_timer": self.set_timer,
+                "kernel.sched.timer_heap.set_timer": self.set_timer,
                 "kernel.x86.context.switch_to": lambda previous, next: None,
                 "kernel.x86.context.save_context": lambda v: None,
-                "kernel.runstate.update_runstate_area": lambda v: None,
+                "kernel.sched.runstate.update_runstate_area": lambda v: None,
                 "kernel.x86.idle.idle_wait": lambda: self.waits.append(self.queue.nr_queued),
-                "kernel.trace_control.tell_reader": lambda: self.tell_reader(),
-                "kernel.domain_free.free_buried_domains": lambda: None,
+                "kernel.trace.control.tell_reader": lambda: self.tell_reader(),
+                "kernel.domain.free.free_buried_domains": lambda: None,
                 "kernel.x86.apic.apic_pending_vector": lambda: 0,
-                "kernel.scrub.scrub_step": lambda: None,
+                "kernel.frames.scrub.scrub_step": lambda: None,
             },
         )
         self.cpu = self.program.new(Pcpu, id=31)
-        self.cpu_scheds = self.program["kernel.sched_place.cpu_scheds"]
+        self.cpu_scheds = self.program["kernel.sched.place.cpu_scheds"]
 
     def set_timer(self, timer, expires):
         timer.is_active, timer.expires_ns, self.slice_end = True, expires, expires
@@ -60,7 +60,7 @@ class Machine:
         self.alerts.clear()
         count = p["kernel.x86.percpu.nr_cpus"]
         ctypes.c_uint32.from_address(int(count)).value = nr_cpus
-        self.queue = p["kernel.sched_queue.run_queue"]
+        self.queue = p["kernel.sched.queue.run_queue"]
         self.queue.first = self.queue.last = None
         self.queue.nr_queued = self.queue.virtual_time = 0
         self.queue.idle_cpus = (1 << nr_cpus) - 1
@@ -79,7 +79,7 @@ class Machine:
 
     def wake(self, v):
         self.alerts.clear()
-        self.program["kernel.sched_wake.vcpu_unblock"](v)
+        self.program["kernel.sched.wake.vcpu_unblock"](v)
 
     def reschedule(self, cpu):
         """Do what `schedule` does on a CPU."""
@@ -90,7 +90,7 @@ class Machine:
         self.program.start_slice(cpu)
         if running is not None and (chosen is None or chosen.address != running.address):
             running.context_loaded = 0
-            change_runstate = self.program["kernel.runstate.change_runstate"]
+            change_runstate = self.program["kernel.sched.runstate.change_runstate"]
             change_runstate(running, self.program.rest_state(running), self.now)
         return chosen
 
@@ -104,9 +104,9 @@ class Machine:
 
         Returns: the lengths of a CPU's first thousand slices.
         """
-        self.program["kernel.cmdline.set_command_line"](line)
-        self.program["kernel.sched_slice.init_slices"](cpu)
-        return [self.program["kernel.sched_slice.slice_ns"](cpu) for _ in range(1000)]
+        self.program["kernel.base.cmdline.set_command_line"](line)
+        self.program["kernel.sched.slice.init_slices"](cpu)
+        return [self.program["kernel.sched.slice.slice_ns"](cpu) for _ in range(1000)]
 
     def interleaving(self, nr_slices):
         """Let CPU 0 run slice by slice.
@@ -177,10 +177,10 @@ def test_who_may_not_stay_gets_room_elsewhere(machine):
     assert not machine.cpu_scheds[1].slice_timer.is_active
     machine.now += 5 * MS
     machine.cpu.id = 0
-    machine.program["kernel.sched_place.set_hard_affinity"](moved, 0b10)
+    machine.program["kernel.sched.place.set_hard_affinity"](moved, 0b10)
     machine.reschedule(0)
     machine.alerts.clear()
-    machine.program["kernel.sched_place.offer_work"](moved)
+    machine.program["kernel.sched.place.offer_work"](moved)
     machine.cpu.id = 31
     assert machine.alerts == [1]
     assert machine.reschedule(1).address == moved.address
@@ -288,7 +288,7 @@ def test_who_yields_or_must_leave_does_not_insist(machine):
     second = machine.reschedule(0)
     assert second.address != first.address
     assert machine.program.insists(second, 0)
-    machine.program["kernel.sched_place.set_hard_affinity"](second, 2)
+    machine.program["kernel.sched.place.set_hard_affinity"](second, 2)
     assert not machine.program.insists(second, 0)
 
 
@@ -325,7 +325,7 @@ def test_runstates_add_up(machine):
     machine.now += 3 * MS
     machine.block(0)
     for v in (a, b):
-        times = machine.program["kernel.runstate.current_runstate"](v).time
+        times = machine.program["kernel.sched.runstate.current_runstate"](v).time
         assert sum(times) == machine.now - start
         assert times[RUNSTATE_blocked] >= 5 * MS
 
@@ -335,7 +335,7 @@ def test_paused_vcpu_does_not_run(machine):
     v = machine.new_vcpu("a")
     v.pause_flags = 0
     v.pause_count = 2
-    unpause = machine.program["kernel.sched_wake.vcpu_unpause"]
+    unpause = machine.program["kernel.sched.wake.vcpu_unpause"]
     unpause(v)
     assert not v.sched.is_queued
     unpause(v)

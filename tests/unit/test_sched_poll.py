@@ -4,10 +4,10 @@ import abi
 import pytest
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.evtchn import EVTCHNSTAT_reserved
-from kernel.evtchn_table import ChannelPage
-from kernel.vcpu import Vcpu, VPF_blocked
+from kernel.evtchn.channel import EVTCHNSTAT_reserved
+from kernel.state.domain import Domain
+from kernel.state.evtchn_table import ChannelPage
+from kernel.state.vcpu import Vcpu, VPF_blocked
 from kernel.x86.percpu import Pcpu
 from tests.unit.guest import GuestMemory
 
@@ -21,12 +21,12 @@ class Machine:
     def __init__(self):
         self.memory = GuestMemory(BASE)
         self.program = jit.load(
-            "kernel.sched_poll",
+            "kernel.sched.poll",
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
-                "kernel.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest,
-                "kernel.timer_heap.set_timer": lambda timer, ns: self.timers.append(ns),
-                "kernel.sched_wake.vcpu_wake": lambda v: self.woken.append(v.vcpu_id),
+                "kernel.base.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest,
+                "kernel.sched.timer_heap.set_timer": lambda timer, ns: self.timers.append(ns),
+                "kernel.sched.wake.vcpu_wake": lambda v: self.woken.append(v.vcpu_id),
             },
         )
         self.start_over()

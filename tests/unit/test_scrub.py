@@ -3,7 +3,7 @@
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from kernel.frame import SCRUBBED
+from kernel.frames.frame import SCRUBBED
 from tests.unit.memory_machine import END, FIRST, NR_FRAMES, PAGE, MemoryMachine
 
 SECRET = b"a secret"
@@ -18,8 +18,8 @@ class Machine(MemoryMachine):
     def __init__(self):
         self.flushed = self.flushed_here = 0
         super().__init__(
-            "kernel.scrub",
-            also=["kernel.frame", "kernel.frame_exchange", "kernel.core_page"],
+            "kernel.frames.scrub",
+            also=["kernel.frames.frame", "kernel.frames.exchange", "kernel.frames.core_page"],
             replace={
                 "kernel.x86.tlb.cpus_needing_flush": self.cpus_needing_flush,
                 "kernel.x86.tlb.flush_tlb_local": self.flush_here,
@@ -35,7 +35,7 @@ class Machine(MemoryMachine):
     def start_over(self):
         super().start_over()
         self.flushed = self.flushed_here = self.tlb_clock
-        search = self["kernel.scrub.search"]
+        search = self["kernel.frames.scrub.search"]
         search.nr_changes = search.rest = search.block = search.passed_any = 0
         for mfn in range(FIRST, END):
             self.write(mfn, 0, SECRET)
@@ -43,27 +43,27 @@ class Machine(MemoryMachine):
     def scrub(self, steps=MOST_STEPS):
         """Idle for some steps, at most until nothing is left to do."""
         for _ in range(steps):
-            if not self["kernel.scrub.scrub_due"]():
+            if not self["kernel.frames.scrub.scrub_due"]():
                 return True
-            self["kernel.scrub.scrub_step"]()
+            self["kernel.frames.scrub.scrub_step"]()
         return False
 
     def scrubbed(self):
         return {mfn for mfn in range(FIRST, END) if self.frame(mfn).owner == SCRUBBED}
 
     def drop(self, mfn):
-        assert self["kernel.frame.drop_allocation"](mfn)
+        assert self["kernel.frames.frame.drop_allocation"](mfn)
 
 
 def test_all_free_memory_is_zeroed_once(machine):
     assert machine.scrub()
     assert machine.scrubbed() == set(range(FIRST, END))
     assert all(machine.text(mfn) == bytes(PAGE) for mfn in range(FIRST, END))
-    assert not machine["kernel.scrub.scrub_due"](), "nothing changed since"
+    assert not machine["kernel.frames.scrub.scrub_due"](), "nothing changed since"
 
 
 def test_a_step_is_short(machine):
-    machine["kernel.scrub.scrub_step"]()
+    machine["kernel.frames.scrub.scrub_step"]()
     assert 0 < len(machine.scrubbed()) <= 4
 
 
@@ -104,7 +104,7 @@ def test_a_frame_that_another_tlb_may_still_know_waits_for_its_flush(machine):
     assert machine.scrub()
     assert machine.scrubbed() == set()
     machine.flushed = machine.tlb_clock - 1
-    assert not machine["kernel.scrub.scrub_due"](), "there are younger ones"
+    assert not machine["kernel.frames.scrub.scrub_due"](), "there are younger ones"
     machine.flushed = machine.tlb_clock
     assert machine.scrub()
     assert machine.scrubbed() == set(range(FIRST, END))
@@ -120,10 +120,10 @@ def test_a_processor_that_alone_may_know_a_frame_flushes(machine):
 
 def test_a_core_page_loses_the_mark(machine):
     machine.scrub()
-    page = machine["kernel.core_page.alloc_core_page"]()
-    mfn = machine["kernel.core_page.core_page_mfn"](page)
+    page = machine["kernel.frames.core_page.alloc_core_page"]()
+    mfn = machine["kernel.frames.core_page.core_page_mfn"](page)
     machine.write(mfn, 0, SECRET)
-    machine["kernel.core_page.free_core_page"](page)
+    machine["kernel.frames.core_page.free_core_page"](page)
     assert mfn not in machine.scrubbed()
     assert machine.text(machine.alloc(machine.new_domain(1), 7)) == bytes(PAGE)
 

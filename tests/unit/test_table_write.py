@@ -3,9 +3,9 @@
 import pytest
 from kpy import jit
 
-from kernel.ptwr import Effect
-from kernel.table_write import TableWrite, Write
-from kernel.vcpu import Vcpu
+from kernel.emulate.table_write import TableWrite, Write
+from kernel.paging.ptwr import Effect
+from kernel.state.vcpu import Vcpu
 from tests.unit.guest import GuestMemory
 
 PAGE = 0x401000
@@ -48,9 +48,9 @@ class Machine:
     def __init__(self):
         self.memory = GuestMemory(PAGE)
         self.program = jit.load(
-            "kernel.table_write",
-            also=["kernel.ptwr"],
-            replace={"kernel.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest},
+            "kernel.emulate.table_write",
+            also=["kernel.paging.ptwr"],
+            replace={"kernel.base.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest},
         )
 
     def decode(self, text):
@@ -100,8 +100,8 @@ def test_effects(machine, text, old, new, flags):
     vcpu, write = machine.decode(text)
     mask = (1 << 8 * write.size) - 1
     effect = machine.program.new(Effect, old=old, mask=mask)
-    machine.program["kernel.ptwr.compute"](vcpu, write, effect)
-    machine.program["kernel.ptwr.set_results"](vcpu, write, effect)
+    machine.program["kernel.paging.ptwr.compute"](vcpu, write, effect)
+    machine.program["kernel.paging.ptwr.set_results"](vcpu, write, effect)
     assert effect.is_stored == (new is not None)
     if new is not None:
         assert effect.new == new
@@ -114,5 +114,5 @@ def test_effects(machine, text, old, new, flags):
 def test_exchange_returns_the_old_value(machine):
     vcpu, write = machine.decode("87 07")
     effect = machine.program.new(Effect, old=0xABCD, mask=(1 << 32) - 1)
-    machine.program["kernel.ptwr.set_results"](vcpu, write, effect)
+    machine.program["kernel.paging.ptwr.set_results"](vcpu, write, effect)
     assert vcpu.regs.rax == 0xABCD

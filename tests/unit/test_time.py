@@ -6,9 +6,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpy import jit
 
-from kernel.domain import Domain
-from kernel.time import MAX_DELTA_NS, NS_PER_MS, NS_PER_S
-from kernel.vcpu import Vcpu
+from kernel.sched.time import MAX_DELTA_NS, NS_PER_MS, NS_PER_S
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
 
 NOW = 5 * NS_PER_S
@@ -19,17 +19,17 @@ class Machine:
 
     def __init__(self):
         self.program = jit.load(
-            "kernel.time",
+            "kernel.sched.time",
             also=["kernel.x86.tsc"],
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.cpu.rdtsc": lambda: self.tsc,
                 "kernel.x86.tsc.system_time_ns": lambda: NOW,
-                "kernel.timer_heap.set_timer": self.set_timer,
-                "kernel.timer_heap.stop_timer": self.stop_timer,
-                "kernel.virq.send_guest_vcpu_virq": lambda v, virq: self.virqs.append(virq),
-                "kernel.domain.first_domain_from": self.first_domain_from,
-                "kernel.domain.put_domain": lambda d: None,
+                "kernel.sched.timer_heap.set_timer": self.set_timer,
+                "kernel.sched.timer_heap.stop_timer": self.stop_timer,
+                "kernel.evtchn.virq.send_guest_vcpu_virq": lambda v, virq: self.virqs.append(virq),
+                "kernel.state.domain.first_domain_from": self.first_domain_from,
+                "kernel.state.domain.put_domain": lambda d: None,
                 "kernel.x86.wallclock.read_cmos_seconds": lambda: 1_700_000_000,
             },
         )

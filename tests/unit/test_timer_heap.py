@@ -5,7 +5,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpy import jit
 
-from kernel.timer import Timer
+from kernel.state.timer import Timer
 from kernel.x86.percpu import Pcpu
 
 NR_TIMERS = 12
@@ -16,7 +16,7 @@ def program():
     """The compiled heap, with a clock that the test sets."""
     clock = {"now": 0, "deadline": None}
     p = jit.load(
-        "kernel.timer_heap",
+        "kernel.sched.timer_heap",
         replace={
             "kernel.x86.percpu.this_cpu": lambda: p.cpu,
             "kernel.x86.tsc.system_time_ns": lambda: clock["now"],

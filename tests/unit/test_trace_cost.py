@@ -8,13 +8,13 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
-LOOK = re.compile(r"testb\t\$\d+, kernel\.trace_turn\.traced_subclasses\+\d+\(%rip\)")
+LOOK = re.compile(r"testb\t\$\d+, kernel\.trace\.turn\.traced_subclasses\+\d+\(%rip\)")
 BRANCH = re.compile(r"jn?e\t")
 PLACES = [
-    ("kernel/hypercall.py", "syscall_from_guest"),
-    ("kernel/trap.py", "trap_from_guest"),
-    ("kernel/irq.py", "interrupt_from_guest"),
-    ("kernel/sched_wake.py", "kernel.sched_wake.vcpu_block"),
+    ("kernel/entry/hypercall.py", "syscall_from_guest"),
+    ("kernel/entry/trap.py", "trap_from_guest"),
+    ("kernel/irq/irq.py", "interrupt_from_guest"),
+    ("kernel/sched/wake.py", "kernel.sched.wake.vcpu_block"),
 ]
 
 

@@ -11,21 +11,21 @@ import xen_codecs as abi
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from kpy import jit
-from kpy.structs import offset_of, size_of
+from kpy.front.structs import offset_of, size_of
 from xen.tbuf import HEADER_BYTES, Ring
 from xentrace.events import kind_of
 from xentrace.records import parse_records
 
-from kernel.domain import Domain
-from kernel.trace_ring import MOST_BYTES, TraceRing
-from kernel.vcpu import Vcpu
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
+from kernel.trace.ring import MOST_BYTES, TraceRing
 from kernel.x86.percpu import Pcpu
 
 GUARD_BYTES = 64
 GUARD = b"\xa5" * GUARD_BYTES
 EVENT = abi.TRC_SCHED_WAKE
 NOBODY = abi.DOMID_IDLE
-VIEW = "kernel.trace_turn."
+VIEW = "kernel.trace.turn."
 
 
 class View:
@@ -44,8 +44,8 @@ class Machine:
     def __init__(self):
         self.now = 0
         self.program = jit.load(
-            "kernel.trace",
-            also=["kernel.trace_turn", "kernel.trace_wide"],
+            "kernel.trace.record",
+            also=["kernel.trace.turn", "kernel.trace.wide"],
             replace={
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
                 "kernel.x86.cpu.rdtsc": self.tick,
@@ -93,11 +93,13 @@ class Machine:
         header = abi.TRC_HD_CYCLE_FLAG | nr_words << abi.TRACE_EXTRA_SHIFT | EVENT
         match nr_words:
             case 1 | 3 | 4:
-                program[f"kernel.trace.record_{nr_words}"](header, number, *range(nr_words - 1))
+                program[f"kernel.trace.record.record_{nr_words}"](
+                    header, number, *range(nr_words - 1)
+                )
             case 2:
-                program["kernel.trace.record_2"](header, number, 7)
+                program["kernel.trace.record.record_2"](header, number, 7)
             case 6:
-                program["kernel.trace_wide.record_values_3"](header, number, 1, 2)
+                program["kernel.trace.wide.record_values_3"](header, number, 1, 2)
 
     def read(self):
         """Read the ring and take account of what it says."""
@@ -233,15 +235,15 @@ def test_a_new_ring_says_first_what_runs(machine):
 def test_the_mask_selects_by_class_and_subclass(machine, mask, event, is_traced):
     machine.start(400)
     machine.program[VIEW + "fill_table"](mask)
-    assert machine.program["kernel.trace.tracing"](event) == is_traced
+    assert machine.program["kernel.trace.record.tracing"](event) == is_traced
 
 
 def test_a_guest_cannot_forge_the_layout_of_its_hypercalls(machine):
     """The high bits of the record's first word say which arguments follow."""
     machine.start(400)
     wild = 0xFFFFFFFF_FFFF0025
-    machine.program["kernel.trace_wide.record_hypercall"](abi.TRC_PV_HYPERCALL_V2, wild, 1, 2, 3)
-    machine.program["kernel.trace_wide.record_return"](abi.TRC_PROXEN_HYPERCALL_RETURN, wild, 0)
+    machine.program["kernel.trace.wide.record_hypercall"](abi.TRC_PV_HYPERCALL_V2, wild, 1, 2, 3)
+    machine.program["kernel.trace.wide.record_return"](abi.TRC_PROXEN_HYPERCALL_RETURN, wild, 0)
     _, begin, end = parse_records(0, machine.reader.read())
     assert kind_of(begin.event).arguments(begin.words) == {"op": 0xF0025, "a0": 1, "a1": 2, "a2": 3}
     assert kind_of(end.event).arguments(end.words)["op"] == 0xF0025

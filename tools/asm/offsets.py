@@ -1,14 +1,15 @@
 """Struct offsets for assembly: `Vcpu.regs.rip` is a number because `Vcpu` is a Place, offset 0 in
 the struct.
 
-The layouts are the compiler's own (kpy.structs), so assembly cannot disagree with kernel Python.
+The layouts are the compiler's own (kpy.front.structs), so assembly cannot disagree with kernel
+Python.
 """
 
 import types
 
-from kpy.annotations import resolve
-from kpy.structs import StructType, size_of
-from kpy.types import ArrayType
+from kpy.front.annotations import resolve
+from kpy.front.structs import StructType, size_of
+from kpy.front.types import ArrayType
 
 
 class Place(int):

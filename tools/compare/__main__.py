@@ -2,8 +2,8 @@
 
 A guest that makes every hypercall, with good and bad arguments, boots as dom0's kernel on both;
 what it prints is kept in build/compare/{xen,proxen}.txt. Differences that are meant stand in
-tests/guests/probes/differences.txt with their reasons; any other one is a failure (exit code 1),
-and so is a listed one that is gone.
+tests/guests/kernels/probes/differences.txt with their reasons; any other one is a failure (exit
+code 1), and so is a listed one that is gone.
 """
 
 import argparse

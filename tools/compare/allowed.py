@@ -12,7 +12,7 @@ from pathlib import Path
 from tools.compare.transcript import Difference
 from tools.setup.paths import ROOT
 
-ALLOWED = ROOT / "tests/guests/probes/differences.txt"
+ALLOWED = ROOT / "tests/guests/kernels/probes/differences.txt"
 
 
 class Malformed(Exception):

@@ -10,7 +10,7 @@ from tools.setup.paths import BUILD, ROOT
 
 GUEST = BUILD / "guest_probes.elf"
 KEPT = BUILD / "compare"
-RECORDED = ROOT / "tests/guests/probes/xen-4.17.txt"
+RECORDED = ROOT / "tests/guests/kernels/probes/xen-4.17.txt"
 ARGS = "dom0_mem=256M,max:256M dom0_max_vcpus=1 console=com1 com1=115200"
 LIMIT_S = 90
 

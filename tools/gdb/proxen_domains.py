@@ -4,7 +4,7 @@ import gdb
 from proxen_frames import read_guest_word
 from proxen_printers import block_at, symbol_at
 
-from kernel.vcpu import VPF_blocked, VPF_down
+from kernel.state.vcpu import VPF_blocked, VPF_down
 from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, PERCPU_VIRT_START
 from kernel.x86.percpu import AREA_BYTES
 

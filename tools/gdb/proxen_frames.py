@@ -6,7 +6,7 @@ processor stopped.
 
 import gdb
 
-from kernel import frame, heap, page_type
+from kernel.frames import frame, heap, page_type
 from kernel.x86 import bits
 from kernel.x86.memlayout import (
     DIRECTMAP_VIRT_START,

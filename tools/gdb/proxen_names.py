@@ -1,4 +1,5 @@
-"""Python's dotted names for gdb: kernel.evtchn.evtchn_send is a function of kernel/evtchn.py.
+"""Python's dotted names for gdb: kernel.evtchn.channel.evtchn_send is a function of
+kernel/evtchn/channel.py.
 
 gdb knows functions by their plain names, and finds one that was inlined everywhere only if it is
 told the file; it completes names of such functions not at all. So this looks into the sources.

@@ -1,6 +1,6 @@
 """How gdb prints the types of kernel Python: texts and slices, typed numbers, registers, frames.
 
-A printer is chosen by the type's name in the DWARF that tools/kpy/debuginfo.py writes.
+A printer is chosen by the type's name in the DWARF that tools/kpy/lower/debuginfo.py writes.
 """
 
 import re

@@ -8,9 +8,9 @@ backend (objects), link.
 
 from typing import Never
 
-from kpy.annotations import Array, Fn, Guest, Ptr, Slice, Volatile, newtype
-from kpy.builtins import TABLE as _builtins
-from kpy.decorators import (
+from kpy.check.builtins import TABLE as _builtins
+from kpy.front.annotations import Array, Fn, Guest, Ptr, Slice, Volatile, newtype
+from kpy.front.decorators import (
     asm,
     build_time,
     cold,
@@ -21,9 +21,9 @@ from kpy.decorators import (
     noinline,
     static,
 )
-from kpy.forward import install as _install
-from kpy.structs import enum, struct, union
-from kpy.types import TypeVar, i8, i16, i32, i64, u8, u16, u32, u64
+from kpy.front.forward import install as _install
+from kpy.front.structs import enum, struct, union
+from kpy.front.types import TypeVar, i8, i16, i32, i64, u8, u16, u32, u64
 
 usize = u64
 len, max, min, range = len, max, min, range  # they may be imported from here too

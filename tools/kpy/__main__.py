@@ -5,10 +5,11 @@ import os
 import sys
 import traceback
 
-from kpy import checker, modules, verify
-from kpy.diagnostics import Reported
-from kpy.program import Program
-from kpy.target import find_targets
+from kpy.check import checker, verify
+from kpy.front import modules
+from kpy.front.diagnostics import Reported
+from kpy.front.program import Program
+from kpy.front.target import find_targets
 
 
 def check(arguments):
@@ -42,8 +43,8 @@ def build(arguments):
 
 
 def _build_one(target):
-    from kpy.build import Failed
-    from kpy.build import build as build_target
+    from kpy.emit.target_build import Failed
+    from kpy.emit.target_build import build as build_target
 
     try:
         print(build_target(target), flush=True)
@@ -57,7 +58,7 @@ def _build_one(target):
 
 def dump(arguments):
     """Print the functions of a file after one stage."""
-    from kpy.dump import dump_module
+    from kpy.emit.dump import dump_module
 
     program = Program()
     try:

@@ -41,8 +41,8 @@ EPILOG = """examples:
   make debug SEED=7                            what `make run SEED=7` does, the same each time
   python -m tools.run debug --kernel build/hello.elf -- -batch -ex backtrace
 
-In gdb: `break evtchn_send`, `break kernel/evtchn.py:118`, `continue`, `proxen help`; with a toy
-kernel `break main` stops in the guest, in the same session."""
+In gdb: `break evtchn_send`, `break kernel/evtchn/channel.py:118`, `continue`, `proxen help`; with
+a toy kernel `break main` stops in the guest, in the same session."""
 
 
 def parse(words: list[str]) -> argparse.Namespace:

@@ -1,0 +1,197 @@
+"""domctl operations for a debugger of a guest, as gdbsx uses them: who debugs, memory, single
+steps, and pausing one vCPU of a paused domain.
+
+Registers go by XEN_DOMCTL_getvcpucontext and setvcpucontext. Memory is found through the page
+tables of the guest kernel on vCPU 0, which the core has validated; a frame is touched only while
+referenced as the domain's own, and written only while it is of the writable type, so a debugger can
+change no page table and nobody else's memory, whatever it asks for.
+"""
+
+import abi
+from kpy import Ptr, atomic_add, atomic_load, i64, ref, require, u8, u32, u64, wrapping_add
+
+from kernel.base.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
+from kernel.base.ids import PAGE_SIZE, Mfn
+from kernel.base.registry import domctl
+from kernel.control.vcpus import vcpu_of
+from kernel.domain.pause import MAX_CONTROLLER_PAUSES, domain_pause, domain_unpause
+from kernel.frames.frame import get_frame, put_frame
+from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
+from kernel.paging.entry import entry_mfn
+from kernel.paging.guest_walk import find_l1e, find_l1e_below
+from kernel.sched.wake import vcpu_sleep_sync, vcpu_unpause
+from kernel.state.domain import Domain, DOMDYING_alive
+from kernel.state.vcpu import Vcpu
+from kernel.x86.bits import EFLAGS_TF, PTE_PRESENT
+from kernel.x86.memlayout import mfn_to_vaddr
+
+MOST_BYTES = 1 << 16  # of one XEN_DOMCTL_gdbsx_guestmemio, which is not preemptible
+NO_VCPU = (1 << 32) - 1
+
+
+@domctl(abi.XEN_DOMCTL_setdebugging)
+def domctl_setdebugging(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Say whether a debugger takes the breakpoints and steps of a domain's kernel.
+
+    Errors: -EINVAL, it is the caller's own domain.
+    """
+    require(caller.domain != d, -abi.EINVAL)
+    d.debugger_attached = op.u.setdebugging.enable != 0
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_debug_op)
+def domctl_debug_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Switch single stepping of one vCPU on or off: the trap flag in its rflags.
+
+    Errors: -EINVAL, the caller's own domain, no such vCPU, or an unknown operation.
+    """
+    v = vcpu_of(d, op.u.debug_op.vcpu)
+    if v is None or caller.domain == d:
+        return -abi.EINVAL
+    pause_vcpu(v)
+    result = set_single_step(v, op.u.debug_op.op)
+    vcpu_unpause(v)
+    return result
+
+
+def set_single_step(v: Ptr[Vcpu], operation: u32) -> i64:
+    """Set or clear the trap flag of a vCPU that does not run."""
+    match operation:
+        case abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF:
+            v.regs.rflags &= ~u64(EFLAGS_TF)
+            v.is_single_stepped = False
+        case abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_ON:
+            v.regs.rflags |= EFLAGS_TF
+            v.is_single_stepped = True
+        case _:
+            return -abi.EINVAL
+    return 0
+
+
+def pause_vcpu(v: Ptr[Vcpu]) -> None:
+    """Keep one vCPU of another domain from running; returns when its state is in memory."""
+    atomic_add(ref(v.pause_count), 1)
+    vcpu_sleep_sync(v)
+
+
+@domctl(abi.XEN_DOMCTL_gdbsx_pausevcpu)
+def domctl_gdbsx_pausevcpu(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Keep one vCPU paused when the rest of its domain goes on.
+
+    Errors: -EBUSY, the domain isn't paused by the toolstack; -EINVAL, no such vCPU; -EOVERFLOW.
+    """
+    require(d.controller_pause_count != 0, -abi.EBUSY)
+    v = vcpu_of(d, op.u.gdbsx_pauseunp_vcpu.vcpu)
+    require(v is not None, -abi.EINVAL)
+    require(v.controller_pause_count < MAX_CONTROLLER_PAUSES, -abi.EOVERFLOW)
+    v.controller_pause_count += 1
+    pause_vcpu(v)
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_gdbsx_unpausevcpu)
+def domctl_gdbsx_unpausevcpu(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Undo one gdbsx_pausevcpu.
+
+    Errors: -EBUSY, the domain isn't paused by the toolstack; -EINVAL, no such vCPU, or it isn't
+    paused.
+    """
+    require(d.controller_pause_count != 0, -abi.EBUSY)
+    v = vcpu_of(d, op.u.gdbsx_pauseunp_vcpu.vcpu)
+    require(v is not None, -abi.EINVAL)
+    require(v.controller_pause_count != 0, -abi.EINVAL)
+    v.controller_pause_count -= 1
+    vcpu_unpause(v)
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_gdbsx_domstatus, result=True)
+def domctl_gdbsx_domstatus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Tell whether a domain is paused by the toolstack or a trap, and one vCPU that trapped.
+
+    Each trap is told once.
+    """
+    status = ref(op.u.gdbsx_domstatus)
+    status.paused = 0
+    status.vcpu_id = NO_VCPU
+    if d.controller_pause_count == 0:
+        return 0
+    status.paused = 1
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None and v.debugger_event != 0:
+            status.vcpu_id = i
+            status.vcpu_ev = v.debugger_event
+            v.debugger_event = 0
+            return 0
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_gdbsx_guestmemio, result=True)
+def domctl_gdbsx_guestmemio(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Copy between the caller's memory and the virtual memory of another domain.
+
+    Errors: -EINVAL, the caller's own domain, or it has no vCPU; -EOPNOTSUPP, `pgd3val`, which is
+    for 32-bit guests; -E2BIG, more than 64 KiB; -EFAULT, not all could be copied.
+    """
+    io = ref(op.u.gdbsx_guest_memio)
+    io.remain = io.len
+    v = vcpu_of(d, 0)
+    if v is None or caller.domain == d:
+        return -abi.EINVAL
+    require(io.pgd3val == 0, -abi.EOPNOTSUPP)
+    require(io.len <= MOST_BYTES, -abi.E2BIG)
+    require(d.is_dying == DOMDYING_alive, -abi.EFAULT)
+    domain_pause(d)
+    copy_pages(v, io)
+    domain_unpause(d)
+    return 0 if io.remain == 0 else -abi.EFAULT
+
+
+def copy_pages(v: Ptr[Vcpu], io: Ptr[abi.xen_domctl_gdbsx_memio]) -> None:
+    """Copy page by page until one cannot be; `remain` says how much is left."""
+    while io.remain != 0:
+        done = u64(io.len - io.remain)
+        address = wrapping_add(io.gva, done)
+        size = min(u64(io.remain), PAGE_SIZE - (address & (PAGE_SIZE - 1)))
+        if not copy_in_page(v, address, wrapping_add(io.uva, done), size, io.gwr):
+            return
+        io.remain -= u32(size)
+
+
+def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u8) -> bool:
+    """Copy within one page of a guest that does not run; `buffer` is the caller's.
+
+    Returns: False when the page is not there, or is not to be touched in this way.
+    """
+    mfn, mapped = find_frame(v, address)
+    if not mapped:
+        return False
+    offset = address & (PAGE_SIZE - 1)
+    if is_write:
+        if not get_frame_and_type(mfn, v.domain, PGT_writable_page):
+            return False
+        left = copy_bytes_from_guest(u64(mfn_to_vaddr(mfn)) + offset, buffer, size)
+        put_frame_and_type(mfn)
+    else:
+        if not get_frame(mfn, v.domain):
+            return False
+        left = copy_bytes_to_guest(buffer, u64(mfn_to_vaddr(mfn)) + offset, size)
+        put_frame(mfn)
+    return left == 0
+
+
+def find_frame(v: Ptr[Vcpu], address: u64) -> tuple[Mfn, bool]:
+    """Return the frame behind an address of the guest kernel, or else of its user mode.
+
+    Locks: takes the domain's page_lock.
+    """
+    with v.domain.page_lock:
+        entry = find_l1e(v, address)
+        if entry is None and u64(v.guest_table_user) != 0:
+            entry = find_l1e_below(v.guest_table_user, address)
+        if entry is not None:
+            l1e = atomic_load(entry)
+            return entry_mfn(l1e), l1e & PTE_PRESENT != 0
+    return Mfn(0), False

@@ -1,0 +1,116 @@
+"""domctl: the control of domains by the toolstack in domain 0. Decoding and dispatch; the
+operations are in domctl_*.py.
+
+Every operation has one shape: `domctl_x(caller, d, op) -> i64`, with a reference held on the domain
+`d` that the structure names and `op` the core's own copy of the structure, which goes back to the
+caller where the operation has a result.
+"""
+
+import abi
+from kpy import Array, Fn, Guest, Ptr, i64, ref, static, u8, u32, u64, uninitialized
+
+import kernel.control.debug
+import kernel.control.domains
+import kernel.control.memory
+import kernel.control.vcpus  # noqa: F401  these four register their operations
+from kernel.base.continuation import hypercall_continue
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest
+from kernel.base.ids import DomId
+from kernel.base.registry import as_table, domctls, domctls_with_result, hypercall
+from kernel.base.spinlock import SpinLock
+from kernel.control.domains import createdomain
+from kernel.state.domain import Domain, first_domain_from, get_domain_by_id, put_domain
+from kernel.state.vcpu import Vcpu
+
+NR_DOMCTLS = 96
+FIRST_GDBSX = abi.XEN_DOMCTL_gdbsx_guestmemio  # the debugger's operations have numbers far above
+NR_SLOTS = NR_DOMCTLS + 4
+
+Operation = Fn[[Ptr[Vcpu], Ptr[Domain], Ptr[abi.xen_domctl]], i64]
+
+
+def slot_of(cmd: u32) -> u32:
+    """Return the place of an operation in the tables; NR_SLOTS or more: it has none."""
+    if cmd < NR_DOMCTLS:
+        return cmd
+    if cmd < FIRST_GDBSX or cmd >= FIRST_GDBSX + NR_SLOTS - NR_DOMCTLS:
+        return NR_SLOTS
+    return cmd - FIRST_GDBSX + NR_DOMCTLS
+
+
+by_slot = {slot_of(cmd): handler for cmd, handler in domctls.items()}
+operations = static(Array[Operation | None, NR_SLOTS], as_table(by_slot, NR_SLOTS))
+slots_with_result = [slot_of(cmd) for cmd in domctls_with_result]
+has_result = static(Array[u8, NR_SLOTS], [int(n in slots_with_result) for n in range(NR_SLOTS)])
+
+domctl_lock = static(SpinLock)
+
+
+@hypercall(abi.__HYPERVISOR_domctl)
+def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+    """Serve one domain-control operation.
+
+    Hypercall: domctl(op: xen_domctl in the guest).
+    Errors: -EFAULT, the structure; -EACCES, interface version is not 4.17's; -EPERM, the caller is
+    not domain 0; -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
+    Locks: domctl_lock, so that no two operations run at once.
+    """
+    from_guest = Guest[abi.xen_domctl](op_address)
+    op = uninitialized(abi.xen_domctl)
+    if not copy_from_guest(ref(op), from_guest):
+        return -abi.EFAULT
+    if op.interface_version != abi.XEN_DOMCTL_INTERFACE_VERSION:
+        return -abi.EACCES
+    if not vcpu.domain.is_privileged:
+        return -abi.EPERM
+    with domctl_lock:
+        result = serve_domctl(vcpu, ref(op))
+    if result == -abi.ERESTART:
+        return hypercall_continue(vcpu, op_address, 0, 0, 0)
+    if result == 0 and writes_back(op.cmd) and not copy_to_guest(from_guest, ref(op)):
+        return -abi.EFAULT
+    return result
+
+
+def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> i64:
+    """Look up the domain and the operation, and run it."""
+    if op.cmd == abi.XEN_DOMCTL_createdomain:
+        return createdomain(op)
+    domain = find_target(op)
+    if domain is None:
+        is_reserved = op.domain >= abi.DOMID_FIRST_RESERVED
+        is_question = op.cmd == abi.XEN_DOMCTL_getdomaininfo
+        return -abi.EINVAL if is_reserved and is_question else -abi.ESRCH
+    result = run_operation(vcpu, domain, op)
+    put_domain(domain)
+    return result
+
+
+def find_target(op: Ptr[abi.xen_domctl]) -> Ptr[Domain] | None:
+    """Return the domain an operation is about, with a reference. DOMID_SELF names none here.
+
+    getdomaininfo is answered for the first domain whose id is not below the given one.
+    """
+    if op.cmd == abi.XEN_DOMCTL_getdomaininfo and op.domain < abi.DOMID_FIRST_RESERVED:
+        return first_domain_from(DomId(op.domain))
+    return get_domain_by_id(DomId(op.domain))
+
+
+def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Call the registered operation.
+
+    Errors: -ENOSYS, there is none.
+    """
+    slot = slot_of(op.cmd)
+    if slot >= NR_SLOTS:
+        return -abi.ENOSYS
+    operation = operations[slot]
+    if operation is None:
+        return -abi.ENOSYS
+    return operation(vcpu, domain, op)
+
+
+def writes_back(cmd: u32) -> bool:
+    """Say whether the caller's structure receives a result."""
+    slot = slot_of(cmd)
+    return cmd == abi.XEN_DOMCTL_createdomain or slot < NR_SLOTS and has_result[slot] != 0

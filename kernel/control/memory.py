@@ -1,0 +1,103 @@
+"""domctl operations on what a domain sees of memory and time: hypercall page, address size, TSC
+mode, NUMA nodes.
+"""
+
+import abi
+from kpy import Ptr, i64, ref, require, truncate, u32
+
+from kernel.base.guest_bitmap import read_bitmap
+from kernel.base.ids import Mfn
+from kernel.base.registry import domctl
+from kernel.frames.frame import get_frame, put_frame
+from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
+from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
+from kernel.x86.hypercall_page import fill_hypercall_page
+from kernel.x86.memlayout import mfn_to_vaddr
+from kernel.x86.tsc import tsc_khz
+
+
+class modes:
+    """Values of `tsc_mode`; the public headers describe, but don't name them (xl.cfg's
+    tsc_mode).
+    """
+
+    DEFAULT = 0
+    ALWAYS_EMULATE = 1
+    NEVER_EMULATE = 2
+
+
+@domctl(abi.XEN_DOMCTL_hypercall_init)
+def domctl_hypercall_init(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Fill a frame of a domain with the 64 entries through which its kernel makes hypercalls.
+
+    Errors: -EINVAL, the frame isn't the domain's; -EPERM, it is a page table.
+    """
+    mfn = Mfn(op.u.hypercall_init.gmfn)
+    require(get_frame(mfn, d), -abi.EINVAL)
+    is_writable = get_frame_and_type(mfn, d, PGT_writable_page)
+    put_frame(mfn)
+    require(is_writable, -abi.EPERM)
+    fill_hypercall_page(mfn_to_vaddr(mfn))
+    put_frame_and_type(mfn)
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_set_address_size)
+def domctl_set_address_size(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Accept 64-bit guests.
+
+    Errors: -EOPNOTSUPP, 32-bit guests are not built in; -EINVAL, another size.
+    """
+    match op.u.address_size.size:
+        case 64:
+            return 0
+        case 32:
+            return -abi.EOPNOTSUPP
+        case _:
+            return -abi.EINVAL
+
+
+@domctl(abi.XEN_DOMCTL_get_address_size, result=True)
+def domctl_get_address_size(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Tell that a guest has 64-bit addresses."""
+    op.u.address_size.size = 64
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_gettscinfo, result=True)
+def domctl_gettscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Describe the time-stamp counter of a domain: always the processor's own, never emulated."""
+    info = ref(op.u.tsc_info)
+    info.tsc_mode = modes.NEVER_EMULATE
+    info.gtsc_khz = truncate(u32, tsc_khz)
+    info.incarnation = 0
+    info.elapsed_nsec = 0
+    return 0
+
+
+@domctl(abi.XEN_DOMCTL_settscinfo)
+def domctl_settscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Accept the TSC modes that the processor's own counter satisfies.
+
+    Errors: -EOPNOTSUPP, always-emulate is wanted; -EINVAL, an unknown mode.
+    """
+    match op.u.tsc_info.tsc_mode:
+        case modes.DEFAULT | modes.NEVER_EMULATE:
+            return 0
+        case modes.ALWAYS_EMULATE:
+            return -abi.EOPNOTSUPP
+        case _:
+            return -abi.EINVAL
+
+
+@domctl(abi.XEN_DOMCTL_setnodeaffinity)
+def domctl_setnodeaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+    """Accept any NUMA node mask that names node 0, the only node.
+
+    Errors: -EFAULT, the mask; -EINVAL, node 0 isn't in it.
+    """
+    nodes, readable = read_bitmap(ref(op.u.nodeaffinity.nodemap))
+    require(readable, -abi.EFAULT)
+    require(nodes & 1 != 0, -abi.EINVAL)
+    return 0

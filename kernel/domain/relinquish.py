@@ -1,0 +1,126 @@
+"""Taking a dying domain's memory away.
+
+First its vCPUs leave their page tables and descriptor tables, then each frame loses its pin and its
+owner's reference. Page tables form no cycles, so this alone brings every type count to zero, and
+every frame to the heap that nobody else uses. What others have mapped waits in `relinquished_frame`
+until they let go; the last such frame gives up the reference that keeps the `Domain`.
+"""
+
+import abi
+from kpy import Ptr, atomic_load, i64, ref, u32, u64
+
+from kernel.base.ids import Mfn, Vaddr
+from kernel.base.preempt import preempt_pending
+from kernel.frames.claims import set_claim
+from kernel.frames.core_page import free_core_page
+from kernel.frames.frame import (
+    REFERENCE_MASK,
+    drop_allocation,
+    put_frame,
+    take_reference_below,
+    unlink_frame,
+)
+from kernel.frames.heap import NOTHING, frame_of, heap_lock
+from kernel.frames.page_type import PGT_partial, clear_pinned, table_level
+from kernel.paging.demote import demote, drop_table
+from kernel.paging.segments import destroy_gdt, destroy_ldt
+from kernel.paging.table_ref import put_old_guest_table, release_table
+from kernel.state.domain import Domain
+from kernel.state.frame_table import frame_at
+from kernel.state.vcpu import Vcpu
+
+FRAMES_PER_LOOK = 64
+L4 = 4
+
+
+def relinquish_memory(d: Ptr[Domain]) -> i64:
+    """Give up all memory of a dying domain whose vCPUs will never run again, and that no processor
+    has loaded.
+
+    Returns: 0. Errors: -ERESTART, to be called again. Locks: takes the domain's page_lock, in
+    pieces.
+    """
+    for i in range(d.max_vcpus):
+        v = d.vcpus[i]
+        if v is not None and leave_tables(d, v) != 0:
+            return -abi.ERESTART
+    count = 0
+    mfn = first_frame(d)
+    while u64(mfn) != NOTHING:
+        if relinquish_frame(d, mfn) != 0:
+            return -abi.ERESTART
+        mfn = first_frame(d)
+        count += 1
+        if count % FRAMES_PER_LOOK == 0 and preempt_pending():
+            return -abi.ERESTART
+    set_claim(d, 0)
+    if u64(d.memory_map) != 0:
+        free_core_page(d.memory_map)
+        d.memory_map = Vaddr(0)
+    return 0
+
+
+def leave_tables(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
+    """Give up the page tables and descriptor tables of a vCPU.
+
+    Errors: -ERESTART, to be called again.
+    """
+    while put_old_guest_table(v) == 0:
+        with d.page_lock:
+            destroy_gdt(v)
+            destroy_ldt(v)
+            table = v.guest_table
+            if u64(table) != 0:
+                v.guest_table = Mfn(0)
+            else:
+                table = v.guest_table_user
+                v.guest_table_user = Mfn(0)
+            if u64(table) == 0:
+                return 0
+            release_table(v, d, table, L4)
+    return -abi.ERESTART
+
+
+def first_frame(d: Ptr[Domain]) -> Mfn:
+    """Return a frame that is still to be dealt with, or 0."""
+    with heap_lock:
+        return Mfn(u64(d.first_frame))
+
+
+def relinquish_frame(d: Ptr[Domain], mfn: Mfn) -> i64:
+    """Take pin, partial state and the owner's reference from a frame.
+
+    Errors: -ERESTART, to be called again.
+    """
+    if not take_reference_below(frame_at(mfn), REFERENCE_MASK):
+        return 0  # another processor is just freeing it
+    with d.page_lock:
+        result = drop_table_uses(d, mfn)
+    if result == 0:
+        set_aside(d, mfn)
+        drop_allocation(mfn)
+    put_frame(mfn)
+    return result
+
+
+def drop_table_uses(d: Ptr[Domain], mfn: Mfn) -> i64:
+    """Unpin a frame, and take it apart if it is a partial table. Errors: -ERESTART."""
+    frame = frame_at(mfn)
+    if clear_pinned(frame):
+        drop_table(d, mfn, table_level(frame.info))
+    info = atomic_load(ref(frame.info))
+    if info & PGT_partial:
+        return demote(d, mfn, table_level(info))
+    return 0
+
+
+def set_aside(d: Ptr[Domain], mfn: Mfn) -> None:
+    """Move a frame to the list of those dealt with."""
+    with heap_lock:
+        unlink_frame(d, mfn)
+        frame = frame_at(mfn)
+        frame.previous = NOTHING
+        frame.next = d.relinquished_frame
+        if d.relinquished_frame != NOTHING:
+            frame_of(d.relinquished_frame).previous = u32(u64(mfn))
+        d.relinquished_frame = u32(u64(mfn))

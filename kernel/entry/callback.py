@@ -1,0 +1,137 @@
+"""Hypercalls by which a guest kernel names its entry points: traps, events, system calls, failsafe,
+NMI.
+"""
+
+import abi
+from kpy import Guest, Ptr, i64, ref, truncate, u16, u32, u64, uninitialized, zero
+
+from kernel.base.continuation import hypercall_continue
+from kernel.base.guest_memory import copy_from_guest
+from kernel.base.preempt import preempt_pending
+from kernel.base.registry import hypercall
+from kernel.entry.bounce import SYSCALL32_DISABLES_EVENTS, SYSENTER_DISABLES_EVENTS
+from kernel.entry.nmi import register_nmi_callback, unregister_nmi_callback
+from kernel.state.vcpu import Vcpu
+from kernel.x86.canonical import is_canonical
+
+RPL_USER = 3
+ENTRIES_AT_ONCE = 64
+
+
+@hypercall(abi.__HYPERVISOR_set_trap_table)
+def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+    """Set handlers of exceptions and software interrupts.
+
+    Hypercall: set_trap_table(traps: trap_info[] in the guest, ended by address 0; null clears the
+    table).
+    Errors: -EFAULT, an entry can't be read; -EINVAL, a handler's address is not canonical.
+    """
+    if traps == 0:
+        zero(vcpu.trap_table)
+        return 0
+    entry = uninitialized(abi.trap_info)
+    here = Guest[abi.trap_info](traps)
+    done: u32 = 0
+    while True:
+        if not copy_from_guest(ref(entry), here):
+            return -abi.EFAULT
+        if entry.address == 0:
+            return 0
+        if not is_canonical(entry.address):
+            return -abi.EINVAL
+        entry.cs |= RPL_USER
+        vcpu.trap_table[entry.vector] = entry
+        here = here.index(1)
+        done += 1
+        if done % ENTRIES_AT_ONCE == 0 and preempt_pending():
+            return hypercall_continue(vcpu, here.address(), b, c, d)
+
+
+@hypercall(abi.__HYPERVISOR_set_callbacks)
+def do_set_callbacks(
+    vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64, d: u64, e: u64
+) -> i64:
+    """Set the event, failsafe and system call callbacks at once.
+
+    Hypercall: set_callbacks(event, failsafe, syscall: addresses). Returns: 0; one that is not
+    canonical is left as it was, as on Xen.
+    """
+    register_callback(vcpu, abi.CALLBACKTYPE_event, 0, event)
+    register_callback(vcpu, abi.CALLBACKTYPE_failsafe, 0, failsafe)
+    register_callback(vcpu, abi.CALLBACKTYPE_syscall, 0, syscall)
+    return 0
+
+
+@hypercall(abi.__HYPERVISOR_callback_op)
+def do_callback_op(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+    """Register or unregister one callback.
+
+    Hypercall: callback_op(command, arg: callback_register or callback_unregister).
+    Errors: -EFAULT; -ENOSYS, no such command or type; -EINVAL, not canonical, or can't be
+    unregistered.
+    """
+    match truncate(u32, command):
+        case abi.CALLBACKOP_register:
+            wanted = uninitialized(abi.callback_register)
+            if not copy_from_guest(ref(wanted), Guest[abi.callback_register](arg)):
+                return -abi.EFAULT
+            return register_callback(vcpu, wanted.type, wanted.flags, wanted.address)
+        case abi.CALLBACKOP_unregister:
+            unwanted = uninitialized(abi.callback_unregister)
+            if not copy_from_guest(ref(unwanted), Guest[abi.callback_unregister](arg)):
+                return -abi.EFAULT
+            return unregister_callback(vcpu, unwanted.type)
+        case _:
+            return -abi.ENOSYS
+
+
+def register_callback(vcpu: Ptr[Vcpu], kind: u16, flags: u16, address: u64) -> i64:
+    """Set the entry point of one kind of callback (CALLBACKTYPE_*)."""
+    if not is_canonical(address):
+        return -abi.EINVAL
+    mask_events = flags & abi.CALLBACKF_mask_events != 0
+    match kind:
+        case abi.CALLBACKTYPE_event:
+            vcpu.event_callback_eip = address
+        case abi.CALLBACKTYPE_failsafe:
+            vcpu.failsafe_callback_eip = address
+            set_mask_flag(vcpu, abi.VGCF_failsafe_disables_events, mask_events)
+        case abi.CALLBACKTYPE_syscall:
+            vcpu.syscall_callback_eip = address
+            set_mask_flag(vcpu, abi.VGCF_syscall_disables_events, mask_events)
+        case abi.CALLBACKTYPE_syscall32:
+            vcpu.syscall32_callback_eip = address
+            set_mask_flag(vcpu, SYSCALL32_DISABLES_EVENTS, mask_events)
+        case abi.CALLBACKTYPE_sysenter:
+            vcpu.sysenter_callback_eip = address
+            set_mask_flag(vcpu, SYSENTER_DISABLES_EVENTS, mask_events)
+        case abi.CALLBACKTYPE_nmi:
+            return register_nmi_callback(vcpu, address)
+        case _:
+            return -abi.ENOSYS
+    return 0
+
+
+def unregister_callback(vcpu: Ptr[Vcpu], kind: u16) -> i64:
+    """Drop a callback: only that of NMIs can be."""
+    match kind:
+        case abi.CALLBACKTYPE_nmi:
+            return unregister_nmi_callback(vcpu)
+        case (
+            abi.CALLBACKTYPE_event
+            | abi.CALLBACKTYPE_failsafe
+            | abi.CALLBACKTYPE_syscall
+            | abi.CALLBACKTYPE_syscall32
+            | abi.CALLBACKTYPE_sysenter
+        ):
+            return -abi.EINVAL
+        case _:
+            return -abi.ENOSYS
+
+
+def set_mask_flag(vcpu: Ptr[Vcpu], flag: u64, on: bool) -> None:
+    """Remember whether a callback begins with events masked."""
+    if on:
+        vcpu.callback_flags |= flag
+    else:
+        vcpu.callback_flags &= ~flag

@@ -1,0 +1,107 @@
+"""Hypercall dispatch: from a guest kernel's `syscall` to the handler and back.
+
+Every handler has one shape, `do_x(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the five
+argument registers as the guest passed them; the result goes to rax. Long work returns
+`hypercall_continue(...)`, which is -ERESTART: the guest's rip then goes back to its `syscall`, and
+the hypercall runs again with the stored arguments once everything more urgent has been done.
+"""
+
+import abi
+from kpy import (
+    Array,
+    Fn,
+    Ptr,
+    cold,
+    export,
+    i64,
+    inline,
+    ref,
+    static,
+    truncate,
+    u32,
+    u64,
+    wrapping_sub,
+)
+
+import kernel.handlers  # noqa: F401  imports every module that registers handlers
+from kernel.base.registry import as_table, hypercalls
+from kernel.entry.bounce import bounce_syscall
+from kernel.entry.exit import exit_to_guest
+from kernel.state.vcpu import Vcpu
+from kernel.trace.record import tracing
+from kernel.trace.ring import HEADER_3
+from kernel.trace.wide import record_hypercall, record_return, record_value_1
+
+NR_HYPERCALLS = 64
+SYSCALL_INSTRUCTION_BYTES = 2
+
+Handler = Fn[[Ptr[Vcpu], u64, u64, u64, u64, u64], i64]
+hypercall_table = static(Array[Handler | None, NR_HYPERCALLS], as_table(hypercalls, NR_HYPERCALLS))
+
+
+@export
+def syscall_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
+    """Serve a `syscall`: a hypercall of the guest kernel, or a system call of its user.
+
+    Returns: the vCPU to run next. Context: from entry.asm, on the physical CPU's stack.
+    """
+    if tracing(abi.TRC_PV_HYPERCALL_V2):
+        if vcpu.kernel_mode:
+            serve_traced(vcpu)
+        else:
+            bounce_traced(vcpu)
+    elif vcpu.kernel_mode:
+        serve_hypercall(vcpu)
+    else:
+        bounce_syscall(vcpu)
+    return exit_to_guest(vcpu)
+
+
+@cold
+def serve_traced(vcpu: Ptr[Vcpu]) -> None:
+    """Serve a hypercall, and record when it began and ended."""
+    regs = ref(vcpu.regs)
+    number = regs.rax
+    record_hypercall(abi.TRC_PV_HYPERCALL_V2, number, regs.rdi, regs.rsi, regs.rdx)
+    serve_hypercall(vcpu)
+    record_return(abi.TRC_PROXEN_HYPERCALL_RETURN, number, regs.rax)
+
+
+@cold
+def bounce_traced(vcpu: Ptr[Vcpu]) -> None:
+    """Let the guest kernel serve its user, and record that."""
+    number = truncate(u32, vcpu.regs.rax)
+    record_value_1(abi.TRC_PROXEN_SYSCALL | HEADER_3, vcpu.regs.rip, number)
+    bounce_syscall(vcpu)
+
+
+@inline
+def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
+    """Run the handler that rax names and leave its result in rax, or arrange for it to run
+    again.
+    """
+    regs = ref(vcpu.regs)
+    result = call_handler(vcpu, regs.rax, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
+    # What iret returns is a register of the guest's, whatever it looks like.
+    if result == -abi.ERESTART and regs.rax != abi.__HYPERVISOR_iret:
+        regs.rip = wrapping_sub(regs.rip, SYSCALL_INSTRUCTION_BYTES)
+        regs.rdi = vcpu.continuation[0]
+        regs.rsi = vcpu.continuation[1]
+        regs.rdx = vcpu.continuation[2]
+        regs.r10 = vcpu.continuation[3]
+    else:
+        regs.rax = truncate(u64, result)
+
+
+@inline
+def call_handler(vcpu: Ptr[Vcpu], number: u64, a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+    """Call the handler of a hypercall with raw arguments.
+
+    Returns: its result. Errors: -ENOSYS, nobody handles that number.
+    """
+    if number >= NR_HYPERCALLS:
+        return -abi.ENOSYS
+    handler = hypercall_table[number]
+    if handler is None:
+        return -abi.ENOSYS
+    return handler(vcpu, a, b, c, d, e)

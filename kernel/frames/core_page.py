@@ -1,0 +1,84 @@
+"""The core's own pages: allocated from the heap like any frame, but their owner is no domain.
+
+`share_core_page` gives one to a domain to map, as if it were the domain's own frame: shared_info
+and grant tables are such pages. It then keeps one reference of the type that the domain may use it
+as, so that it can't become a page table.
+"""
+
+from kpy import Ptr, atomic_sub, ref, u32, u64, zero
+
+from kernel.base.ids import Mfn, Vaddr
+from kernel.frames.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE, drop_allocation, page_at
+from kernel.frames.heap import ALL_ZONES, NOTHING, give_block, heap_lock, take_block
+from kernel.frames.m2p import INVALID_M2P, set_m2p
+from kernel.frames.page_type import TYPE_ONE, PGT_validated, PGT_writable_page
+from kernel.state.domain import Domain, get_domain
+from kernel.state.frame_table import frame_at
+from kernel.x86.ipi import flush_tlb_mask
+from kernel.x86.memlayout import mfn_to_vaddr, vaddr_to_maddr
+from kernel.x86.percpu import online_cpus
+from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
+
+
+def alloc_core_page() -> Vaddr:
+    """Allocate a zeroed page for the core.
+
+    Returns: its address in the direct map, 0 when memory is out.
+    """
+    return alloc_core_pages(0)
+
+
+def alloc_core_pages(order: u32) -> Vaddr:
+    """Allocate 2^order adjacent zeroed pages for the core.
+
+    Returns: their address in the direct map, 0 when memory is out.
+    """
+    with heap_lock:
+        mfn, stamp = take_block(order, ALL_ZONES)
+    if u64(mfn) == NOTHING:
+        return Vaddr(0)
+    flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+    for i in range(u64(1) << u64(order)):
+        frame_at(mfn + i).owner = CORE_OWNER
+        frame_at(mfn + i).info = 0
+        zero(page_at(mfn + i))
+    return mfn_to_vaddr(mfn)
+
+
+def core_page_mfn(page: Vaddr) -> Mfn:
+    """Return the frame of a core page."""
+    return Mfn(u64(vaddr_to_maddr(page)) >> 12)
+
+
+def share_core_page(page: Vaddr, d: Ptr[Domain], writable: bool) -> None:
+    """Let a domain map a page of the core as if it owned it; it counts as the domain's until the
+    last mapping is gone.
+    """
+    mfn = core_page_mfn(page)
+    frame = frame_at(mfn)
+    assert frame.owner == CORE_OWNER, "the core page is shared already"
+    with heap_lock:
+        if d.tot_pages == 0 and d.xenheap_pages == 0:
+            get_domain(d)
+        d.xenheap_pages += 1
+    set_m2p(mfn, INVALID_M2P)
+    frame.owner = d.domain_id
+    type_: u64 = PGT_writable_page if writable else 0
+    frame.info = FRAME_CORE | FRAME_ALLOCATED | 1 | PGT_validated | TYPE_ONE | type_
+
+
+def free_core_page(page: Vaddr) -> None:
+    """Give a core page back. One that is shared goes when nobody maps it any more."""
+    frame = frame_at(core_page_mfn(page))
+    if frame.owner == CORE_OWNER:
+        free_core_pages(page, 0)
+        return
+    frame.stamp = tlb_clock_now()
+    atomic_sub(ref(frame.info), TYPE_ONE)
+    drop_allocation(core_page_mfn(page))
+
+
+def free_core_pages(page: Vaddr, order: u32) -> None:
+    """Give 2^order adjacent pages back that only the core used."""
+    with heap_lock:
+        give_block(core_page_mfn(page), order, 0)

@@ -1,0 +1,147 @@
+"""GNTTABOP_copy: the core copies between two frames, each the caller's own or granted to it.
+
+A back end that copies a packet names the same grant or frame many times in a row, so each side
+stays claimed until a request names another one.
+"""
+
+import abi
+from kpy import Guest, Ptr, i16, i64, ref, struct, u16, u32, u64, uninitialized
+
+from kernel.base.continuation import hypercall_continue
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_copy
+from kernel.base.ids import PAGE_SIZE, Mfn
+from kernel.base.preempt import preempt_pending
+from kernel.grant.pin import pin_grant, reference, unpin_grant, unreference
+from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.grant_table import GNTPIN_hstr_inc, GNTPIN_hstw_inc
+from kernel.state.vcpu import Vcpu
+from kernel.x86.memlayout import mfn_to_vaddr
+
+
+@struct
+class Side:
+    """The source or the destination of a copy."""
+
+    domain: Ptr[Domain] | None  # whose frame it is, referenced
+    named_by: u16  # the domain id in the request
+    is_source: bool
+    is_claimed: bool  # mfn is referenced, and pinned if it is a grant
+    is_grant: bool
+    name: u64  # grant or frame number in the request
+    mfn: Mfn
+
+
+def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64:
+    """Serve GNTTABOP_copy. Errors: -EFAULT, at the first structure that can't be accessed."""
+    source = Side(is_source=True)
+    dest = Side()
+    result: i64 = 0
+    for i in range(count):
+        if i != 0 and preempt_pending():
+            result = hypercall_continue(
+                vcpu, abi.GNTTABOP_copy, arg.index(u64(i)).address(), u64(count - i), 0
+            )
+            break
+        op = uninitialized(abi.gnttab_copy)
+        if not copy_from_guest(ref(op), arg.index(u64(i))):
+            result = -abi.EFAULT
+            break
+        op.status = copy_one(vcpu.domain, ref(op), ref(source), ref(dest))
+        if not copy_to_guest(arg.index(u64(i)), ref(op)):
+            result = -abi.EFAULT
+            break
+    leave_domain(ref(source))
+    leave_domain(ref(dest))
+    return result
+
+
+def copy_one(
+    caller: Ptr[Domain], op: Ptr[abi.gnttab_copy], source: Ptr[Side], dest: Ptr[Side]
+) -> i16:
+    """Do one copy.
+
+    Source: Xen public ABI, grant_table.h, gnttab_copy. Returns: GNTST_permission_denied, a frame of
+    another domain named directly; GNTST_bad_domain; GNTST_bad_copy_arg, it would cross the end of a
+    frame; those of `pin_grant`.
+    """
+    from_grant = op.flags & abi.GNTCOPY_source_gref != 0
+    to_grant = op.flags & abi.GNTCOPY_dest_gref != 0
+    status = enter_domain(caller, source, op.source.domid, from_grant)
+    if status == abi.GNTST_okay:
+        status = enter_domain(caller, dest, op.dest.domid, to_grant)
+    if status == abi.GNTST_okay:
+        status = claim_side(caller, source, ref(op.source), from_grant)
+    if status == abi.GNTST_okay:
+        status = claim_side(caller, dest, ref(op.dest), to_grant)
+    if status != abi.GNTST_okay:
+        return status
+    length = u64(op.len)
+    if u64(op.source.offset) + length > PAGE_SIZE or u64(op.dest.offset) + length > PAGE_SIZE:
+        return abi.GNTST_bad_copy_arg
+    # Both frames are referenced, the destination as writable memory: the direct map shows them
+    # until they are let go.
+    to = u64(mfn_to_vaddr(dest.mfn)) + u64(op.dest.offset)
+    guest_copy(to, u64(mfn_to_vaddr(source.mfn)) + u64(op.source.offset), length)
+    return abi.GNTST_okay
+
+
+def enter_domain(caller: Ptr[Domain], side: Ptr[Side], named_by: u16, is_grant: bool) -> i16:
+    """Make a side refer to a domain. Returns: GNTST_*."""
+    if named_by != abi.DOMID_SELF and not is_grant:
+        return abi.GNTST_permission_denied
+    if side.domain is not None and side.named_by == named_by:
+        return abi.GNTST_okay
+    leave_domain(side)
+    side.domain = get_domain_or_self(caller, named_by)
+    side.named_by = named_by
+    return abi.GNTST_bad_domain if side.domain is None else abi.GNTST_okay
+
+
+def leave_domain(side: Ptr[Side]) -> None:
+    """Let go of all that a side refers to."""
+    release_side(side)
+    domain = side.domain
+    if domain is not None:
+        side.domain = None
+        put_domain(domain)
+
+
+def claim_side(
+    caller: Ptr[Domain], side: Ptr[Side], where: Ptr[abi.gnttab_copy_ptr], is_grant: bool
+) -> i16:
+    """Reference the frame that a request names, unless the one before named the same. Returns:
+
+    GNTST_*.
+    """
+    name = u64(where.u.ref) if is_grant else where.u.gmfn
+    if side.is_claimed and side.is_grant == is_grant and side.name == name:
+        return abi.GNTST_okay
+    release_side(side)
+    domain = side.domain
+    assert domain is not None, "a copy has no domain"
+    side.is_grant = is_grant
+    side.name = name
+    side.mfn = Mfn(name)
+    status: i16 = 0
+    if is_grant:
+        unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
+        user = caller.domain_id
+        status, side.mfn = pin_grant(
+            domain, where.u.ref, user, side.is_source, u32(unit), abi.GTF_type_mask
+        )
+    else:
+        status = reference(domain, side.mfn, side.is_source)
+    side.is_claimed = status == abi.GNTST_okay
+    return status
+
+
+def release_side(side: Ptr[Side]) -> None:
+    """Undo `claim_side`."""
+    domain = side.domain
+    if not side.is_claimed or domain is None:
+        return
+    side.is_claimed = False
+    if side.is_grant:
+        unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
+        unpin_grant(domain, u32(side.name), side.mfn, side.is_source, u32(unit))
+    unreference(side.mfn, side.is_source)

@@ -1,0 +1,115 @@
+"""GNTTABOP_map_grant_ref: put a granted frame into the caller's page tables."""
+
+import abi
+from kpy import Ptr, i16, truncate, u16, u32, u64
+
+from kernel.base.ids import DomId, Mfn, mfn_to_maddr
+from kernel.grant.l1_mapping import create_grant_mapping
+from kernel.grant.maptrack import give_handle_back, maptrack_at, take_handle
+from kernel.grant.pin import MAPPABLE, pin_grant, reference, unpin_grant, unreference
+from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.grant_table import (
+    MAPTRACK_END,
+    GNTPIN_devr_inc,
+    GNTPIN_devw_inc,
+    GNTPIN_hstr_inc,
+    GNTPIN_hstw_inc,
+)
+from kernel.state.vcpu import Vcpu
+from kernel.trace.record import trace_1
+
+USES = abi.GNTMAP_host_map | abi.GNTMAP_device_map
+
+
+def pin_unit(flags: u32) -> u32:
+    """Return how a mapping counts in the pin counters."""
+    unit: u32 = 0
+    readonly = flags & abi.GNTMAP_readonly != 0
+    if flags & abi.GNTMAP_host_map:
+        unit += GNTPIN_hstr_inc if readonly else GNTPIN_hstw_inc
+    if flags & abi.GNTMAP_device_map:
+        unit += GNTPIN_devr_inc if readonly else GNTPIN_devw_inc
+    return unit
+
+
+def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_map_grant_ref]) -> None:
+    """Map one grant; `status` is bad_gntref also when the flags ask for no mapping at all.
+
+    Source: Xen public ABI, grant_table.h, gnttab_map_grant_ref.
+    """
+    if op.flags & USES == 0:
+        op.status = abi.GNTST_bad_gntref
+        return
+    trace_1(abi.TRC_MEM_PAGE_GRANT_MAP, u32(op.dom))
+    granter = get_domain_by_id(DomId(op.dom))
+    if granter is None:
+        op.status = abi.GNTST_bad_domain
+        return
+    op.status = map_from(vcpu, granter, op)
+    put_domain(granter)
+
+
+def map_from(vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[abi.gnttab_map_grant_ref]) -> i16:
+    """Take a handle, pin the grant, and map it; undo what was done when a later step fails.
+
+    Returns: GNTST_*.
+    """
+    handle = take_handle(vcpu.domain)
+    if handle == MAPTRACK_END:
+        return abi.GNTST_no_space
+    readonly = op.flags & abi.GNTMAP_readonly != 0
+    status, mfn = pin_grant(
+        granter,
+        op.ref,
+        vcpu.domain.domain_id,
+        readonly,
+        pin_unit(op.flags),
+        truncate(u16, MAPPABLE),
+    )
+    if status == abi.GNTST_okay:
+        status = enter_mapping(vcpu, granter, mfn, op)
+        if status != abi.GNTST_okay:
+            unpin_grant(granter, op.ref, mfn, readonly, pin_unit(op.flags))
+    if status != abi.GNTST_okay:
+        give_handle_back(vcpu.domain, handle)
+        return status
+    fill_handle(vcpu.domain, handle, mfn, op)
+    op.handle = handle
+    op.dev_bus_addr = u64(mfn_to_maddr(mfn))
+    return abi.GNTST_okay
+
+
+def enter_mapping(
+    vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[abi.gnttab_map_grant_ref]
+) -> i16:
+    """Write the page-table entry, which takes over the frame's reference.
+
+    A device mapping on top holds one of its own.
+
+    Returns: GNTST_*; on failure no reference is left.
+    """
+    readonly = op.flags & abi.GNTMAP_readonly != 0
+    if op.flags & abi.GNTMAP_host_map == 0:
+        return abi.GNTST_okay
+    if op.flags & abi.GNTMAP_device_map:
+        status = reference(granter, mfn, readonly)
+        if status != abi.GNTST_okay:
+            unreference(mfn, readonly)
+            return status
+    mapped = create_grant_mapping(vcpu, op.host_addr, mfn, op.flags)
+    if mapped != abi.GNTST_okay:
+        unreference(mfn, readonly)
+        if op.flags & abi.GNTMAP_device_map:
+            unreference(mfn, readonly)
+    return truncate(i16, mapped)
+
+
+def fill_handle(d: Ptr[Domain], handle: u32, mfn: Mfn, op: Ptr[abi.gnttab_map_grant_ref]) -> None:
+    """Note what a handle stands for. Locks: takes the grant lock."""
+    with d.grant.lock:
+        entry = maptrack_at(d, handle)
+        if entry is not None:
+            entry.mfn = mfn
+            entry.ref_or_next = op.ref
+            entry.domain_id = DomId(op.dom)
+            entry.flags = truncate(u16, op.flags)

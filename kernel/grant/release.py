@@ -1,0 +1,42 @@
+"""Letting go of everything that a dying domain has mapped of others."""
+
+import abi
+from kpy import Ptr, i64, u32
+
+from kernel.base.preempt import preempt_pending
+from kernel.grant.map import pin_unit
+from kernel.grant.maptrack import maptrack_at
+from kernel.grant.pin import unpin_grant, unreference
+from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.grant_table import MAPTRACK_PER_PAGE, Maptrack
+
+
+def grant_release_mappings(d: Ptr[Domain]) -> i64:
+    """Unpin every grant that a domain has mapped.
+
+    The frames' references belong to its page-table entries and go with its page tables; those of
+    device mappings go here.
+    Returns: 0, or -ERESTART to be called again. Context: its vCPUs have stopped for good, so its
+    table stands still.
+    """
+    while d.grant.release_cursor < d.grant.nr_maptrack_frames * MAPTRACK_PER_PAGE:
+        entry = maptrack_at(d, d.grant.release_cursor)
+        if entry is not None and entry.flags != 0:
+            release_mapping(entry)
+        d.grant.release_cursor += 1
+        if d.grant.release_cursor % 64 == 0 and preempt_pending():
+            return -abi.ERESTART
+    return 0
+
+
+def release_mapping(entry: Ptr[Maptrack]) -> None:
+    """Unpin one grant; its granter may be gone when the page-table entry went before."""
+    flags = u32(entry.flags)
+    readonly = flags & abi.GNTMAP_readonly != 0
+    granter = get_domain_by_id(entry.domain_id)
+    if granter is not None:
+        unpin_grant(granter, entry.ref_or_next, entry.mfn, readonly, pin_unit(flags))
+        put_domain(granter)
+    if flags & abi.GNTMAP_device_map:
+        unreference(entry.mfn, readonly)
+    entry.flags = 0

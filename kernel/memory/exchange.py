@@ -1,0 +1,207 @@
+"""XENMEM_exchange: give frames, get as many others, of another extent size or below an address
+limit.
+
+Extents are exchanged in *chunks*, the smallest pieces that are whole extents on both sides. The
+frames of a chunk are first taken from the domain, possible only while nothing maps them; when the
+new ones are there, the chunk can't fail any more, and otherwise the domain gets the old ones back.
+Frames between two owners are linked by `next` and can't be referenced.
+Source: Xen public ABI, memory.h, xen_memory_exchange.
+"""
+
+import abi
+from kpy import Guest, Ptr, i64, offsetof, ref, struct, u32, u64, wrapping_add
+
+from kernel.base.continuation import hypercall_continue
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
+from kernel.base.ids import Mfn
+from kernel.base.preempt import preempt_pending
+from kernel.frames.exchange import (
+    assign_block,
+    free_block,
+    free_stolen_frame,
+    return_stolen_frame,
+    steal_frame,
+    take_unowned,
+)
+from kernel.frames.heap import NOTHING
+from kernel.frames.m2p import set_m2p
+from kernel.memory.operations import memory_op
+from kernel.memory.reservation import address_limit, max_order
+from kernel.paging.foreign import may_act_on
+from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.frame_table import frame_at
+from kernel.state.vcpu import Vcpu
+
+
+@struct
+class Exchange:
+    """One call: the request, and the chunk in work."""
+
+    request: abi.xen_memory_exchange
+    in_per_chunk: u64  # extents
+    out_per_chunk: u64
+    stolen: u32  # frames of the chunk, linked
+    taken: u32  # blocks of the chunk, linked by their first frames
+
+
+@memory_op(abi.XENMEM_exchange)
+def memory_exchange(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+    """Exchange extents of a domain's memory.
+
+    Errors: -EFAULT, the structure or a list; -EPERM, extents too large, or another domain's;
+    -EINVAL, sizes that don't match, or a frame that is not the domain's or in use; -ESRCH; -ENOMEM.
+    `nr_exchanged` tells how many input extents were exchanged.
+    """
+    x = Exchange()
+    if not copy_from_guest(ref(x.request), Guest[abi.xen_memory_exchange](arg)):
+        return -abi.EFAULT
+    result = check_exchange(v, ref(x))
+    if result == 0 and x.request.nr_exchanged < x.request.in_.nr_extents:
+        d = get_domain_or_self(v.domain, x.request.in_.domid)
+        if d is None:
+            result = -abi.ESRCH
+        else:
+            result = exchange_all(d, ref(x)) if may_act_on(v.domain, d.domain_id) else -abi.EPERM
+            put_domain(d)
+    progress = Guest[u64](wrapping_add(arg, offsetof(abi.xen_memory_exchange, "nr_exchanged")))
+    if not copy_to_guest(progress, ref(x.request.nr_exchanged)):
+        return -abi.EFAULT
+    if result == -abi.ERESTART:
+        return hypercall_continue(v, abi.XENMEM_exchange, arg, 0, 0)
+    return result
+
+
+def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
+    """Check that both sides of a request fit, and find the chunk size.
+
+    Errors: -EPERM, -EINVAL, -EFAULT, as `memory_exchange`.
+    """
+    given = ref(x.request.in_)
+    wanted = ref(x.request.out)
+    limit = max_order(v.domain)
+    if given.extent_order > limit or wanted.extent_order > limit:
+        return -abi.EPERM
+    most = ~u64(0)
+    if (
+        x.request.nr_exchanged > given.nr_extents
+        or given.domid != wanted.domid
+        or most >> u64(given.extent_order) < given.nr_extents
+        or most >> u64(wanted.extent_order) < wanted.nr_extents
+        or given.nr_extents << u64(given.extent_order)
+        != wanted.nr_extents << u64(wanted.extent_order)
+    ):
+        return -abi.EINVAL
+    if not guest_array_okay(given.extent_start, given.nr_extents):
+        return -abi.EFAULT
+    if not guest_array_okay(wanted.extent_start, wanted.nr_extents):
+        return -abi.EFAULT
+    larger = max(given.extent_order, wanted.extent_order)
+    x.in_per_chunk = u64(1) << u64(larger - given.extent_order)
+    x.out_per_chunk = u64(1) << u64(larger - wanted.extent_order)
+    return 0
+
+
+def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
+    """Exchange chunk after chunk.
+
+    Errors: as `memory_exchange`; -ERESTART, more urgent work waits.
+    """
+    first = x.request.nr_exchanged // x.in_per_chunk
+    count = x.request.in_.nr_extents // x.in_per_chunk
+    for chunk in range(first, count):
+        if chunk != first and preempt_pending():
+            return -abi.ERESTART
+        result = exchange_chunk(d, x, chunk)
+        if result != 0:
+            return result
+        x.request.nr_exchanged = (chunk + 1) * x.in_per_chunk
+    return 0
+
+
+def exchange_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
+    """Exchange one chunk, or nothing of it.
+
+    An output list that can't be written is reported after the fact, as on Xen.
+    """
+    x.stolen = NOTHING
+    x.taken = NOTHING
+    result = steal_chunk(d, x, chunk)
+    if result == 0:
+        result = take_chunk(x)
+    if result != 0:
+        undo_chunk(d, x)
+        return result
+    while x.stolen != NOTHING:
+        mfn = Mfn(u64(x.stolen))
+        x.stolen = frame_at(mfn).next
+        free_stolen_frame(d, mfn)
+    return give_chunk(d, x, chunk)
+
+
+def steal_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
+    """Take the input frames of a chunk from the domain.
+
+    Errors: -EFAULT, the list; -EINVAL, a frame is not its, or in use.
+    """
+    given = ref(x.request.in_)
+    for i in range(x.in_per_chunk):
+        first: u64 = 0
+        if not copy_from_guest(ref(first), given.extent_start.index(chunk * x.in_per_chunk + i)):
+            return -abi.EFAULT
+        for j in range(u64(1) << u64(given.extent_order)):
+            mfn = Mfn(wrapping_add(first, j))
+            if not steal_frame(d, mfn):
+                return -abi.EINVAL
+            frame_at(mfn).next = x.stolen
+            x.stolen = u32(u64(mfn))
+    return 0
+
+
+def take_chunk(x: Ptr[Exchange]) -> i64:
+    """Take the output frames of a chunk from the heap. Errors: -ENOMEM."""
+    wanted = ref(x.request.out)
+    for _ in range(x.out_per_chunk):
+        mfn = take_unowned(wanted.extent_order, address_limit(wanted.mem_flags))
+        if u64(mfn) == NOTHING:
+            return -abi.ENOMEM
+        frame_at(mfn).next = x.taken
+        x.taken = u32(u64(mfn))
+    return 0
+
+
+def undo_chunk(d: Ptr[Domain], x: Ptr[Exchange]) -> None:
+    """Give the domain its frames back, and the heap its."""
+    while x.stolen != NOTHING:
+        mfn = Mfn(u64(x.stolen))
+        x.stolen = frame_at(mfn).next
+        return_stolen_frame(d, mfn)
+    while x.taken != NOTHING:
+        mfn = Mfn(u64(x.taken))
+        x.taken = frame_at(mfn).next
+        free_block(mfn, x.request.out.extent_order)
+
+
+def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
+    """Make the new frames the domain's, as pages of the numbers in the output list.
+
+    Errors: -EFAULT, the list; -EINVAL, the domain began to die; all else is done.
+    """
+    wanted = ref(x.request.out)
+    result: i64 = 0
+    for i in range(x.out_per_chunk):
+        mfn = Mfn(u64(x.taken))
+        x.taken = frame_at(mfn).next
+        if not assign_block(d, mfn, wanted.extent_order):
+            result = -abi.EINVAL
+            continue
+        entry = wanted.extent_start.index(chunk * x.out_per_chunk + i)
+        pfn: u64 = 0
+        number = u64(mfn)
+        if not copy_from_guest(ref(pfn), entry):
+            result = -abi.EFAULT
+            continue
+        for j in range(u64(1) << u64(wanted.extent_order)):
+            set_m2p(mfn + j, wrapping_add(pfn, j))
+        if not copy_to_guest(entry, ref(number)):
+            result = -abi.EFAULT
+    return result

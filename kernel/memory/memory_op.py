@@ -1,0 +1,41 @@
+"""memory_op: a domain's memory as a whole. Decoding of the command and dispatch; the operations are
+in memory_*.py.
+
+The low 6 bits of the command say which operation; the rest is the extent at which one that stopped
+half way goes on.
+"""
+
+import abi
+from kpy import Array, Fn, Ptr, i64, static, u64
+
+import kernel.memory.exchange
+import kernel.memory.map
+import kernel.memory.query
+import kernel.memory.reservation
+import kernel.memory.resource  # noqa: F401  these register their operations
+from kernel.base.registry import as_table, hypercall
+from kernel.memory.operations import memory_ops
+from kernel.state.vcpu import Vcpu
+
+MEMOP_EXTENT_SHIFT = 6
+NR_MEMORY_OPS = 1 << MEMOP_EXTENT_SHIFT
+
+MemoryOperation = Fn[[Ptr[Vcpu], u64, u64], i64]
+operations = static(
+    Array[MemoryOperation | None, NR_MEMORY_OPS], as_table(memory_ops, NR_MEMORY_OPS)
+)
+
+
+@hypercall(abi.__HYPERVISOR_memory_op)
+def do_memory_op(v: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+    """Serve one memory operation.
+
+    Hypercall: memory_op(command: XENMEM_* | extent to go on at << 6, arg: its structure in the
+    guest).
+    Source: Xen public ABI, memory.h.
+    Errors: -ENOSYS, no such operation; and those of the operation.
+    """
+    operation = operations[command & (NR_MEMORY_OPS - 1)]
+    if operation is None:
+        return -abi.ENOSYS
+    return operation(v, command >> MEMOP_EXTENT_SHIFT, arg)

@@ -1,0 +1,169 @@
+"""Memory operations that give frames to a domain or take them away, extent by extent.
+
+They return the number of extents done, never an error: a bad argument does no extent.
+"""
+
+import abi
+from kpy import Guest, Ptr, clz, i64, noinline, ref, truncate, u32, u64, uninitialized, wrapping_add
+
+from kernel.base.continuation import hypercall_continue
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
+from kernel.base.ids import Mfn
+from kernel.base.preempt import preempt_pending
+from kernel.frames.frame import (
+    FRAME_CORE,
+    alloc_domain_frames,
+    drop_allocation,
+    get_frame,
+    put_frame,
+)
+from kernel.frames.m2p import set_m2p
+from kernel.memory.operations import memory_op
+from kernel.paging.foreign import may_act_on
+from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.frame_table import frame_at, max_page
+from kernel.state.vcpu import Vcpu
+
+MEMOP_EXTENT_SHIFT = 6
+MAX_EXTENTS = (1 << 32 - MEMOP_EXTENT_SHIFT) - 1
+EXTENTS_PER_LOOK = 16
+DOMU_MAX_ORDER = 9  # Xen's defaults for the largest extent that a domain may ask for
+DOM0_MAX_ORDER = 18
+STOPPED = 1 << 63  # in a count of extents: more are to be done
+
+
+@memory_op(abi.XENMEM_populate_physmap)
+def memory_populate_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+    """Allocate extents for a domain and make them its pages of the listed numbers; the list
+    receives the frames.
+    """
+    return change_reservation(v, start, arg, abi.XENMEM_populate_physmap)
+
+
+@memory_op(abi.XENMEM_increase_reservation)
+def memory_increase_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+    """Allocate extents for a domain; the list, if there is one, receives the frames."""
+    return change_reservation(v, start, arg, abi.XENMEM_increase_reservation)
+
+
+@memory_op(abi.XENMEM_decrease_reservation)
+def memory_decrease_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+    """Give the listed frames of a domain up."""
+    return change_reservation(v, start, arg, abi.XENMEM_decrease_reservation)
+
+
+@noinline
+def change_reservation(v: Ptr[Vcpu], start: u64, arg: u64, operation: u64) -> i64:
+    """Decode a reservation and serve its extents from `start` on.
+
+    Returns: extents done, or -ERESTART.
+    """
+    request = uninitialized(abi.xen_memory_reservation)
+    nothing = i64(start)
+    if not copy_from_guest(ref(request), Guest[abi.xen_memory_reservation](arg)):
+        return nothing
+    if request.nr_extents > MAX_EXTENTS or start >= request.nr_extents:
+        return nothing
+    d = get_domain_or_self(v.domain, request.domid)
+    if d is None:
+        return nothing
+    done = start
+    if may_act_on(v.domain, d.domain_id) and is_reservation_okay(v.domain, ref(request), operation):
+        done = serve_extents(d, ref(request), start, operation)
+    put_domain(d)
+    if done & STOPPED:
+        done &= ~STOPPED
+        return hypercall_continue(v, operation | done << MEMOP_EXTENT_SHIFT, arg, 0, 0)
+    return i64(done)
+
+
+def is_reservation_okay(
+    caller: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], operation: u64
+) -> bool:
+    """Check what a reservation asks for: the size of extents, the address limit, the list."""
+    if request.extent_order > max_order(caller):
+        return False
+    if request.mem_flags & abi.XENMEMF_populate_on_demand != 0:
+        return False
+    bits = request.mem_flags & 0xFF
+    if bits != 0 and bits <= 12 and operation != abi.XENMEM_decrease_reservation:
+        return False
+    return guest_array_okay(request.extent_start, request.nr_extents)
+
+
+def max_order(d: Ptr[Domain]) -> u32:
+    """Return the largest order of extents that a domain may ask for."""
+    return DOM0_MAX_ORDER if d.is_privileged else DOMU_MAX_ORDER
+
+
+def address_limit(mem_flags: u32) -> u32:
+    """Return the address bits that XENMEMF_* flags allow; 0 when all memory is within them."""
+    bits = mem_flags & 0xFF
+    machine_bits = truncate(u32, 64 - clz(max_page - 1)) + 12
+    return bits if bits < machine_bits else 0
+
+
+def serve_extents(
+    d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], start: u64, operation: u64
+) -> u64:
+    """Serve extents until one can't be.
+
+    Returns: how many are done, with STOPPED if only because there is more urgent work.
+    """
+    for i in range(start, request.nr_extents):
+        if i != start and is_time_to_look(i, request.extent_order) and preempt_pending():
+            return i | STOPPED
+        done = False
+        if operation == abi.XENMEM_decrease_reservation:
+            done = remove_extent(d, request, i)
+        else:
+            done = add_extent(d, request, i, operation == abi.XENMEM_populate_physmap)
+        if not done:
+            return i
+    return request.nr_extents
+
+
+def is_time_to_look(i: u64, order: u32) -> bool:
+    """Say whether enough extents were served since the last look for more urgent work."""
+    return order >= 4 or i % EXTENTS_PER_LOOK == 0
+
+
+def add_extent(
+    d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64, has_pfn: bool
+) -> bool:
+    """Allocate extent `i` and tell its frame; with `has_pfn` the list says which page it becomes.
+
+    Returns: whether all went well.
+    """
+    entry = request.extent_start.index(i)
+    wants_frame = request.extent_start.address() != 0
+    pfn: u64 = 0
+    if has_pfn and not copy_from_guest(ref(pfn), entry):
+        return False
+    mfn, done = alloc_domain_frames(d, request.extent_order, address_limit(request.mem_flags))
+    if not done:
+        return False
+    if has_pfn:
+        for j in range(u64(1) << u64(request.extent_order)):
+            set_m2p(mfn + j, wrapping_add(pfn, j))
+    number = u64(mfn)
+    return not (has_pfn or wants_frame) or copy_to_guest(entry, ref(number))
+
+
+def remove_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64) -> bool:
+    """Give up the frames of extent `i`. Those that are still mapped go when they aren't any more.
+
+    Returns: whether all went well.
+    """
+    first: u64 = 0
+    if not copy_from_guest(ref(first), request.extent_start.index(i)):
+        return False
+    for j in range(u64(1) << u64(request.extent_order)):
+        mfn = Mfn(wrapping_add(first, j))
+        if not get_frame(mfn, d):
+            return False
+        dropped = frame_at(mfn).info & FRAME_CORE == 0 and drop_allocation(mfn)
+        put_frame(mfn)
+        if not dropped:
+            return False
+    return True

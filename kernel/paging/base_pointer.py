@@ -1,0 +1,172 @@
+"""The page tables that a vCPU runs on: its base pointers, and faults that the core repairs.
+
+A vCPU has two L4s, the guest kernel's and the guest's user mode's, each with a reference and a type
+reference.
+"""
+
+import abi
+from kpy import Ptr, i64, noinline, u32, u64, wrapping_add
+
+from kernel.base.guest_memory import guest_address_okay
+from kernel.base.ids import Mfn
+from kernel.entry.bounce import deliver_page_fault
+from kernel.frames.frame import frame_owner
+from kernel.frames.page_type import clear_pinned, set_pinned, table_level
+from kernel.paging.demote import drop_table
+from kernel.paging.l4_slots import hide_m2p, show_m2p
+from kernel.paging.ptwr import emulate_table_write
+from kernel.paging.segments import destroy_ldt, map_ldt_page
+from kernel.paging.table_ref import acquire_table, release_table
+from kernel.state.domain import Domain
+from kernel.state.frame_table import frame_at
+from kernel.state.vcpu import Vcpu
+from kernel.x86.bits import PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE
+from kernel.x86.context import write_ptbase
+from kernel.x86.perdomain import ldt_window
+
+LDT_WINDOW_BYTES = 16 * 4096
+L4 = 4
+
+
+def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
+    """Change the kernel L4 of the running vCPU, which is in kernel mode, and load it.
+
+    The same one again changes nothing.
+
+    Errors: -EINVAL, the frame can't be an L4 of the guest's; -ERESTART, validation takes longer.
+    Locks: takes the domain's page_lock.
+    """
+    if v.guest_table == mfn:
+        return 0
+    d = v.domain
+    with d.page_lock:
+        result = acquire_table(v, d, mfn, L4)
+        if result != 0:
+            return result
+        show_m2p(mfn)
+        destroy_ldt(v)
+        old = v.guest_table
+        v.guest_table = mfn
+        write_ptbase(v)
+        if u64(old) != 0:
+            release_table(v, d, old, L4)
+    return 0
+
+
+def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
+    """Change the L4 that is in force in user mode; 0 for none.
+
+    The running vCPU is in kernel mode, so nothing is loaded.
+
+    Errors, Locks: as `new_guest_cr3`.
+    """
+    if v.guest_table_user == mfn:
+        return 0
+    d = v.domain
+    with d.page_lock:
+        if u64(mfn) != 0:
+            result = acquire_table(v, d, mfn, L4)
+            if result != 0:
+                return result
+            hide_m2p(mfn, d)
+        old = v.guest_table_user
+        v.guest_table_user = mfn
+        if u64(old) != 0:
+            release_table(v, d, old, L4)
+    return 0
+
+
+def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
+    """Give a vCPU that has never run its L4s; `user_l4` 0 for none. Nothing is loaded.
+
+    Errors: -EINVAL, a frame can't be an L4 of the domain's; -ERESTART, validation takes longer:
+    call again.
+    Locks: takes the domain's page_lock.
+    """
+    d = v.domain
+    with d.page_lock:
+        result = acquire_table(v, d, kernel_l4, L4)
+        if result != 0:
+            v.old_guest_table = Mfn(0)
+            return result
+        if u64(user_l4) != 0:
+            result = acquire_table(v, d, user_l4, L4)
+            if result != 0:
+                # What is partial then, the next call or `relinquish_memory` goes on with: the vCPU,
+                # which doesn't run, could not.
+                drop_table(d, kernel_l4, L4)
+                v.old_guest_table = Mfn(0)
+                return result
+            hide_m2p(user_l4, d)
+        show_m2p(kernel_l4)
+        v.guest_table = kernel_l4
+        v.guest_table_user = user_l4
+    write_ptbase(v)
+    return 0
+
+
+def pin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
+    """Validate a page table of domain `d` and keep it one until it is unpinned, on behalf of vCPU
+    `v`.
+
+    Errors: -EINVAL and others, the frame can't be such a table, or is pinned; -ERESTART, validation
+    takes longer.
+    Locks: takes the domain's page_lock.
+    """
+    with d.page_lock:
+        result = acquire_table(v, d, mfn, level)
+        if result != 0:
+            return result
+        if not set_pinned(frame_at(mfn)):
+            release_table(v, d, mfn, level)
+            return -abi.EINVAL
+        if d.is_dying != 0 and clear_pinned(frame_at(mfn)):
+            release_table(v, d, mfn, level)  # relinquish_memory may have passed this frame already
+    return 0
+
+
+def unpin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn) -> i64:
+    """Undo `pin_table`.
+
+    Errors: -EINVAL, the frame is not the domain's, or not pinned.
+    Locks: takes the domain's page_lock.
+    """
+    with d.page_lock:
+        if frame_owner(mfn) != d.domain_id or not clear_pinned(frame_at(mfn)):
+            return -abi.EINVAL
+        release_table(v, d, mfn, table_level(frame_at(mfn).info))
+    return 0
+
+
+# Page faults
+
+
+def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
+    """Repair a page fault of a guest, or deliver it in another form than the processor reported.
+
+    Returns: whether it is dealt with; if not, the guest's kernel gets it as it is.
+    """
+    if not guest_address_okay(address):
+        return error_code & (PFEC_USER | PFEC_RESERVED) == 0 and fix_ldt_fault(
+            v, address, error_code
+        )
+    if not v.kernel_mode or error_code & (PFEC_WRITE | PFEC_PRESENT) != PFEC_WRITE | PFEC_PRESENT:
+        return False
+    if error_code & (PFEC_RESERVED | PFEC_FETCH) != 0:
+        return False
+    return emulate_table_write(v, address)
+
+
+@noinline
+def fix_ldt_fault(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
+    """Map the page of the LDT that the processor wanted to look into; the guest gets a fault of its
+    own LDT's address if it can't be.
+    """
+    window = ldt_window(v)
+    if address < window or address >= window + LDT_WINDOW_BYTES:
+        return False
+    with v.domain.page_lock:
+        if map_ldt_page(v, address - window):
+            return True
+    deliver_page_fault(v, wrapping_add(v.ldt_base, address - window), error_code)
+    return True

@@ -1,0 +1,86 @@
+"""The hypercalls on segment descriptors: set_gdt, update_descriptor."""
+
+import abi
+from kpy import Array, Ptr, atomic_load, i64, ref, truncate, u32, u64, uninitialized, volatile_store
+
+from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.ids import Mfn
+from kernel.base.registry import hypercall
+from kernel.frames.descriptor_check import checked_descriptor
+from kernel.frames.frame import get_frame, page_at, put_frame
+from kernel.frames.page_type import (
+    PGT_seg_desc_page,
+    PGT_type_mask,
+    PGT_writable_page,
+    get_frame_type,
+    put_frame_type,
+)
+from kernel.paging.segments import DESCRIPTORS_PER_FRAME, set_gdt
+from kernel.state.frame_table import frame_at
+from kernel.state.vcpu import Vcpu
+from kernel.x86.tlb import flush_tlb_local
+
+DESCRIPTOR_BYTES = 8
+
+
+@hypercall(abi.__HYPERVISOR_set_gdt)
+def do_set_gdt(v: Ptr[Vcpu], frame_list: u64, nr_entries: u64, c: u64, d: u64, e: u64) -> i64:
+    """Make frames the GDT of the calling vCPU.
+
+    Hypercall: set_gdt(frame_list: mfn[] in the guest, one for each 512 entries begun, nr_entries:
+    u32).
+    Source: Xen public ABI, arch-x86/xen.h, FIRST_RESERVED_GDT_ENTRY.
+    Errors: -EINVAL, too many entries, or a frame that can't be a descriptor table; -EFAULT, the
+    list.
+    """
+    count = truncate(u32, nr_entries)
+    if count > abi.FIRST_RESERVED_GDT_ENTRY:
+        return -abi.EINVAL
+    frames = uninitialized(Array[u64, 16])
+    nr_frames = (u64(count) + DESCRIPTORS_PER_FRAME - 1) // DESCRIPTORS_PER_FRAME
+    if copy_bytes_from_guest(u64(ref(frames)), frame_list, nr_frames * 8) != 0:
+        return -abi.EFAULT
+    with v.domain.page_lock:
+        result = set_gdt(v, ref(frames), count)
+    if result == 0:
+        flush_tlb_local()
+    return result
+
+
+@hypercall(abi.__HYPERVISOR_update_descriptor)
+def do_update_descriptor(
+    v: Ptr[Vcpu], address: u64, descriptor: u64, c: u64, d: u64, e: u64
+) -> i64:
+    """Change one descriptor in a frame of the guest's, be it in use as a descriptor table or not.
+
+    Hypercall: update_descriptor(address: machine address, descriptor: u64).
+    Source: Xen public ABI, xen.h; Intel SDM vol 3 3.4.5.
+    Errors: -EINVAL, not at a multiple of 8, a descriptor that no guest may have, not the guest's
+    frame, or a page table.
+    Locks: the domain's page_lock.
+    """
+    fixed, okay = checked_descriptor(descriptor)
+    if address % DESCRIPTOR_BYTES != 0 or not okay:
+        return -abi.EINVAL
+    mfn = Mfn(address >> 12)
+    with v.domain.page_lock:
+        if not get_frame(mfn, v.domain):
+            return -abi.EINVAL
+        result = store_descriptor(mfn, address & 4095, fixed)
+        put_frame(mfn)
+    return result
+
+
+def store_descriptor(mfn: Mfn, offset: u64, descriptor: u64) -> i64:
+    """Store a checked descriptor in a frame that is a descriptor table, or can be written.
+
+    Errors: -EINVAL, it can't be.
+    """
+    wanted: u64 = PGT_writable_page
+    if atomic_load(ref(frame_at(mfn).info)) & PGT_type_mask == PGT_seg_desc_page:
+        wanted = PGT_seg_desc_page
+    if not get_frame_type(mfn, wanted):
+        return -abi.EINVAL
+    volatile_store(ref(page_at(mfn)[offset // DESCRIPTOR_BYTES]), descriptor)
+    put_frame_type(mfn)
+    return 0

@@ -1,0 +1,128 @@
+"""Changing one entry of a guest's page table in force.
+
+Each change takes the references of the new entry, stores it, then gives the old one's back. Most
+changes are small: permissions or accessed bits on the same frame. Those touch no count, or only the
+writable type's.
+
+Locks: the page_lock of the domain whose table it is.
+"""
+
+import abi
+from kpy import Ptr, i64, inline, noinline, u32, u64
+
+from kernel.frames.page_type import (
+    TYPE_READY,
+    PGT_seg_desc_page,
+    PGT_type_mask,
+    PGT_writable_page,
+    begin_type,
+    drop_type,
+)
+from kernel.paging.entry import (
+    FREE_TO_CHANGE,
+    UPPER_DISALLOWED,
+    adjusted_l1e,
+    adjusted_upper,
+    entry_mfn,
+    is_core_slot,
+    read_entry,
+    store_entry,
+)
+from kernel.paging.l1_entry import PageOwner, bad_l1_flags, get_l1e_frame, put_l1e
+from kernel.paging.table_ref import acquire_table, release_table
+from kernel.state.domain import Domain
+from kernel.state.frame_table import frame_at, frame_valid
+from kernel.state.vcpu import Vcpu
+from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
+
+
+@inline
+def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner], how: u32) -> i64:
+    """Replace an entry of an L1 table of domain `d`. `how` is STORE_*.
+
+    Errors: as `get_l1e_frame`; -EBUSY also when the entry changed meanwhile.
+    """
+    old = read_entry(entry)
+    changed = old ^ new
+    if new & PTE_PRESENT:
+        if bad_l1_flags(new, d):
+            return -abi.EINVAL
+        if changed & ~FREE_TO_CHANGE == 0:
+            return 0 if store_entry(entry, old, adjusted_l1e(new), how) else -abi.EBUSY
+        if changed & ~(FREE_TO_CHANGE | PTE_WRITE) == 0 and is_plain_frame(new, owner):
+            return toggle_writable(entry, old, new, how)
+    return replace_l1e(entry, old, new, d, owner, how)
+
+
+@inline
+def is_plain_frame(l1e: u64, owner: Ptr[PageOwner]) -> bool:
+    """Say whether an entry leads to RAM of `owner` that holds no descriptors."""
+    if not frame_valid(entry_mfn(l1e)):
+        return False
+    frame = frame_at(entry_mfn(l1e))
+    return frame.owner == owner.domain_id and frame.info & PGT_type_mask != PGT_seg_desc_page
+
+
+@inline
+def toggle_writable(entry: Ptr[u64], old: u64, new: u64, how: u32) -> i64:
+    """Make an entry writable or read-only; the frame stays the same, and keeps its reference."""
+    frame = frame_at(entry_mfn(new))
+    if new & PTE_WRITE and begin_type(frame, PGT_writable_page) != TYPE_READY:
+        return -abi.EBUSY
+    if not store_entry(entry, old, adjusted_l1e(new), how):
+        if new & PTE_WRITE:
+            drop_type(frame, 0)
+        return -abi.EBUSY
+    if old & PTE_WRITE:
+        drop_type(frame, 0)
+    return 0
+
+
+@inline
+def replace_l1e(
+    entry: Ptr[u64], old: u64, new: u64, d: Ptr[Domain], owner: Ptr[PageOwner], how: u32
+) -> i64:
+    """Make an L1 entry lead somewhere else, or nowhere."""
+    allowed = new
+    if new & PTE_PRESENT:
+        result = get_l1e_frame(new, d, owner)
+        if result < 0:
+            return result
+        if result == PTE_WRITE:
+            allowed &= ~PTE_WRITE
+    if not store_entry(entry, old, adjusted_l1e(allowed), how):
+        put_l1e(allowed, d)
+        return -abi.EBUSY
+    put_l1e(old, d)
+    return 0
+
+
+@noinline
+def update_upper_entry(
+    v: Ptr[Vcpu], entry: Ptr[u64], new: u64, d: Ptr[Domain], level: u32, how: u32
+) -> i64:
+    """Replace an entry of a table of level 2 to 4 of domain `d`, on behalf of vCPU `v`.
+
+    Errors: -EINVAL, the entry is the core's, bits that are not allowed, or the frame can't
+    be a table of the level below; -EBUSY, the entry changed meanwhile; -ERESTART, validating the
+    new table takes longer: the same request again goes on with it.
+    """
+    if is_core_slot(level, (u64(entry) & 4095) >> 3):
+        return -abi.EINVAL
+    old = read_entry(entry)
+    if new & PTE_PRESENT:
+        if new & UPPER_DISALLOWED:
+            return -abi.EINVAL
+        if (old ^ new) & ~FREE_TO_CHANGE == 0:
+            return 0 if store_entry(entry, old, adjusted_upper(new), how) else -abi.EBUSY
+        result = acquire_table(v, d, entry_mfn(new), level - 1)
+        if result != 0:
+            return result
+    unneeded = old
+    result = 0
+    if not store_entry(entry, old, adjusted_upper(new), how):
+        unneeded = new
+        result = -abi.EBUSY
+    if unneeded & PTE_PRESENT:
+        release_table(v, d, entry_mfn(unneeded), level - 1)
+    return result

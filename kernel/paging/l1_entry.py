@@ -1,0 +1,129 @@
+"""What entries of page tables hold: references to the frames that they lead to.
+
+A present L1 entry holds a reference to its frame, and a writable type reference if it is writable;
+to an I/O frame it holds nothing. A present entry of level 2 to 4 holds a reference to the table
+below and a type reference of that level. Whoever changes an entry takes the new one's references
+before, and gives the old one's back after.
+
+Locks: the page_lock of the domain whose table it is.
+"""
+
+import abi
+from kpy import Ptr, i64, inline, noinline, struct, u64
+
+from kernel.base.ids import DomId, Mfn
+from kernel.frames.frame import put_frame, take_reference
+from kernel.frames.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
+from kernel.frames.page_type import (
+    TYPE_COUNT_MASK,
+    PGT_seg_desc_page,
+    PGT_type_mask,
+    put_frame_and_type,
+    take_writable,
+)
+from kernel.paging.entry import L1_DISALLOWED, entry_mfn
+from kernel.paging.segments import forget_ldt_mappings
+from kernel.state.domain import Domain
+from kernel.state.frame_table import frame_at, frame_valid
+from kernel.x86.bits import PTE_ADDRESS, PTE_PRESENT, PTE_WRITE
+
+
+@struct
+class PageOwner:
+    """Whose frames an update may map, and whose rights count for I/O frames: mmu_update's foreign
+    domain.
+    """
+
+    domain_id: DomId  # DOMID_IO, DOMID_XEN: no domain
+    domain: Ptr[Domain] | None  # rights to I/O frames; with a reference if `is_foreign`
+    is_foreign: bool
+
+
+@inline
+def bad_l1_flags(l1e: u64, d: Ptr[Domain]) -> bool:
+    """Say whether an L1 entry has bits that domain `d` may not set in its tables."""
+    return l1e & L1_DISALLOWED != 0 and not has_io_memory(d)
+
+
+@inline
+def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
+    """Take the references of a present L1 entry that is to go into a table of domain `d`.
+
+    Returns: 0; or PTE_WRITE when the frame may only be mapped read-only, and nothing was taken.
+    Errors: -EINVAL, bits that are not allowed; -EBUSY, the frame isn't `owner`'s, or can't be
+    writable now; -EPERM, I/O memory.
+    """
+    if bad_l1_flags(l1e, d):
+        return -abi.EINVAL
+    mfn = entry_mfn(l1e)
+    if not frame_valid(mfn):
+        return check_io_frame(l1e, d, owner)
+    # First without references: taking them disturbs an owner who must not notice.
+    if not is_mappable(mfn, d, owner):
+        return -abi.EBUSY
+    if l1e & PTE_WRITE:
+        if not take_writable(frame_at(mfn)):
+            return -abi.EBUSY
+    elif not take_reference(frame_at(mfn)):
+        return -abi.EBUSY
+    if not is_mappable(mfn, d, owner):
+        put_l1e_frame(l1e)
+        return -abi.EBUSY
+    return 0
+
+
+@inline
+def is_mappable(mfn: Mfn, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
+    """Say whether a frame of RAM may be mapped as one of `owner`; for certain only while a
+    reference is held.
+    """
+    real = frame_at(mfn).owner
+    return real == owner.domain_id or may_map_anyway(real, d, owner)
+
+
+@noinline
+def may_map_anyway(real: DomId, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
+    """Say whether a frame of another domain than `owner` may be mapped: a privileged domain hands
+    its right on to `d`.
+    """
+    named = owner.domain
+    if named is None or owner.domain_id == d.domain_id:
+        return False
+    return named.is_privileged and u64(real) < abi.DOMID_FIRST_RESERVED
+
+
+@noinline
+def check_io_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
+    """Decide about an entry that leads to an I/O frame. Returns and errors as `get_l1e_frame`."""
+    mfn = entry_mfn(l1e)
+    refusal = -abi.EINVAL if l1e & PTE_ADDRESS == PTE_ADDRESS else -abi.EPERM
+    named = owner.domain
+    if named is None:
+        return refusal
+    rights = min(io_frame_rights(named, mfn), io_frame_rights(d, mfn))
+    if rights == IO_none:
+        return refusal
+    if l1e & PTE_WRITE and rights != IO_write:
+        return PTE_WRITE
+    return 0
+
+
+@inline
+def put_l1e_frame(l1e: u64) -> None:
+    """Give the references of a present L1 entry to a frame of RAM back."""
+    if l1e & PTE_WRITE:
+        put_frame_and_type(entry_mfn(l1e))
+    else:
+        put_frame(entry_mfn(l1e))
+
+
+@inline
+def put_l1e(l1e: u64, d: Ptr[Domain]) -> None:
+    """Give the references of an L1 entry of domain `d` back."""
+    if l1e & PTE_PRESENT == 0 or not frame_valid(entry_mfn(l1e)):
+        return
+    if l1e & PTE_WRITE == 0:
+        info = frame_at(entry_mfn(l1e)).info
+        if info & PGT_type_mask == PGT_seg_desc_page and info & TYPE_COUNT_MASK != 0:
+            forget_ldt_mappings(d)
+    put_l1e_frame(l1e)

@@ -1,0 +1,233 @@
+"""mmu_update: a list of requests to change page-table entries or machine-to-physical entries."""
+
+import abi
+from kpy import (
+    Guest,
+    Ptr,
+    i32,
+    i64,
+    inline,
+    noinline,
+    ref,
+    struct,
+    truncate,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+    volatile_store,
+)
+
+from kernel.base.continuation import hypercall_continue
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
+from kernel.base.ids import DomId, Mfn
+from kernel.base.preempt import preempt_pending
+from kernel.base.registry import hypercall
+from kernel.frames.frame import get_frame_of, page_at, put_frame
+from kernel.frames.m2p import set_m2p
+from kernel.frames.page_type import get_writable_frame, is_table, put_frame_and_type, table_level
+from kernel.paging.entry import STORE_KEEP_AD, STORE_PLAIN
+from kernel.paging.entry_update import update_l1e, update_upper_entry
+from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
+from kernel.paging.l1_entry import PageOwner
+from kernel.paging.table_ref import put_old_guest_table
+from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.frame_table import frame_at, frame_valid
+from kernel.state.vcpu import Vcpu
+
+MMU_UPDATE_PREEMPTED = 1 << 31  # in `count`: this call goes on with one that stopped half way
+COMMAND_MASK = 7
+REQUESTS_PER_LOOK = 32  # requests done between two looks for more urgent work
+
+
+@struct
+class Batch:
+    """Progress of one call, and whom it is about."""
+
+    owner: PageOwner  # of the frames to be mapped
+    tables: Ptr[Domain]  # whose page tables are changed
+    nr_done: u32
+
+
+@hypercall(abi.__HYPERVISOR_mmu_update)
+def do_mmu_update(
+    v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreign: u64, e: u64
+) -> i64:
+    """Change page-table entries, in order, until one request fails.
+
+    Hypercall: mmu_update(requests: mmu_update[count] in the guest, count: u32, done: u32 in the
+    guest or 0, foreign: domid of the frames that are mapped | (domid of the tables' owner + 1) <<
+    16).
+    Source: Xen public ABI, xen.h.
+    Errors: -EFAULT, the requests; -ESRCH, a domain that doesn't exist; -EPERM, not allowed for that
+    domain, or an entry of the core; -EINVAL, not a page table, or an entry that breaks the rules;
+    -EBUSY, the frame belongs to another, or is a page table and would become writable; -ENOSYS, no
+    such command. `done` tells how many requests were served.
+    """
+    wanted = truncate(u32, count)
+    if put_old_guest_table(v) != 0:
+        return hypercall_continue(v, requests, count, done_out, foreign)
+    if wanted == MMU_UPDATE_PREEMPTED and requests == 0:
+        return i64(truncate(i32, foreign))
+    batch = Batch(tables=v.domain)
+    if wanted & MMU_UPDATE_PREEMPTED:
+        wanted &= ~MMU_UPDATE_PREEMPTED
+        batch.nr_done = earlier_progress(done_out)
+    list_ = Guest[abi.mmu_update](requests)
+    if not guest_array_okay(list_, u64(wanted)):
+        return -abi.EFAULT
+    result = find_table_owner(v, truncate(u32, foreign) >> 16, ref(batch))
+    if result == 0:
+        result = serve_batch(v, list_, wanted, done_out, foreign, ref(batch))
+        if batch.tables != v.domain:
+            put_domain(batch.tables)
+    return result
+
+
+@inline
+def find_table_owner(v: Ptr[Vcpu], number: u32, batch: Ptr[Batch]) -> i64:
+    """Look up whose page tables are meant: 0 for the caller's, else a domain id + 1."""
+    if number == 0:
+        return 0
+    domain = get_domain_by_id(DomId(truncate(u16, number - 1)))
+    if domain is None:
+        return -abi.ESRCH
+    batch.tables = domain
+    if domain == v.domain:
+        put_domain(domain)
+    return 0
+
+
+def earlier_progress(done_out: u64) -> u32:
+    """Return how many requests a call that goes on had served."""
+    done: u32 = 0
+    if done_out != 0 and not copy_from_guest(ref(done), Guest[u32](done_out)):
+        return 0
+    return done
+
+
+@inline
+def report_progress(done_out: u64, nr_done: u32) -> None:
+    """Tell the guest how many requests were served, if it wants to know."""
+    done = nr_done
+    if done_out != 0:
+        copy_to_guest(Guest[u32](done_out), ref(done))
+
+
+@inline
+def serve_batch(
+    v: Ptr[Vcpu],
+    list_: Guest[abi.mmu_update],
+    count: u32,
+    done_out: u64,
+    foreign: u64,
+    batch: Ptr[Batch],
+) -> i64:
+    """Serve the requests, and arrange for the rest to be served later if that takes too long."""
+    result = find_page_owner(v, foreign, ref(batch.owner))
+    if result != 0:
+        return result
+    before = batch.nr_done
+    with batch.tables.page_lock:
+        result = serve_requests(v, list_, count, batch)
+    done = batch.nr_done - before
+    put_page_owner(ref(batch.owner))
+    report_progress(done_out, batch.nr_done)
+    if result == -abi.ERESTART:
+        rest = list_.index(u64(done)).address()
+        return hypercall_continue(
+            v, rest, u64(count - done | MMU_UPDATE_PREEMPTED), done_out, foreign
+        )
+    if u64(v.old_guest_table) != 0:
+        return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
+    return result
+
+
+@inline
+def serve_requests(
+    v: Ptr[Vcpu], list_: Guest[abi.mmu_update], count: u32, batch: Ptr[Batch]
+) -> i64:
+    """Serve requests in order. Errors: the first that one meets; -ERESTART, the rest must wait."""
+    request = uninitialized(abi.mmu_update)
+    is_allowed = may_change(v.domain, batch)
+    for i in range(count):
+        if i != 0 and (
+            u64(v.old_guest_table) != 0 or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
+        ):
+            return -abi.ERESTART
+        if not copy_from_guest(ref(request), list_.index(u64(i))):
+            return -abi.EFAULT
+        command = request.ptr & COMMAND_MASK
+        if command > abi.MMU_PT_UPDATE_NO_TRANSLATE:
+            return -abi.ENOSYS
+        if not is_allowed:
+            return -abi.EPERM
+        if command == abi.MMU_MACHPHYS_UPDATE:
+            result = update_m2p(v, request.ptr, request.val, batch)
+        else:
+            how: u32 = STORE_KEEP_AD if command == abi.MMU_PT_UPDATE_PRESERVE_AD else STORE_PLAIN
+            result = update_entry(v, request.ptr & ~COMMAND_MASK, request.val, how, batch)
+        if result != 0:
+            return result
+        batch.nr_done += 1
+    return 0
+
+
+@inline
+def may_change(caller: Ptr[Domain], batch: Ptr[Batch]) -> bool:
+    """Say whether the caller may change these tables, and map frames of that owner.
+
+    I/O frames are checked one by one.
+    """
+    if caller.is_privileged:
+        return True
+    owner = batch.owner.domain_id
+    return batch.tables == caller and (owner == DomId(abi.DOMID_IO) or may_act_on(caller, owner))
+
+
+@inline
+def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Batch]) -> i64:
+    """Serve a request to change the entry at a machine address.
+
+    While the table is in force, the page_lock keeps it so.
+    """
+    d = batch.tables
+    mfn = Mfn(address >> 12)
+    if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
+        return -abi.EINVAL
+    info = frame_at(mfn).info
+    if not is_table(info):
+        return write_plain_frame(d, address, value)
+    entry = ref(page_at(mfn)[(address & 4095) >> 3])
+    level = table_level(info)
+    if level == 1:
+        return update_l1e(entry, value, d, ref(batch.owner), how)
+    if batch.owner.domain_id != d.domain_id:
+        return -abi.EINVAL
+    return update_upper_entry(v, entry, value, d, level, how)
+
+
+@noinline
+def write_plain_frame(d: Ptr[Domain], address: u64, value: u64) -> i64:
+    """Serve a request for a word that is in no page table, just as if the guest had written it."""
+    mfn = Mfn(address >> 12)
+    if not get_writable_frame(mfn, d):
+        return -abi.EINVAL
+    volatile_store(ref(page_at(mfn)[(address & 4095) >> 3]), value)
+    put_frame_and_type(mfn)
+    return 0
+
+
+def update_m2p(v: Ptr[Vcpu], address: u64, value: u64, batch: Ptr[Batch]) -> i64:
+    """Enter the number by which the owner of a frame calls it.
+
+    Errors: -EPERM, tables of another were named; -EINVAL, not its frame.
+    """
+    mfn = Mfn(address >> 12)
+    if batch.tables != v.domain:
+        return -abi.EPERM
+    if not get_frame_of(mfn, batch.owner.domain_id):
+        return -abi.EINVAL
+    set_m2p(mfn, value)
+    put_frame(mfn)
+    return 0

@@ -1,0 +1,37 @@
+"""Clearing and copying a guest's frames at its request, by machine address: no mapping of them is
+needed.
+"""
+
+import abi
+from kpy import Ptr, copy, i64, zero
+
+from kernel.base.ids import Mfn
+from kernel.frames.frame import get_frame, page_at, put_frame
+from kernel.frames.page_type import get_writable_frame, put_frame_and_type
+from kernel.state.domain import Domain
+
+
+def clear_guest_page(d: Ptr[Domain], mfn: Mfn) -> i64:
+    """Zero a frame of domain `d`.
+
+    Errors: -EINVAL, not the domain's, or a page table or the like.
+    """
+    if not get_writable_frame(mfn, d):
+        return -abi.EINVAL
+    zero(page_at(mfn))
+    put_frame_and_type(mfn)
+    return 0
+
+
+def copy_guest_page(d: Ptr[Domain], to: Mfn, from_: Mfn) -> i64:
+    """Copy one frame of domain `d` to another. Errors: -EINVAL, as for clearing."""
+    if not get_frame(from_, d):
+        return -abi.EINVAL
+    if not get_writable_frame(to, d):
+        put_frame(from_)
+        return -abi.EINVAL
+    if to != from_:
+        copy(page_at(to), page_at(from_))
+    put_frame_and_type(to)
+    put_frame(from_)
+    return 0

@@ -1,0 +1,109 @@
+"""Taking a page table, and all below it, into use and out of it: for an entry, a pin, or a base
+pointer.
+
+Work that can't be finished at once stays behind in a partial table. While a table is being taken
+into use the guest makes its hypercall again, which goes on. What is to be *released* would be lost
+if the guest didn't, so it is noted in the calling vCPU's `old_guest_table`, and every hypercall on
+page tables begins with finishing that.
+
+Locks: the page_lock of the domain that owns the tables, but for `put_old_guest_table`, which takes
+it.
+"""
+
+import abi
+from kpy import Ptr, atomic_load, i64, inline, noinline, ref, u32, u64
+
+from kernel.base.ids import Mfn
+from kernel.frames.frame import get_frame, put_frame
+from kernel.frames.page_type import (
+    TYPE_BUSY,
+    TYPE_PARTIAL,
+    TYPE_READY,
+    PGT_partial,
+    begin_type,
+    table_level,
+    table_type,
+)
+from kernel.paging.demote import demote, drop_table
+from kernel.paging.promote import promote
+from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.frame_table import frame_at
+from kernel.state.vcpu import Vcpu
+
+
+@inline
+def is_partial(mfn: Mfn) -> bool:
+    """Say whether a table is partial."""
+    return atomic_load(ref(frame_at(mfn).info)) & PGT_partial != 0
+
+
+def acquire_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
+    """Take a reference and a type reference of `level` to a frame of domain `d`, validating it if
+    that must be.
+
+    Errors: -EINVAL and others, the frame can't be such a table; -ERESTART, validation takes longer.
+    """
+    if not get_frame(mfn, d):
+        return -abi.EINVAL
+    frame = frame_at(mfn)
+    outcome = begin_type(frame, table_type(level))
+    if outcome == TYPE_READY:
+        return 0
+    if outcome == TYPE_BUSY:
+        put_frame(mfn)
+        return -abi.EINVAL
+    stamp: u32 = 0
+    if outcome == TYPE_PARTIAL:
+        stamp = frame.stamp
+        put_frame(mfn)  # the partial state had a reference, now the caller's
+    return finish_acquiring(v, d, mfn, level, stamp)
+
+
+@noinline
+def finish_acquiring(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32, stamp: u32) -> i64:
+    """Validate a table whose references are taken; give them back if it is bad."""
+    result = promote(d, mfn, level, stamp)
+    if result == 0 or result == -abi.ERESTART:
+        return result
+    if level == 1:
+        put_frame(mfn)
+    elif demote(d, mfn, level) != 0:
+        v.old_guest_table = mfn
+    return result
+
+
+def release_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> None:
+    """Give a reference and a type reference of `level` back, taking the table apart if they were
+    the last of the type.
+    """
+    if drop_table(d, mfn, level) and demote(d, mfn, level) != 0:
+        assert u64(v.old_guest_table) == 0, "two page tables wait for their release"
+        v.old_guest_table = mfn
+
+
+@inline
+def put_old_guest_table(v: Ptr[Vcpu]) -> i64:
+    """Go on with the release of a page table that an earlier hypercall of this vCPU could not
+    finish.
+
+    Errors: -ERESTART, it takes longer still.
+    """
+    if u64(v.old_guest_table) == 0:
+        return 0
+    return finish_release(v)
+
+
+@noinline
+def finish_release(v: Ptr[Vcpu]) -> i64:
+    """Do what `put_old_guest_table` promises."""
+    mfn = v.old_guest_table
+    result: i64 = 0
+    d = get_domain_by_id(frame_at(mfn).owner)  # its table may have gone with it
+    if d is not None:
+        with d.page_lock:
+            if is_partial(mfn) and frame_at(mfn).owner == d.domain_id:
+                result = demote(d, mfn, table_level(frame_at(mfn).info))
+        put_domain(d)
+    if result == 0:
+        v.old_guest_table = Mfn(0)
+    return result

@@ -1,0 +1,128 @@
+"""The memory of trace rings: made once, for the life of the machine, and shared with domain 0.
+
+As on Xen the size can be set once. The pages belong to DOMID_XEN, which only a privileged domain
+may name as the owner of what it maps; it may map the rings writable and t_info for reading. Nothing
+in them is ever believed but t_buf.cons, and that not without a look.
+"""
+
+import abi
+from kpy import Array, Ptr, i64, ref, sizeof, static, truncate, u16, u32, u64
+
+from kernel.base.ids import DomId, Vaddr
+from kernel.console.console import printk
+from kernel.frames.core_page import alloc_core_pages, core_page_mfn, free_core_pages
+from kernel.frames.frame import FRAME_ALLOCATED, FRAME_CORE
+from kernel.frames.m2p import INVALID_M2P, set_m2p
+from kernel.frames.page_type import TYPE_ONE, PGT_validated, PGT_writable_page
+from kernel.state.frame_table import frame_at
+from kernel.x86.percpu import NR_CPUS, cpu_by_id, nr_cpus
+
+PAGE_BYTES = 4096
+MOST_PAGES = 2048  # for each processor
+INFO_PAGES = 65  # so that the numbers of NR_CPUS * MOST_PAGES frames would fit
+
+t_info = static(u64)  # address of the t_info pages; 0: there are no rings yet
+t_info_bytes = static(u32)
+Words = Array[u32, INFO_PAGES * PAGE_BYTES // 4]
+
+
+def alloc_trace_buffers(wanted: u32) -> i64:
+    """Give every processor a ring of so many pages.
+
+    Errors: -EINVAL, they have rings already, or there is no memory for them: Xen's answer to both.
+    """
+    global t_info, t_info_bytes
+    pages = min(wanted, MOST_PAGES)
+    if pages == 0 or t_info != 0:
+        return -abi.EINVAL
+    info_pages = (first_word(nr_cpus) + nr_cpus * pages) * 4 // PAGE_BYTES + 1
+    info = alloc_pages(info_pages)
+    if info == Vaddr(0):
+        return -abi.EINVAL
+    for cpu in range(nr_cpus):
+        buffer = alloc_pages(pages)
+        if buffer == Vaddr(0):
+            free_rings(cpu, pages)
+            free_pages(info, info_pages)
+            return -abi.EINVAL
+        make_ring(cpu, buffer, pages)
+    describe(info, pages)
+    share_pages(info, info_pages, False)
+    t_info_bytes = info_pages * PAGE_BYTES
+    t_info = u64(info)
+    printk(f"trace: {pages} pages for each processor")
+    return 0
+
+
+def alloc_pages(count: u32) -> Vaddr:
+    """Allocate adjacent zeroed core pages. Returns: their address, 0 when memory is out."""
+    order = order_of(count)
+    address = alloc_core_pages(order)
+    if address == Vaddr(0):
+        return address
+    for page in range(u64(count), u64(1) << u64(order)):
+        free_core_pages(address + page * PAGE_BYTES, 0)
+    return address
+
+
+def order_of(count: u32) -> u32:
+    """Return the order of the smallest block that holds so many pages."""
+    order: u32 = 0
+    while (u32(1) << order) < count:
+        order += 1
+    return order
+
+
+def free_pages(address: Vaddr, count: u32) -> None:
+    """Give pages back that nobody shares."""
+    for page in range(u64(count)):
+        free_core_pages(address + page * PAGE_BYTES, 0)
+
+
+def free_rings(nr_made: u32, pages: u32) -> None:
+    """Take the rings of the first processors away again. Context: tracing was never enabled."""
+    for cpu in range(nr_made):
+        ring = ref(cpu_by_id(cpu).trace)
+        free_pages(Vaddr(ring.start - sizeof(abi.t_buf)), pages)
+        ring.start = 0
+        ring.size_bytes = 0
+
+
+def make_ring(cpu: u32, buffer: Vaddr, pages: u32) -> None:
+    """Make fresh pages a processor's ring, parked. Context: tracing was never enabled."""
+    ring = ref(cpu_by_id(cpu).trace)
+    ring.start = u64(buffer) + sizeof(abi.t_buf)
+    ring.size_bytes = pages * PAGE_BYTES - truncate(u32, sizeof(abi.t_buf))
+    ring.prod = u64(buffer) + 4
+    ring.at = u64(ref(ring.scratch))
+
+
+def first_word(cpus: u32) -> u32:
+    """Return the index in t_info of the first word behind the processors' offsets."""
+    return (2 + 2 * cpus + 3) // 4
+
+
+def describe(info: Vaddr, pages: u32) -> None:
+    """Fill t_info in, and let domain 0 map the rings."""
+    words = Ptr[Words](u64(info))  # fresh pages, enough of them for what follows
+    offsets = Ptr[Array[u16, NR_CPUS + 1]](u64(info))
+    offsets[0] = truncate(u16, pages)
+    word = first_word(nr_cpus)
+    for cpu in range(nr_cpus):
+        buffer = Vaddr(cpu_by_id(cpu).trace.start - sizeof(abi.t_buf))
+        offsets[cpu + 1] = truncate(u16, word)
+        for page in range(pages):
+            words[word] = truncate(u32, u64(core_page_mfn(buffer)) + u64(page))
+            word += 1
+        share_pages(buffer, pages, True)
+
+
+def share_pages(address: Vaddr, count: u32, writable: bool) -> None:
+    """Let privileged domains map pages, naming DOMID_XEN as their owner. They are never freed."""
+    type_: u64 = PGT_writable_page if writable else 0
+    for page in range(u64(count)):
+        mfn = core_page_mfn(address) + page
+        set_m2p(mfn, INVALID_M2P)
+        frame = frame_at(mfn)
+        frame.owner = DomId(abi.DOMID_XEN)
+        frame.info = FRAME_CORE | FRAME_ALLOCATED | 1 | PGT_validated | TYPE_ONE | type_

@@ -1,0 +1,198 @@
+"""Making an expression have the type that its place asks for."""
+
+from kpy.check import typed
+from kpy.front.decorators import traits_of
+from kpy.front.program import is_function
+from kpy.front.structs import StructType
+from kpy.front.types import (
+    BOOL,
+    META,
+    NEVER,
+    NONE,
+    NULL,
+    UNTYPED,
+    ArrayType,
+    EnumType,
+    FnType,
+    GuestType,
+    IntType,
+    Newtype,
+    PtrType,
+    SliceType,
+    VolatileType,
+    i64,
+    intern,
+    is_integer,
+    is_pointer,
+    non_null,
+    u64,
+)
+
+PLACES = (typed.Local, typed.StaticRef, typed.Deref, typed.FieldOf, typed.ElementOf)
+
+
+def is_place(expr):
+    """Whether an expression denotes memory or a variable that may be assigned."""
+    if isinstance(expr, typed.FieldOf):
+        return is_place(expr.base)
+    if isinstance(expr, typed.ElementOf):
+        return isinstance(expr.base.type, SliceType) or is_place(expr.base)
+    return isinstance(expr, PLACES)
+
+
+def fit(cx, const, type_):
+    """Give an untyped integer the type that its context asks for."""
+    value, limits = const.value, type_
+    if const.inverted and value < 0 and not limits.signed:
+        value &= (1 << limits.bits) - 1 if ~value >> limits.bits == 0 else -1
+    if not limits.fits(value):
+        unsigned = "" if type_.signed or value >= 0 else f", which is unsigned; use `i{type_.bits}`"
+        cx.error(const.at, f"{_number(const.value)} does not fit in `{type_}`{unsigned}")
+    return typed.Const(const.at, type_, value)
+
+
+def fit_bits(cx, const, type_):
+    """Like `fit`, for the operand of `& | ^`: a mask such as `~0xfff` stands for its low bits."""
+    if const.value < 0 and not type_.signed and -const.value <= 1 << type_.bits:
+        return typed.Const(const.at, type_, const.value & (1 << type_.bits) - 1)
+    return fit(cx, const, type_)
+
+
+def _number(value):
+    return str(value) if abs(value) < 4096 else hex(value)
+
+
+def settle(cx, expr):
+    """Give an expression that nothing asks a type of its default one."""
+    if expr.type is UNTYPED:
+        return fit(cx, expr, i64 if expr.value < 0 and not expr.inverted else u64)
+    if expr.type is META:
+        return _settle_meta(cx, expr)
+    return expr
+
+
+def _settle_meta(cx, expr):
+    if isinstance(expr, typed.Meta) and is_function(expr.value):
+        return function_pointer(cx, expr)
+    if isinstance(expr, typed.Bound):
+        cx.error(expr.at, f"`{cx.text(expr.at)}` is a method: call it")
+    title = getattr(expr.value, "__name__", None) or str(expr.value)
+    return cx.error(expr.at, f"`{title}` exists at build time only, it is no value here")
+
+
+def function_pointer(cx, meta):
+    """The address of a function."""
+    function = cx.program.declare(meta.value)
+    if function is None or function.variables or function.traits.kind == "formatter":
+        cx.error(
+            meta.at, f"`{cx.text(meta.at)}` has no address: it is generic or build-time Python"
+        )
+    if traits_of(meta.value).kind == "asm":
+        cx.error(meta.at, f"`{cx.text(meta.at)}` is inline assembly and has no address")
+    instance = cx.program.instantiate(function, {})
+    cx.instance.callees.setdefault(instance, None)
+    params = tuple(type_ for _, type_ in instance.params)
+    return typed.FunctionRef(meta.at, intern(FnType, params, instance.result, False), instance)
+
+
+def coerce(cx, expr, want, because=""):
+    """Return the expression as a `want`, or report why it is none."""
+    have = expr.type
+    if have is want:
+        return expr
+    if have is UNTYPED and is_integer(want):
+        return fit(cx, expr, want)
+    if have is NULL and is_pointer(want) and want.nullable:
+        return typed.Const(expr.at, want, None)
+    if have is META:
+        return coerce(cx, _settle_meta(cx, expr), want, because)
+    if have is NEVER or (is_pointer(want) and want.nullable and non_null(want) is have):
+        return typed.Convert(expr.at, want, expr, "same")
+    origin = ""
+    if isinstance(expr, typed.Local) and expr.var.line != expr.at.lineno:
+        origin = f"from line {expr.var.line}"
+    because = f" ({because})" if because else ""
+    shown = "nothing" if have is NONE else f"`{have}`"
+    return cx.error(
+        expr.at,
+        f"expected `{want}`{because}, found {shown}",
+        label=origin,
+        help=_advice(cx, expr, want),
+    )
+
+
+def _advice(cx, expr, want):
+    """How to get from the type at hand to the one that is wanted, if that is known."""
+    have, text = expr.type, cx.text(expr.at)
+    if isinstance(have, (IntType, Newtype, EnumType)) and isinstance(
+        want, (IntType, Newtype, EnumType)
+    ):
+        if isinstance(have, Newtype) and isinstance(want, Newtype):
+            return f"convert explicitly, `{want}({have.base}({text}))`"
+        return f"convert explicitly, `{want}({text})`"
+    if have is BOOL and is_integer(want):
+        return f"convert explicitly, `{want}({text})`"
+    if want is BOOL and is_integer(have):
+        return f"compare, `{text} != 0`"
+    if is_pointer(have) and have.nullable and non_null(have) is want:
+        return f"`{text}` may be null: check it first, `if {text} is None: return …`" + (
+            "" if isinstance(expr, typed.Local) else ", after copying it to a local variable"
+        )
+    if isinstance(want, PtrType) and want.target is have:
+        return f"take its address, `ref({text})`"
+    if isinstance(have, PtrType) and have.target is want:
+        return f"read the value, `load({text})`"
+    if isinstance(want, SliceType) and isinstance(have, ArrayType):
+        return f"make a slice, `{text}[:]`"
+    if (
+        isinstance(have, PtrType)
+        and isinstance(want, PtrType)
+        and isinstance(have.target, VolatileType)
+    ):
+        return "the memory is volatile"
+    return ""
+
+
+def truth(cx, expr):
+    """An expression as a condition."""
+    if expr.type is BOOL:
+        return expr
+    if expr.type is UNTYPED:
+        return typed.Const(expr.at, BOOL, expr.value != 0)
+    if expr.type is META:
+        expr = settle(cx, expr)
+    if is_integer(expr.type) or is_pointer(expr.type):
+        zero = typed.Const(expr.at, expr.type, 0 if is_integer(expr.type) else None)
+        return typed.Compare(expr.at, BOOL, [expr, zero], ["!="])
+    if expr.type is NULL:
+        return typed.Const(expr.at, BOOL, False)
+    return cx.error(
+        expr.at, f"a condition takes a bool, an integer or a pointer, not `{expr.type}`"
+    )
+
+
+def to_integer(cx, expr, type_):
+    """`u32(x)`, `Mfn(x)`, `RunState(x)`: an explicit conversion to an integer type."""
+    if expr.type is UNTYPED and not isinstance(type_, EnumType):
+        return fit(cx, expr, type_)
+    expr = settle(cx, expr)
+    have = expr.type
+    if isinstance(type_, Newtype) and isinstance(have, (Newtype, EnumType)) and have is not type_:
+        text = cx.text(expr.at)
+        cx.error(
+            expr.at,
+            f"`{have}` and `{type_}` do not mix",
+            help=f"go through `{type_}({have.base}({text}))`",
+        )
+    if have is type_:
+        return expr
+    if have is BOOL or isinstance(have, (IntType, Newtype, EnumType)):
+        return typed.Convert(expr.at, type_, expr, "checked")
+    if type_.bits == 64 and (is_pointer(have) or isinstance(have, GuestType)):
+        return typed.Convert(expr.at, type_, expr, "same")
+    advice = (
+        "take the address of it first, `ref(…)`"
+        if isinstance(have, (StructType, ArrayType))
+        else ""
+    )
+    return cx.error(expr.at, f"cannot convert `{have}` to `{type_}`", help=advice)

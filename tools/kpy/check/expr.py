@@ -1,0 +1,306 @@
+"""Checking of expressions: names, attributes, elements, literals.
+
+`expression` may give an untyped integer or a build-time value; `value` gives something that can be
+computed, of the type that the context wants. `want` is a hint for literals and is enforced by
+`value` only.
+"""
+
+import ast
+
+from kpy.check import typed
+from kpy.check.convert import coerce, is_place, settle
+from kpy.check.table import Table
+from kpy.front.annotations import Maker
+from kpy.front.diagnostics import Reported
+from kpy.front.structs import StructType
+from kpy.front.types import (
+    META,
+    NONE,
+    NULL,
+    UNTYPED,
+    ArrayType,
+    GuestType,
+    PtrType,
+    SliceType,
+    TupleType,
+    Type,
+    VolatileType,
+    i64,
+    intern,
+    is_integer,
+    is_pointer,
+    non_null,
+    u64,
+)
+
+RULES = Table()
+rule = RULES.of
+
+
+def expression(cx, node, want=None):
+    """Check an expression; the result may still be untyped or a build-time value."""
+    check = RULES.get(type(node))
+    if check is None:
+        kind = type(node).__name__
+        cx.error(
+            node, f"kernel Python has no such expression ({kind})", help=_REFUSALS.get(kind, "")
+        )
+    return check(cx, node, want)
+
+
+_REFUSALS = {
+    "ListComp": "write a loop",
+    "GeneratorExp": "write a loop",
+    "DictComp": "write a loop",
+    "Lambda": "define a function at module level",
+    "NamedExpr": "assign in a statement of its own",
+    "Await": "",
+    "JoinedStr": "an f-string is the argument of a formatter such as `printk`",
+    "Div": "integer division is `//`",
+}
+
+
+def value(cx, node, want=None, because=""):
+    """Check an expression that is to be computed, as a value of type `want` if given."""
+    expr = expression(cx, node, want)
+    if want is not None:
+        return coerce(cx, expr, want, because)
+    expr = settle(cx, expr)
+    if expr.type is NONE:
+        cx.error(node, f"`{cx.text(node)}` gives no value")
+    if expr.type is NULL:
+        cx.error(
+            node,
+            "the type of `None` is not known here",
+            help="annotate it, `p: Ptr[T] | None = None`",
+        )
+    return expr
+
+
+def place(cx, node):
+    """Check an expression that must denote memory or a variable."""
+    expr = expression(cx, node)
+    if not is_place(expr):
+        cx.error(node, f"`{cx.text(node)}` is a value, not a place in memory")
+    return expr
+
+
+def integer(cx, node):
+    """Check an index, length or count: any integer type."""
+    expr = settle(cx, expression(cx, node, u64))
+    if not is_integer(expr.type):
+        cx.error(node, f"expected an integer, found `{expr.type}`")
+    return expr
+
+
+@rule(ast.Constant)
+def _constant(cx, node, want):
+    if isinstance(node.value, (bool, int, str, bytes, type(None))):
+        return cx.wrap(node, node.value)
+    return cx.error(node, f"kernel Python has no {type(node.value).__name__} values")
+
+
+@rule(ast.Name)
+def _name(cx, node, want):
+    var = cx.vars.get(node.id)
+    if var is not None and node.id not in cx.global_names:
+        if var.type is None:  # its value did not check
+            raise Reported
+        type_ = non_null(var.type) if var in cx.narrowed else var.type
+        return typed.Local(node, type_, var)
+    return cx.wrap(node, cx.lookup(node, node.id))
+
+
+@rule(ast.Attribute)
+def _attribute(cx, node, want):
+    base = expression(cx, node.value)
+    if isinstance(base, typed.Meta):
+        return cx.wrap(node, cx.attribute(node, base.value, node.attr))
+    base = settle(cx, base)
+    type_ = base.type
+    if isinstance(type_, PtrType) and isinstance(type_.target, StructType):
+        need_non_null(cx, base)
+        return _member(cx, node, typed.Deref(node.value, type_.target, base), base)
+    if isinstance(type_, StructType):
+        return _member(cx, node, base, None)
+    if isinstance(type_, SliceType) and node.attr in ("ptr", "length"):
+        part_type = intern(PtrType, type_.element, False) if node.attr == "ptr" else u64
+        return typed.SlicePart(node, part_type, base, "ptr" if node.attr == "ptr" else "len")
+    if isinstance(type_, GuestType) and node.attr in ("index", "address", "cast"):
+        return typed.Bound(node, META, node.attr, base)
+    return cx.error(node, f"`{type_}` has no attribute `{node.attr}`")
+
+
+def need_non_null(cx, expr):
+    """Report a pointer that may be null where it is about to be used."""
+    if expr.type.nullable:
+        text = cx.text(expr.at)
+        advice = (
+            f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
+        )
+        if not isinstance(expr, typed.Local):
+            advice = "copy it to a local variable and check that"
+        cx.error(expr.at, f"`{text}` may be null", help=advice)
+
+
+def _member(cx, node, base, pointer):
+    """A field or method of the struct `base`, reached through `pointer` if that is not None."""
+    struct = base.type
+    if node.attr in struct.fields:
+        field = struct.fields[node.attr]
+        return typed.FieldOf(node, field.type, base, field)
+    if struct.method(node.attr):
+        if pointer is None:
+            pointer = typed.AddressOf(node.value, intern(PtrType, struct, False), base)
+        return typed.Bound(node, META, struct.method(node.attr), pointer)
+    if node.attr in struct.namespace:
+        return cx.wrap(node, struct.namespace[node.attr])
+    members = type("members", (), dict.fromkeys([*struct.fields, *struct.namespace]))
+    members.__name__ = struct.name
+    return cx.attribute(node, members, node.attr)
+
+
+def indexable(cx, expr):
+    """See through a pointer to an array; return (base, element type, volatile)."""
+    if isinstance(expr.type, PtrType) and isinstance(expr.type.target, ArrayType):
+        need_non_null(cx, expr)
+        expr = typed.Deref(expr.at, expr.type.target, expr)
+    if not isinstance(expr.type, (ArrayType, SliceType)):
+        cx.error(expr.at, f"`{expr.type}` cannot be indexed or iterated")
+    element = expr.type.element
+    if isinstance(element, VolatileType):
+        return expr, element.element, True
+    volatile = isinstance(expr, typed.FieldOf) and expr.field.volatile
+    return expr, element, volatile
+
+
+@rule(ast.Subscript)
+def _subscript(cx, node, want):
+    base = expression(cx, node.value)
+    if isinstance(base, typed.Meta):
+        return _build_time_element(cx, node, base)
+    base = settle(cx, base)
+    if isinstance(base.type, TupleType):
+        return _tuple_item(cx, node, base)
+    if isinstance(base.type, PtrType) and not isinstance(base.type.target, ArrayType):
+        cx.error(
+            node, "a pointer cannot be indexed", help="make a slice of it, `Slice[T](ptr, length)`"
+        )
+    base, element, volatile = indexable(cx, base)
+    if isinstance(node.slice, ast.Slice):
+        return _slice(cx, node, base)
+    index = integer(cx, node.slice)
+    checked = True
+    if isinstance(index, typed.Const) and isinstance(base.type, ArrayType):
+        if not 0 <= index.value < base.type.count:
+            cx.error(node.slice, f"index {index.value} is outside `{base.type}`")
+        checked = False
+    return typed.ElementOf(node, element, base, index, checked, volatile)
+
+
+def _slice(cx, node, base):
+    if node.slice.step is not None:
+        cx.error(node.slice.step, "a slice has no step")
+    low = integer(cx, node.slice.lower) if node.slice.lower else None
+    high = integer(cx, node.slice.upper) if node.slice.upper else None
+    if isinstance(base.type, ArrayType) and not is_place(base):
+        cx.error(node.value, "only an array in memory can be sliced")
+    return typed.SliceOf(node, intern(SliceType, base.type.element), base, low, high)
+
+
+def _tuple_item(cx, node, base):
+    index = expression(cx, node.slice)
+    if not isinstance(index, typed.Const) or not 0 <= index.value < len(base.type.items):
+        cx.error(node.slice, f"the index into `{base.type}` must be a literal that fits")
+    return typed.ItemOf(node, base.type.items[index.value], base, index.value)
+
+
+def _build_time_element(cx, node, base):
+    if isinstance(base.value, (Maker, Type)) or base.value in (tuple, type):
+        return typed.Meta(node, META, cx.type_at(node))
+    key = cx.build_value(node.slice)
+    try:
+        return cx.wrap(node, base.value[key])
+    except (TypeError, KeyError, IndexError) as error:
+        return cx.error(node, f"`{cx.text(node)}` at build time: {type(error).__name__} {error}")
+
+
+@rule(ast.Tuple)
+def _tuple(cx, node, want):
+    wants = (
+        want.items if isinstance(want, TupleType) and len(want.items) == len(node.elts) else None
+    )
+    items = [value(cx, item, wants[i] if wants else None) for i, item in enumerate(node.elts)]
+    return typed.MakeTuple(node, intern(TupleType, tuple(item.type for item in items)), items)
+
+
+@rule(ast.List)
+def _list(cx, node, want):
+    if not isinstance(want, ArrayType):
+        cx.error(
+            node,
+            "a list display needs an array type from its context",
+            help="annotate: `a: Array[u8, 4] = [...]`",
+        )
+    if len(node.elts) != want.count:
+        cx.error(node, f"{len(node.elts)} elements for `{want}`")
+    element = want.element.element if isinstance(want.element, VolatileType) else want.element
+    return typed.MakeArray(node, want, [value(cx, item, element) for item in node.elts])
+
+
+@rule(ast.IfExp)
+def _choose(cx, node, want):
+    from kpy.check.narrow import condition
+
+    test, yes, no = condition(cx, node.test)
+    if isinstance(test, typed.Const):
+        return expression(cx, node.body if test.value else node.orelse, want)
+    before = set(cx.narrowed)
+    cx.narrowed = before | yes
+    then = expression(cx, node.body, want)
+    cx.narrowed = before | no
+    other = expression(cx, node.orelse, want)
+    cx.narrowed = before
+    type_ = _alternative_type(cx, then, other, want)
+    return typed.Choose(node, type_, test, coerce(cx, then, type_), coerce(cx, other, type_))
+
+
+def _alternative_type(cx, then, other, want):
+    """The type of a conditional expression; the context decides for literals and null only."""
+    literals = then.type is UNTYPED and other.type is UNTYPED
+    if want is not None and (is_integer(want) if literals else is_pointer(want)):
+        return want
+    return common_type(cx, then, other)
+
+
+def common_type(cx, left, right):
+    """The type that two alternatives agree on."""
+    for one, two in ((left, right), (right, left)):
+        if one.type is NULL and is_pointer(two.type):
+            return two.type | None
+        if is_pointer(one.type) and is_pointer(two.type) and one.type.nullable:
+            return one.type
+        if one.type is UNTYPED and is_integer(two.type):
+            return two.type
+    if left.type is UNTYPED and right.type is UNTYPED and min(left.value, right.value) < 0:
+        return i64
+    return settle(cx, left).type
+
+
+@rule(ast.JoinedStr)
+def _f_string(cx, node, want):
+    return cx.error(
+        node, "an f-string is the argument of a formatter such as `printk`, nothing else"
+    )
+
+
+@rule(ast.Starred)
+def _starred(cx, node, want):
+    return cx.error(node, "kernel Python has no `*` arguments")
+
+
+def describe(expr):
+    """The type of an operand and where it comes from, for a note below it."""
+    if isinstance(expr, typed.Local) and expr.var.line != expr.at.lineno:
+        return f"`{expr.type}`, from line {expr.var.line}"
+    return f"`{expr.type}`"

@@ -1,0 +1,108 @@
+"""Checking of `match` and `with`."""
+
+import ast
+
+from kpy.check import typed
+from kpy.check.calls import call_function
+from kpy.check.convert import coerce, settle
+from kpy.check.expr import expression, value
+from kpy.check.loops import loop_variable
+from kpy.check.statements import block, rule
+from kpy.front.structs import StructType
+from kpy.front.types import EnumType, PtrType, intern, is_integer
+
+
+@rule(ast.With)
+def _with(cx, node, out):
+    locks = [_lock(cx, item) for item in node.items]
+    body, ended = block(cx, node.body)
+    out.append(typed.With(node, locks, body))
+    return ended
+
+
+def _lock(cx, item):
+    node = item.context_expr
+    expr = settle(cx, expression(cx, node))
+    if isinstance(expr.type, StructType):
+        expr = typed.AddressOf(node, intern(PtrType, expr.type, False), expr)
+    struct = expr.type.target if isinstance(expr.type, PtrType) and not expr.type.nullable else None
+    methods = (
+        [struct.method(name) for name in ("__enter__", "__exit__")]
+        if isinstance(struct, StructType)
+        else [None]
+    )
+    if not all(methods):
+        cx.error(node, f"`{expr.type}` has no `__enter__` and `__exit__`")
+    var = cx.temporary(expr.type, node)
+    call = ast.copy_location(ast.Call(node, [], []), node)
+    enter, leave = (
+        call_function(cx, call, m, [], typed.Local(node, expr.type, var)) for m in methods
+    )
+    bound = None
+    if item.optional_vars is not None:
+        bound = loop_variable(cx, item.optional_vars, enter.type)
+    return var, expr, enter, leave, bound
+
+
+@rule(ast.Match)
+def _match(cx, node, out):
+    subject = value(cx, node.subject)
+    if not is_integer(subject.type) and not isinstance(subject.type, EnumType):
+        cx.error(node.subject, f"`match` takes an enum or an integer, not `{subject.type}`")
+    cases, default, seen, all_end = [], None, {}, True
+    before, outcomes = set(cx.narrowed), []
+    for case in node.cases:
+        if case.guard is not None:
+            cx.error(case.guard, "a `case` has no guard here", help="put an `if` into its body")
+        if default is not None:
+            cx.error(case.pattern, "this case is never reached, `case _` came before")
+        values = _pattern(cx, case.pattern, subject.type, seen)
+        cx.narrowed = set(before)
+        body, ended = block(cx, case.body)
+        if not ended:
+            outcomes.append(cx.narrowed)
+        all_end = all_end and ended
+        if values is None:
+            default = body
+        else:
+            cases.append((values, body))
+    complete = default is not None
+    if isinstance(subject.type, EnumType) and default is None:
+        missing = [str(m.name) for m in subject.type if int(m) not in seen]
+        if missing:
+            names = ", ".join(f"`{subject.type}.{name}`" for name in missing)
+            cx.error(
+                node.subject,
+                f"this match does not handle {names}",
+                help="add the cases, or `case _:`",
+            )
+        complete = True
+    elif default is None:
+        default = []
+        outcomes.append(before)
+    cx.narrowed = set.intersection(*outcomes) if outcomes else before
+    out.append(typed.Switch(node, subject, cases, default))
+    return complete and all_end
+
+
+def _pattern(cx, pattern, type_, seen):
+    """The values of a case, or None for `case _`."""
+    if isinstance(pattern, ast.MatchOr):
+        return [v for part in pattern.patterns for v in _pattern(cx, part, type_, seen)]
+    if isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
+        if pattern.name is None:
+            return None
+        cx.error(
+            pattern,
+            f"`case {pattern.name}` would capture any value",
+            help=f"name a constant with a dot, `case module.{pattern.name}:`",
+        )
+    if not isinstance(pattern, ast.MatchValue):
+        cx.error(pattern, "a case is a constant, constants joined by `|`, or `_`")
+    expr = coerce(cx, expression(cx, pattern.value), type_)
+    if not isinstance(expr, typed.Const):
+        cx.error(pattern, "a case must be known at build time")
+    if expr.value in seen:
+        cx.error(pattern, f"this value is handled already, on line {seen[expr.value]}")
+    seen[expr.value] = pattern.lineno
+    return [expr.value]

@@ -1,0 +1,126 @@
+"""Checking of simple statements, `if`, `return`, `assert`; refusal of what there is not."""
+
+import ast
+
+from kpy.check import typed
+from kpy.check.expr import expression, value
+from kpy.check.narrow import condition
+from kpy.check.statements import block, rule
+from kpy.front.types import NEVER, NONE
+
+
+@rule(ast.Pass, ast.Global)
+def _pass(cx, node, out):
+    if isinstance(node, ast.Global):
+        cx.global_names.update(node.names)
+    return False
+
+
+@rule(ast.Expr)
+def _expression(cx, node, out):
+    if isinstance(node.value, ast.Constant) and isinstance(node.value.value, str):
+        return False  # a docstring
+    if isinstance(node.value, ast.Constant) and node.value.value is ...:
+        return False
+    if _is_require(cx, node.value):
+        return _require(cx, node.value, out)
+    expr = expression(cx, node.value)
+    if not isinstance(expr, (typed.Call, typed.CallPointer, typed.Operation, typed.Deref)):
+        cx.error(node, f"`{cx.text(node)}` is computed and thrown away")
+    out.append(typed.Evaluate(node, expr))
+    return expr.type is NEVER
+
+
+def _is_require(cx, node):
+    if not (
+        isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "require"
+    ):
+        return False
+    return "require" not in cx.vars
+
+
+def _require(cx, node, out):
+    if len(node.args) != 2 or node.keywords:
+        cx.error(node, "`require` takes a condition and the result to return")
+    test, yes, no = condition(cx, node.args[0])
+    before = set(cx.narrowed)
+    cx.narrowed = before | no
+    result = _result(cx, node.args[1])
+    cx.narrowed = before | yes
+    if isinstance(test, typed.Const) and test.value:
+        return False
+    out.append(typed.If(node, test, [], [typed.Return(node, result)]))
+    return False
+
+
+def _result(cx, node):
+    want = cx.instance.result
+    if want is NONE:
+        if not (isinstance(node, ast.Constant) and node.value is None):
+            cx.error(node, f"`{cx.function.name}` returns no value")
+        return None
+    return value(cx, node, want, "the result type")
+
+
+@rule(ast.Return)
+def _return(cx, node, out):
+    want = cx.instance.result
+    if want is NEVER:
+        cx.error(node, f"`{cx.function.name}` is declared never to return")
+    if node.value is None and want is not NONE:
+        cx.error(node, f"`{cx.function.name}` must return a `{want}`")
+    out.append(typed.Return(node, _result(cx, node.value) if node.value is not None else None))
+    return True
+
+
+@rule(ast.If)
+def _if(cx, node, out):
+    test, yes, no = condition(cx, node.test)
+    if isinstance(test, typed.Const):
+        chosen, ended = block(cx, node.body if test.value else node.orelse)
+        out.extend(chosen)
+        return ended
+    before = set(cx.narrowed)
+    cx.narrowed = before | yes
+    then, then_ends = block(cx, node.body)
+    after_then, cx.narrowed = cx.narrowed, before | no
+    other, other_ends = block(cx, node.orelse)
+    if other_ends:
+        cx.narrowed = after_then
+    elif not then_ends:
+        cx.narrowed &= after_then
+    out.append(typed.If(node, test, then, other))
+    return then_ends and other_ends
+
+
+@rule(ast.Assert)
+def _assert(cx, node, out):
+    text = f"assertion failed: {cx.text(node.test)}"
+    if node.msg is not None:
+        text = cx.build_value(node.msg)
+    test, yes, _ = condition(cx, node.test)
+    cx.narrowed |= yes
+    if isinstance(test, typed.Const):
+        if not test.value and not (isinstance(node.test, ast.Constant)):
+            cx.error(node, f"this assertion never holds: {text}")
+        if test.value:
+            return False
+    out.append(typed.Check(node, test, text))
+    return isinstance(test, typed.Const)
+
+
+@rule(ast.Import, ast.ImportFrom)
+def _import(cx, node, out):
+    return cx.error(node, "import at module level")
+
+
+@rule(ast.FunctionDef, ast.ClassDef)
+def _definition(cx, node, out):
+    return cx.error(node, "functions and classes are defined at module level")
+
+
+@rule(ast.Try, ast.Raise)
+def _exceptions(cx, node, out):
+    return cx.error(
+        node, "kernel Python has no exceptions", help="return an error code, or a tuple"
+    )

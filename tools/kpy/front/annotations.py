@@ -1,0 +1,172 @@
+"""From what stands in an annotation to a type, and the subscriptable names `Ptr`, `Array` …
+
+A type named by a string, or by the promise of an import cycle, stays a `LazyType` until `resolve`.
+"""
+
+import importlib
+import sys
+import typing
+
+from kpy.front.forward import Forward
+from kpy.front.types import (
+    BOOL,
+    NEVER,
+    NONE,
+    ArrayType,
+    FnType,
+    GuestType,
+    LazyType,
+    Newtype,
+    PtrType,
+    SliceType,
+    TupleType,
+    Type,
+    TypeArgument,
+    TypeVar,
+    VolatileType,
+    intern,
+)
+
+_scopes: dict = {}
+_NO_SCOPE: dict = {}
+_typing_variables: dict = {}
+
+
+class _Scope:
+    """A namespace, to be compared by identity."""
+
+    def __init__(self, names):
+        self.names = names
+
+
+def lazy(text, scope):
+    """The type that a string names in a namespace."""
+    known = _scopes.setdefault(id(scope), _Scope(scope))
+    return intern(LazyType, text, known)
+
+
+def as_type(obj, scope):
+    """Turn what stands in an annotation into a type; strings refer to names of `scope`."""
+    if isinstance(obj, Type):
+        return obj
+    if isinstance(obj, str):
+        return lazy(obj, scope)
+    if isinstance(obj, Forward):
+        return lazy(f"{obj.module}.{obj.name}", _NO_SCOPE)
+    simple = {None: NONE, type(None): NONE, bool: BOOL, typing.Never: NEVER, typing.NoReturn: NEVER}
+    if isinstance(obj, typing.Hashable) and obj in simple:
+        return simple[obj]
+    if isinstance(obj, typing.TypeVar):
+        return _typing_variables.setdefault(obj, TypeVar(obj.__name__))
+    origin, arguments = typing.get_origin(obj), typing.get_args(obj)
+    if origin is tuple:
+        return intern(TupleType, tuple(as_type(item, scope) for item in arguments))
+    if origin is type:
+        return intern(TypeArgument, as_type(arguments[0], scope))
+    raise TypeError(f"`{getattr(obj, '__name__', obj)}` is not a kernel Python type")
+
+
+def _find(text, scope):
+    """Evaluate a type name in its module, importing the module that a dotted name mentions."""
+    try:
+        return eval(text, scope)
+    except (NameError, AttributeError):
+        module, _, name = text.rpartition(".")
+        if not module:
+            raise
+        return getattr(importlib.import_module(module), name)
+
+
+def outermost(type_):
+    """Look a type up that is named by a string, but none that it mentions: its size is known."""
+    while isinstance(type_, LazyType):
+        found = as_type(_find(type_.name, type_.scope), type_.scope)
+        if isinstance(found, LazyType) and found.name == type_.name:
+            raise ImportError(
+                f"the size of `{type_.name}` is needed while its module is only half imported: "
+                "break the circle of imports that leads here"
+            )
+        type_ = found
+    return type_
+
+
+def resolve(type_):
+    """Replace every type named by a string with the type itself."""
+    return rewrite(type_, lambda leaf: leaf)
+
+
+def rewrite(type_, leaf):
+    """Rebuild a type from its leaves; `leaf` maps type variables."""
+    if isinstance(type_, LazyType):
+        return rewrite(as_type(_find(type_.name, type_.scope), type_.scope), leaf)
+    if isinstance(type_, TypeVar):
+        return leaf(type_)
+    if isinstance(type_, PtrType):
+        return intern(PtrType, rewrite(type_.target, leaf), type_.nullable)
+    if isinstance(type_, ArrayType):
+        count = leaf(type_.count) if isinstance(type_.count, TypeVar) else type_.count
+        return intern(ArrayType, rewrite(type_.element, leaf), count)
+    if isinstance(type_, (SliceType, VolatileType)):
+        return intern(type(type_), rewrite(type_.element, leaf))
+    if isinstance(type_, GuestType):
+        return intern(GuestType, rewrite(type_.target, leaf))
+    if isinstance(type_, TypeArgument):
+        return intern(TypeArgument, rewrite(type_.variable, leaf))
+    if isinstance(type_, TupleType):
+        return intern(TupleType, tuple(rewrite(item, leaf) for item in type_.items))
+    if isinstance(type_, FnType):
+        params = tuple(rewrite(item, leaf) for item in type_.params)
+        return intern(FnType, params, rewrite(type_.result, leaf), type_.nullable)
+    return type_
+
+
+class Maker:
+    """The subscriptable names `Ptr`, `Array`, `Slice`, `Guest`, `Volatile` and `Fn`."""
+
+    def __init__(self, name, build):
+        self.name, self.build = name, build
+
+    def __getitem__(self, arguments):
+        return self.apply(arguments, sys._getframe(1).f_globals)
+
+    def apply(self, arguments, scope):
+        arguments = arguments if isinstance(arguments, tuple) else (arguments,)
+        return self.build(scope, *arguments)
+
+
+def _array(scope, element, count):
+    if isinstance(count, typing.TypeVar):
+        count = as_type(count, scope)
+    if not isinstance(count, (int, TypeVar)):
+        raise TypeError(
+            f"`Array[{element}, {count}]`: the count must be an integer known at build time"
+        )
+    return intern(ArrayType, as_type(element, scope), count)
+
+
+def _fn(scope, params, result):
+    params = tuple(as_type(item, scope) for item in params)
+    return intern(FnType, params, as_type(result, scope), False)
+
+
+Ptr = Maker("Ptr", lambda scope, target: intern(PtrType, as_type(target, scope), False))
+
+
+Slice = Maker("Slice", lambda scope, element: intern(SliceType, as_type(element, scope)))
+
+
+Guest = Maker("Guest", lambda scope, target: intern(GuestType, as_type(target, scope)))
+
+
+Volatile = Maker("Volatile", lambda scope, element: intern(VolatileType, as_type(element, scope)))
+
+
+Array = Maker("Array", _array)
+
+
+Fn = Maker("Fn", _fn)
+
+
+def newtype(name, base):
+    """Make a distinct integer type with the representation of `base`."""
+    return Newtype(name, base, sys._getframe(1).f_globals["__name__"])

@@ -1,0 +1,127 @@
+"""The decorators of functions, and `static`.
+
+A decorator only leaves a note on the Python function (`__kpy__`); the function itself stays what
+CPython made, so that tables, other decorators and initial values can hold it.
+"""
+
+import sys
+from dataclasses import dataclass
+
+from kpy.front.annotations import as_type
+
+
+@dataclass
+class Traits:
+    """How a function is to be compiled."""
+
+    kind: str = "plain"  # plain, extern, asm, formatter or build_time
+    inline: str = ""  # "", always or never
+    cold: bool = False
+    export: bool = False
+    symbol: str | None = None
+    template: str = ""
+    constraints: str = ""
+    sideeffect: bool = True
+    parts: tuple = ()
+
+
+def traits_of(function):
+    """Return the traits of a function; a plain `def` gets the default ones."""
+    traits = function.__dict__.get("__kpy__")
+    if traits is None:
+        traits = function.__kpy__ = Traits()
+    return traits
+
+
+def _mark(function, **changes):
+    traits = traits_of(function)
+    for name, value in changes.items():
+        setattr(traits, name, value)
+    return function
+
+
+def inline(function):
+    """Always inline the function, also into other modules."""
+    return _mark(function, inline="always")
+
+
+def noinline(function):
+    """Never inline the function."""
+    return _mark(function, inline="never")
+
+
+def cold(function):
+    """Never inline the function, and move it out of the hot path."""
+    return _mark(function, inline="never", cold=True)
+
+
+def _named(symbol, **changes):
+    if isinstance(symbol, str):
+        return lambda function: _mark(function, symbol=symbol, **changes)
+    return _mark(symbol, symbol=symbol.__name__, **changes)
+
+
+def export(symbol):
+    """Give the function a C symbol: `@export` or `@export("symbol")`."""
+    return _named(symbol, export=True)
+
+
+def extern(symbol):
+    """Declare a function that assembly or the linker script defines."""
+    return _named(symbol, kind="extern")
+
+
+def asm(template, constraints="", sideeffect=True):
+    """Make the function inline assembly: Intel syntax, `$0` is the result."""
+    return lambda function: _mark(
+        function,
+        kind="asm",
+        inline="always",
+        template=template,
+        constraints=constraints,
+        sideeffect=sideeffect,
+    )
+
+
+def formatter(write_str, write_int, end):
+    """Make a function that takes one f-string, and compiles to calls of these three."""
+    return lambda function: _mark(function, kind="formatter", parts=(write_str, write_int, end))
+
+
+def build_time(function):
+    """Mark plain Python that is never compiled."""
+    return _mark(function, kind="build_time")
+
+
+class Static:
+    """Memory that lives as long as the program."""
+
+    def __init__(self, type_, initial, scope, section, symbol, extern):
+        self.declared, self.initial, self.scope = type_, initial, scope
+        self.module, self.section, self.extern = scope["__name__"], section, extern
+        self._symbol = symbol
+
+    @property
+    def name(self):
+        """The module-level name that holds this static."""
+        for name, value in self.scope.items():
+            if value is self:
+                return name
+        return f"static.{self.scope.setdefault('__kpy_statics__', []).index(self)}"
+
+    @property
+    def symbol(self):
+        if self._symbol is None:
+            self._symbol = f"{self.module}.{self.name}"
+        return self._symbol
+
+    def __len__(self):
+        return self.declared.count
+
+
+def static(type_, initial=None, *, section=None, symbol=None, extern=False):
+    """Reserve memory for one `type_`, zero unless an initial value is given."""
+    scope = sys._getframe(1).f_globals
+    made = Static(as_type(type_, scope), initial, scope, section, symbol, extern)
+    scope.setdefault("__kpy_statics__", []).append(made)
+    return made

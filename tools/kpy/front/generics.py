@@ -1,0 +1,47 @@
+"""Generic functions: binding type variables by matching parameter types with argument types."""
+
+from kpy.front.types import (
+    ArrayType,
+    FnType,
+    GuestType,
+    PtrType,
+    SliceType,
+    TupleType,
+    TypeVar,
+    VolatileType,
+)
+
+
+def match(param, argument, bindings):
+    """Bind the type variables of `param` to make it `argument`; return whether that worked."""
+    if isinstance(param, TypeVar):
+        return bindings.setdefault(param, argument) == argument
+    if isinstance(param, PtrType) and isinstance(argument, PtrType):
+        fits = param.nullable or not argument.nullable
+        return fits and match(param.target, argument.target, bindings)
+    if type(param) is not type(argument):
+        return False
+    if isinstance(param, (SliceType, VolatileType)):
+        return match(param.element, argument.element, bindings)
+    if isinstance(param, GuestType):
+        return match(param.target, argument.target, bindings)
+    if isinstance(param, ArrayType):
+        counts = (
+            match(param.count, argument.count, bindings)
+            if isinstance(param.count, TypeVar)
+            else (param.count == argument.count)
+        )
+        return counts and match(param.element, argument.element, bindings)
+    if isinstance(param, (TupleType, FnType)):
+        return _match_all(_parts(param), _parts(argument), bindings)
+    return param is argument
+
+
+def _parts(type_):
+    return type_.items if isinstance(type_, TupleType) else (*type_.params, type_.result)
+
+
+def _match_all(params, arguments, bindings):
+    if len(params) != len(arguments):
+        return False
+    return all(match(one, two, bindings) for one, two in zip(params, arguments, strict=True))

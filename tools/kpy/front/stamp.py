@@ -1,0 +1,58 @@
+"""Knowing that nothing changed: the digests of all files that went into a program.
+
+Files are named from the root of the tree, so that a copy of the tree looks at its own.
+"""
+
+import hashlib
+import json
+import os
+
+from kpy.front.forward import ROOT
+
+
+class Stamp:
+    """The record of a target's last build."""
+
+    def __init__(self, folder, target):
+        self.path, self.target = os.path.join(folder, f"{target.name}.stamp"), target
+
+    def is_current(self):
+        """Whether the outputs are there, and every input is what it was."""
+        try:
+            with open(self.path, encoding="utf-8") as file:
+                known = json.load(file)
+            same = known["target"] == self.target.describe() and self._has_outputs()
+            return same and all(_digest(name) == was for name, was in known["inputs"].items())
+        except (OSError, ValueError, KeyError):
+            return False
+
+    def write(self, loaded, started):
+        """Record the inputs; not if one was edited after the build started, and may be half in."""
+        inputs = self._inputs(loaded)
+        if any(os.path.getmtime(os.path.join(ROOT, name)) >= started for name in inputs):
+            return
+        with open(self.path, "w", encoding="utf-8") as file:
+            digests = {name: _digest(name) for name in inputs}
+            json.dump({"target": self.target.describe(), "inputs": digests}, file)
+
+    def _has_outputs(self):
+        flat = [os.path.join(ROOT, self.target.flat)] if self.target.flat else []
+        return all(map(os.path.exists, [self.target.elf, *flat]))
+
+    def _inputs(self, loaded):
+        """The program's modules, the target's own files, and the tools."""
+        named = [os.path.join(ROOT, path) for path in (self.target.script, *self.target.assembly)]
+        named += [self.target.path] if self.target.path else []
+        folders = ("tools/kpy", "tools/asm", "tools/dwarf")
+        tools = [path for folder in folders for path in _python_files(folder)]
+        return sorted({os.path.relpath(path, ROOT) for path in (*tools, *named, *loaded)})
+
+
+def _python_files(folder):
+    folder = os.path.join(ROOT, folder)
+    return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py")]
+
+
+def _digest(name):
+    with open(os.path.join(ROOT, name), "rb") as file:
+        return hashlib.sha256(file.read()).hexdigest()

@@ -1,0 +1,50 @@
+"""What a program is made of: a `BUILD.py` has variables that hold a `Target`."""
+
+import glob
+import os
+import runpy
+from collections.abc import Callable
+from dataclasses import dataclass, field
+
+from kpy.front.modules import ROOT
+
+
+@dataclass
+class Target:
+    """One program.
+
+    Args: roots: modules to import, everything they import comes along; assembly: files for `python
+    -m asm`; script: the linker script; flat: also write a flat binary there, below build/;
+    symbol_table: from the functions and lines of the program (`linetable.encode.make_table`) to the
+    contents of section `.symbol_table`. Paths are relative to the repository.
+    """
+
+    roots: list[str]
+    script: str
+    assembly: list[str] = field(default_factory=list)
+    flat: str | None = None
+    symbol_table: Callable | None = None
+    group: str | None = None
+    name: str = ""
+    path: str = ""  # of the BUILD.py
+
+    def describe(self):
+        """What a stamp remembers of a target; the code of `symbol_table` is among its files."""
+        return [self.roots, self.script, self.assembly, self.flat, self.name]
+
+    @property
+    def elf(self):
+        return os.path.join(ROOT, "build", f"{self.name}.elf")
+
+
+def find_targets(wanted):
+    """The targets of that name or group, from every BUILD.py; all of them for `all`."""
+    found = {}
+    for path in sorted(glob.glob(f"{ROOT}/*/BUILD.py") + glob.glob(f"{ROOT}/*/*/BUILD.py")):
+        for name, value in runpy.run_path(path).items():
+            for target in value if isinstance(value, list) else [value]:
+                if isinstance(target, Target):
+                    target.name, target.path = target.name or name, path
+                    found[target.name] = target
+    chosen = [t for t in found.values() if wanted in (t.name, t.group, "all")]
+    return chosen, sorted({*found, *(t.group for t in found.values() if t.group)})

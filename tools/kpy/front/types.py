@@ -1,0 +1,255 @@
+"""The types of kernel Python, as objects that CPython can put into annotations.
+
+Composite types are interned: two spellings of one type are the same object, so the rest of the
+compiler compares types with `is`. A type may mention another by name
+(`Ptr["kernel.state.domain.Domain"]`); such a `LazyType` is replaced by `resolve` once every module
+is imported, which is how import cycles are broken.
+"""
+
+import types as python_types
+
+
+class Type:
+    """Base of all types; `name` is what a programmer wrote."""
+
+    name = "?"
+
+    def __str__(self):
+        return self.name
+
+    def __repr__(self):
+        return self.name
+
+    def __or__(self, other):
+        raise TypeError(f"`{self} | None`: only a pointer may be null")
+
+
+class TypedInt(int):
+    """An integer of known type at build time, as made by `Mfn(5)` at module level."""
+
+    def __new__(cls, value, type_):
+        self = super().__new__(cls, value)
+        self.type = type_
+        return self
+
+    def __reduce__(self):
+        return int, (int(self),)
+
+
+class IntType(Type):
+    def __init__(self, bits, signed):
+        self.name = f"{'i' if signed else 'u'}{bits}"
+        self.bits, self.signed = bits, signed
+        self.low = -(1 << bits - 1) if signed else 0
+        self.high = (1 << bits - signed) - 1
+
+    def fits(self, value):
+        return self.low <= value <= self.high
+
+    def __call__(self, value):
+        if not self.fits(int(value)):
+            raise OverflowError(f"{value} does not fit in {self}")
+        return TypedInt(int(value), self)
+
+
+class Newtype(Type):
+    """A distinct integer type, such as `Mfn`."""
+
+    def __init__(self, name, base, module):
+        self.name, self.base, self.module = name, base, module
+        self.bits, self.signed = base.bits, base.signed
+        self.fits = base.fits
+
+    def __call__(self, value):
+        return TypedInt(self.base(value), self)
+
+
+class EnumMember(TypedInt):
+    """One value of an `@enum` class."""
+
+    def __new__(cls, value, type_, name):
+        self = super().__new__(cls, value, type_)
+        self.name = name
+        return self
+
+    def __repr__(self):
+        return f"{self.type}.{self.name}"
+
+
+class EnumType(Type):
+    def __init__(self, name, base, module, values):
+        self.name, self.base, self.module = name, base, module
+        self.bits, self.signed = base.bits, base.signed
+        self.fits = base.fits
+        self.members = {key: EnumMember(base(value), self, key) for key, value in values.items()}
+
+    def __getattr__(self, name):
+        members = self.__dict__.get("members", {})
+        if name in members:
+            return members[name]
+        raise AttributeError(f"enum {self.__dict__.get('name')} has no member {name}")
+
+    def __call__(self, value):
+        for member in self.members.values():
+            if member == value:
+                return member
+        raise ValueError(f"{value} is no member of {self}")
+
+    def __iter__(self):
+        return iter(self.members.values())
+
+
+class SimpleType(Type):
+    def __init__(self, name):
+        self.name = name
+
+
+class PtrType(Type):
+    def __init__(self, target, nullable=False):
+        self.target, self.nullable = target, nullable
+
+    @property
+    def name(self):
+        return f"Ptr[{self.target}]" + (" | None" if self.nullable else "")
+
+    def __or__(self, other):
+        return intern(PtrType, self.target, True) if other is None else Type.__or__(self, other)
+
+    __ror__ = __or__
+
+    def __call__(self, address):
+        return TypedInt(int(address), self)
+
+
+class FnType(Type):
+    def __init__(self, params, result, nullable=False):
+        self.params, self.result, self.nullable = params, result, nullable
+
+    @property
+    def name(self):
+        params = ", ".join(map(str, self.params))
+        return f"Fn[[{params}], {self.result}]" + (" | None" if self.nullable else "")
+
+    def __or__(self, other):
+        if other is not None:
+            return Type.__or__(self, other)
+        return intern(FnType, self.params, self.result, True)
+
+    __ror__ = __or__
+
+
+class ArrayType(Type):
+    def __init__(self, element, count):
+        self.element, self.count = element, count
+
+    @property
+    def name(self):
+        return f"Array[{self.element}, {self.count}]"
+
+
+class SliceType(Type):
+    def __init__(self, element):
+        self.element = element
+
+    @property
+    def name(self):
+        return f"Slice[{self.element}]"
+
+
+class GuestType(Type):
+    def __init__(self, target):
+        self.target = target
+
+    @property
+    def name(self):
+        return f"Guest[{self.target}]"
+
+    def __call__(self, address):
+        return TypedInt(int(address), self)
+
+
+class VolatileType(Type):
+    def __init__(self, element):
+        self.element = element
+
+    @property
+    def name(self):
+        return f"Volatile[{self.element}]"
+
+
+class TupleType(Type):
+    def __init__(self, items):
+        self.items = items
+
+    @property
+    def name(self):
+        return f"tuple[{', '.join(map(str, self.items))}]"
+
+
+class TypeVar(Type):
+    """A type parameter: `T = TypeVar("T")`."""
+
+    def __init__(self, name):
+        self.name = name
+
+
+class TypeArgument(Type):
+    """`type[T]` as a parameter: the argument is a type, gone at run time."""
+
+    def __init__(self, variable):
+        self.variable = variable
+
+    @property
+    def name(self):
+        return f"type[{self.variable}]"
+
+
+class LazyType(Type):
+    """A type named by a string, looked up when all modules are imported."""
+
+    def __init__(self, text, scope):
+        self.name, self.scope = text, scope.names
+
+
+NONE = SimpleType("None")
+NEVER = SimpleType("Never")
+BOOL = SimpleType("bool")
+UNTYPED = SimpleType("integer literal")
+NULL = SimpleType("None literal")
+META = SimpleType("build-time value")
+
+u8, u16, u32, u64 = (IntType(bits, False) for bits in (8, 16, 32, 64))
+i8, i16, i32, i64 = (IntType(bits, True) for bits in (8, 16, 32, 64))
+
+_interned: dict = {}
+
+
+def intern(cls, *key):
+    """Return the one type of this class and these arguments."""
+    found = _interned.get((cls, *key))
+    if found is None:
+        found = _interned[cls, *key] = cls(*key)
+    return found
+
+
+def non_null(type_):
+    if isinstance(type_, PtrType):
+        return intern(PtrType, type_.target, False)
+    return intern(FnType, type_.params, type_.result, False)
+
+
+def is_pointer(type_):
+    return isinstance(type_, (PtrType, FnType))
+
+
+def is_integer(type_):
+    """Plain integers and newtypes: what arithmetic and indexing take."""
+    return isinstance(type_, (IntType, Newtype))
+
+
+def plain(type_):
+    """The integer type below a newtype or enum."""
+    return getattr(type_, "base", type_)
+
+
+PythonFunction = python_types.FunctionType

@@ -1,0 +1,280 @@
+"""Lowering of statements."""
+
+from dataclasses import dataclass
+
+from kpy.check import typed
+from kpy.check.table import Table
+from kpy.front.types import NONE, VolatileType, u64
+from kpy.lower import aggregate as lower_aggregate
+from kpy.lower import builtins as lower_builtins
+from kpy.lower.expr import branch
+from kpy.lower.function import load, store
+from kpy.lower.ops import compare, compute
+from kpy.lower.place import (
+    Place,
+    array_parts,
+    clear_memory,
+    element_address,
+    place,
+    put,
+    read,
+    value,
+)
+from kpy.lower.types import is_aggregate, register_type
+
+RULES = Table()
+rule = RULES.of
+RULE_MODULES = (lower_aggregate, lower_builtins)  # importing them registers their rules
+
+
+@dataclass
+class Loop:
+    """An open loop: where `continue` and `break` go."""
+
+    onward: str
+    end: str
+
+
+@dataclass
+class Held:
+    """An open `with`: the call that leaves it."""
+
+    leave: typed.Expr
+
+
+def block(f, statements):
+    for item in statements:
+        statement(f, item)
+
+
+def statement(f, node):
+    f.at(node.at)
+    RULES[type(node)](f, node)
+
+
+@rule(typed.Assign)
+def _assign(f, node):
+    type_ = node.place.type
+    if isinstance(node.value, typed.Uninitialized):
+        f.slot(node.place.var) if isinstance(node.place, typed.Local) else None
+        return
+    if isinstance(node.value, typed.Zeroed):
+        clear_memory(f, type_, place(f, node.place).address)
+        return
+    register = value(f, node.value)
+    target = place(f, node.place)
+    f.at(node.at)
+    put(f, node.place.var.type if isinstance(node.place, typed.Local) else type_, register, target)
+
+
+@rule(typed.Augment)
+def _augment(f, node):
+    target = place(f, node.place)
+    old = load(f, node.place.type, target.address, target.volatile, target.align)
+    right = value(f, node.value)
+    f.at(node.at)
+    new = compute(f, node.at, node.op, node.place.type, old, node.value, right)
+    put(f, node.place.type, new, target)
+
+
+@rule(typed.Evaluate)
+def _evaluate(f, node):
+    value(f, node.expr)
+
+
+@rule(typed.If)
+def _if(f, node):
+    then, other, end = f.name("then"), f.name("else"), f.name("end")
+    branch(f, node.test, then if node.then else end, other if node.other else end)
+    for label, body in ((then, node.then), (other, node.other)):
+        if body:
+            f.label(label)
+            block(f, body)
+            f.jump(end)
+    f.label(end)
+
+
+@rule(typed.While)
+def _while(f, node):
+    head, body, end = f.name("head"), f.name("body"), f.name("end")
+    f.label(head)
+    branch(f, node.test, body, end)
+    f.label(body)
+    _inside(f, Loop(head, end), node.body)
+    f.jump(head)
+    f.label(end)
+
+
+def _inside(f, frame, body):
+    f.frames.append(frame)
+    block(f, body)
+    f.frames.pop()
+
+
+@rule(typed.ForRange)
+def _for_range(f, node):
+    type_ = node.var.type
+    start, stop = value(f, node.start), value(f, node.stop)
+    step = value(f, node.step)
+    f.at(node.at)
+    known = node.step.value if isinstance(node.step, typed.Const) else 0
+    if not known:
+        f.check(
+            f.emit(f"icmp eq {register_type(type_)} {step}, 0"),
+            node.at,
+            "the step of a `range` is 0",
+        )
+    counter = f.stack(type_, "counter")
+    store(f, type_, stop if node.backwards else start, counter)
+    head, body, onward, end = (f.name(hint) for hint in ("head", "body", "next", "end"))
+    f.label(head)
+    index = load(f, type_, counter)
+    limit, op = (start, ">") if node.backwards else (stop, "<" if known >= 0 else ">")
+    f.branch(compare(f, op, type_, index, limit), body, end)
+    f.label(body)
+    if node.backwards:
+        index = f.emit(f"sub {register_type(type_)} {index}, 1")
+        store(f, type_, index, counter)
+    store(f, type_, index, f.slot(node.var))
+    _inside(f, Loop(onward, end), node.body)
+    f.label(onward)
+    f.at(node.at)
+    if not node.backwards:
+        _advance(f, type_, index, step, counter, end)
+    f.jump(head)
+    f.label(end)
+
+
+def _advance(f, type_, index, step, counter, end):
+    """Add the step; a loop whose next index does not fit the type is at its end."""
+    kind = register_type(type_)
+    if step == "1":
+        flag = "nsw" if type_.signed else "nuw"
+        store(f, type_, f.emit(f"add {flag} {kind} {index}, 1"), counter)
+        return
+    name = f"llvm.{'s' if type_.signed else 'u'}add.with.overflow.{kind}"
+    f.unit.declare(name, f"declare {{ {kind}, i1 }} @{name}({kind}, {kind})")
+    both = f.emit(f"call {{ {kind}, i1 }} @{name}({kind} {index}, {kind} {step})")
+    store(f, type_, f.emit(f"extractvalue {{ {kind}, i1 }} {both}, 0"), counter)
+    fits = f.name("fits")
+    f.branch(f.emit(f"extractvalue {{ {kind}, i1 }} {both}, 1"), end, fits)
+    f.label(fits)
+
+
+@rule(typed.ForEach)
+def _for_each(f, node):
+    address, length, base = array_parts(f, node.base)
+    element = node.base.type.element
+    f.at(node.at)
+    counter, end, onward = f.stack(u64, "index"), f.name("end"), f.name("next")
+    head, body = f.name("head"), f.name("body")
+    store(f, u64, "0", counter)
+    f.label(head)
+    index = load(f, u64, counter)
+    f.branch(f.emit(f"icmp ult i64 {index}, {length}"), body, end)
+    f.label(body)
+    if node.counter:
+        store(f, node.counter.type, index, f.slot(node.counter))
+    _bind_element(f, node, element, element_address(f, element, address, index), base)
+    _inside(f, Loop(onward, end), node.body)
+    f.label(onward)
+    f.at(node.at)
+    store(f, u64, f.emit(f"add nuw i64 {index}, 1"), counter)
+    f.jump(head)
+    f.label(end)
+
+
+def _bind_element(f, node, element, address, base):
+    slot = f.slot(node.var)
+    if node.by_pointer:
+        store(f, node.var.type, address, slot)
+        return
+    volatile = isinstance(element, VolatileType) or bool(base and base.volatile)
+    seen = typed.Deref(node.at, node.var.type, None)
+    register = read(f, seen, Place(address, volatile, base.align if base else None))
+    put(f, node.var.type, register, Place(slot))
+
+
+@rule(typed.Break)
+def _break(f, node):
+    _leave(f, "end")
+
+
+@rule(typed.Continue)
+def _continue(f, node):
+    _leave(f, "onward")
+
+
+def _leave(f, where):
+    """Release every lock taken inside the innermost loop, then jump."""
+    for frame in reversed(f.frames):
+        if isinstance(frame, Loop):
+            f.jump(getattr(frame, where))
+            return
+        value(f, frame.leave)
+
+
+@rule(typed.Return)
+def _return(f, node):
+    register = value(f, node.value) if node.value is not None else ""
+    type_ = f.instance.result
+    if is_aggregate(type_):
+        put(f, type_, register, Place("%arg0"))
+    for frame in reversed(f.frames):
+        if isinstance(frame, Held):
+            value(f, frame.leave)
+    f.at(node.at)
+    if f.ended:
+        return
+    f.end(
+        "ret void"
+        if type_ is NONE or is_aggregate(type_)
+        else f"ret {register_type(type_)} {register}"
+    )
+
+
+@rule(typed.Switch)
+def _switch(f, node):
+    subject, kind = value(f, node.subject), register_type(node.subject.type)
+    end, labels = f.name("end"), [f.name("case") for _ in node.cases]
+    arms = [
+        f"{kind} {v}, label %{label}"
+        for (values, _), label in zip(node.cases, labels, strict=True)
+        for v in values
+    ]
+    default = f.name("default")
+    f.at(node.at)
+    f.end(f"switch {kind} {subject}, label %{default} [ {' '.join(arms)} ]")
+    for (_, body), label in zip(node.cases, labels, strict=True):
+        f.label(label)
+        block(f, body)
+        f.jump(end)
+    f.label(default)
+    if node.default is None:
+        f.panic(node.subject.at, f"value is no `{node.subject.type}`")
+    else:
+        block(f, node.default)
+        f.jump(end)
+    f.label(end)
+
+
+@rule(typed.With)
+def _with(f, node):
+    for var, address, enter, leave, bound in node.locks:
+        store(f, var.type, value(f, address), f.slot(var))
+        entered = value(f, enter)
+        if bound is not None:
+            put(f, bound.type, entered, Place(f.slot(bound)))
+        f.frames.append(Held(leave))
+    block(f, node.body)
+    for _ in node.locks:
+        frame = f.frames.pop()
+        if not f.ended:
+            value(f, frame.leave)
+
+
+@rule(typed.Check)
+def _check(f, node):
+    fine = f.name("ok")
+    branch(f, node.test, fine, f.panic_block(node.at, node.text))
+    f.label(fine)
