@@ -71,8 +71,8 @@ def test_a_boot_that_hangs_is_explained(capfd):
         boot_to_xend(config, stall_s=4)
     text = str(raised.value)
     assert re.search(r"cpu \d: runs in a guest", text) or "runs in the core" in text
-    assert re.search(r"spin\S* .*tests/guests/deaths\.py:\d+", text)
-    assert re.search(r"main\+0x\w+ tests/guests/hostile\.py:\d+", text)
+    assert re.search(r"spin\S* .*tests/guests/kernels/deaths\.py:\d+", text)
+    assert re.search(r"main\+0x\w+ tests/guests/kernels/hostile\.py:\d+", text)
     assert re.search(r"idle_wait\+0x\w+ kernel/x86/idle\.py:\d+", text)
     folder = Path(re.search(r"traces: (\S+)", text)[1])
     assert "deaths.py" in (folder / "cpus").read_text()
