@@ -19,7 +19,7 @@ def program():
 
 @pytest.fixture(scope="module")
 def elf():
-    return jit.load("kernel.elf", replace={})
+    return jit.load("kernel.dom0.elf", replace={})
 
 
 def note(kind, content):
