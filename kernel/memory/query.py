@@ -1,7 +1,7 @@
 """Memory operations that only answer a question, or claim memory by arithmetic."""
 
 import abi
-from kpy import Guest, Ptr, i64, noinline, ref, u16, u64, uninitialized
+from kpy import Guest, Ptr, i64, noinline, ref, require, u16, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.ids import DomId
@@ -160,12 +160,9 @@ def refuse(v: Ptr[Vcpu], domid: u16, refusal: i64) -> i64:
 
     Errors: -ESRCH, -EPERM otherwise.
     """
-    d = get_domain_or_self(v.domain, domid)
-    if d is None:
-        return -abi.ESRCH
-    result = refusal if may_act_on(v.domain, d.domain_id) else -abi.EPERM
-    put_domain(d)
-    return result
+    with get_domain_or_self(v.domain, domid) as d:
+        require(d is not None, -abi.ESRCH)
+        return refusal if may_act_on(v.domain, d.domain_id) else -abi.EPERM
 
 
 @memory_op(abi.XENMEM_set_pod_target)

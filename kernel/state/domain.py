@@ -15,6 +15,7 @@ from kpy import (
     atomic_sub,
     cold,
     enum,
+    gives_back,
     inline,
     noinline,
     ref,
@@ -151,6 +152,26 @@ crash_handler = static(Array[Fn[[Ptr[Domain], Slice[u8]], None] | None, 1], cras
 dom0 = static(Ptr[Domain] | None)
 
 
+@inline
+def put_domain(domain: Ptr[Domain]) -> None:
+    """Give a reference back.
+
+    The last one makes the domain wait for `kernel.domain.free`, never frees it at once.
+    """
+    if atomic_sub(ref(domain.refcount), 1) == 1:
+        bury(domain)
+
+
+@noinline
+def bury(domain: Ptr[Domain]) -> None:
+    """Take a domain without references out of the table and hand it to `kernel.domain.free`."""
+    with domain_table.lock:
+        unlink_domain(domain)
+        domain.list_next = domain_table.buried
+        domain_table.buried = domain
+
+
+@gives_back(put_domain)
 def get_domain_by_id(domain_id: DomId) -> Ptr[Domain] | None:
     """Return a domain with a reference that the caller gives back by `put_domain`.
 
@@ -163,6 +184,7 @@ def get_domain_by_id(domain_id: DomId) -> Ptr[Domain] | None:
     return None
 
 
+@gives_back(put_domain)
 def get_domain_or_self(caller: Ptr[Domain], domain_id: u16) -> Ptr[Domain] | None:
     """Return the domain that a guest names, DOMID_SELF being the caller, with a reference."""
     if domain_id == abi.DOMID_SELF:
@@ -171,6 +193,7 @@ def get_domain_or_self(caller: Ptr[Domain], domain_id: u16) -> Ptr[Domain] | Non
     return get_domain_by_id(DomId(domain_id))
 
 
+@gives_back(put_domain)
 def first_domain_from(domain_id: DomId) -> Ptr[Domain] | None:
     """Return the domain with the lowest id of at least `domain_id`, with a reference."""
     with domain_table.lock:
@@ -215,25 +238,6 @@ def try_get_domain(domain: Ptr[Domain]) -> bool:
         return True
     atomic_sub(ref(domain.refcount), 1)
     return False
-
-
-@inline
-def put_domain(domain: Ptr[Domain]) -> None:
-    """Give a reference back.
-
-    The last one makes the domain wait for `kernel.domain.free`, never frees it at once.
-    """
-    if atomic_sub(ref(domain.refcount), 1) == 1:
-        bury(domain)
-
-
-@noinline
-def bury(domain: Ptr[Domain]) -> None:
-    """Take a domain without references out of the table and hand it to `kernel.domain.free`."""
-    with domain_table.lock:
-        unlink_domain(domain)
-        domain.list_next = domain_table.buried
-        domain_table.buried = domain
 
 
 @cold

@@ -80,6 +80,7 @@ def _first_value(cx, node, expr):
 def _store(cx, node, target, expr, out):
     """Assign a checked value to a checked place, and remember whether it may be null."""
     if isinstance(target, typed.Local):
+        cx.keep_held(target.at, target.var)
         type_ = target.var.type
         target.type = type_
         because = (
@@ -126,6 +127,8 @@ def _unpack(cx, node, target, out):
 @rule(ast.AugAssign)
 def _augmented(cx, node, out):
     target = place(cx, _as_load(node.target))
+    if isinstance(target, typed.Local):
+        cx.keep_held(node.target, target.var)
     op = SYMBOLS[type(node.op)]
     right = expression(cx, node.value, target.type if op not in ("<<", ">>") else None)
     result = arithmetic(cx, node, op, target, right)

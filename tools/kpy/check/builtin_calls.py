@@ -79,6 +79,8 @@ def _ref(cx, node, name, want, target):
         and found.field.volatile
     )
     type_ = intern(VolatileType, found.type) if volatile else found.type
+    if isinstance(found, typed.Local) and not isinstance(found.type, (StructType, ArrayType)):
+        cx.keep_held(target, found.var)
     if isinstance(found, typed.Local) and is_pointer(found.type):
         type_ = found.var.type
         cx.exposed.add(found.var)

@@ -8,6 +8,7 @@ from kpy.check import calls, operators, statements, typed, verify
 from kpy.check import loops as check_loops
 from kpy.check import match as check_match
 from kpy.check import stmt as check_stmt
+from kpy.check import with_block as check_with
 from kpy.check.context import Context
 from kpy.front.diagnostics import Reported
 from kpy.front.types import NEVER, NONE
@@ -19,6 +20,7 @@ RULE_MODULES = (
     check_loops,
     check_match,
     check_stmt,
+    check_with,
 )  # importing them registers their rules
 
 

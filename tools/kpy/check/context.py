@@ -37,6 +37,8 @@ class Context:
         self.narrowed = set()  # nullable variables known to be non-null here
         self.exposed = set()  # variables whose address was taken: never narrowed
         self.loops = 0
+        self.held = {}  # variables that a `with` gives back -> the function that does
+        self.given_back = {}  # names of those whose `with` is over -> its last line
         self.global_names = set()
         self.assigned_names = assigned_names(self.function.tree.body)
         python = self.function.python
@@ -58,6 +60,7 @@ class Context:
         """Make a new local variable."""
         var = typed.Var(name, type_, node.lineno)
         self.vars[name] = var
+        self.given_back.pop(name, None)
         self.locals.append(var)
         return var
 
@@ -66,11 +69,20 @@ class Context:
         self.locals.append(var)
         return var
 
+    def keep_held(self, node, var):
+        """Report what could change a variable that a `with` is to give back."""
+        if var in self.held:
+            message = f"`{var.name}` is given back by `{self.held[var]}`, and cannot be changed"
+            self.error(node, message, help="use a variable of another name")
+
     def lookup(self, node, name):
         """Find a name that is no local variable, as a Python object."""
         for namespace in (self.closure, self.scope, vars(builtins)):
             if name in namespace:
                 return self.kept(namespace[name])
+        if name in self.given_back:
+            line, put = self.given_back[name]
+            return self.error(node, f"`{name}` was given back by `{put}` on line {line}")
         if name in self.assigned_names:
             return self.error(node, f"`{name}` is used before it has a value")
         known = [*self.vars, *self.scope]

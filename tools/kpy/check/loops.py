@@ -105,6 +105,7 @@ def loop_variable(cx, target, type_):
     if not isinstance(target, ast.Name):
         cx.error(target, "a `for` has one plain variable")
     var = cx.vars.get(target.id)
+    cx.keep_held(target, var)
     if var is None or var.type is not type_:
         var = cx.declare(target.id, type_, target)
     return var

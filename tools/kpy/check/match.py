@@ -1,47 +1,12 @@
-"""Checking of `match` and `with`."""
+"""Checking of `match`."""
 
 import ast
 
 from kpy.check import typed
-from kpy.check.calls import call_function
-from kpy.check.convert import coerce, settle
+from kpy.check.convert import coerce
 from kpy.check.expr import expression, value
-from kpy.check.loops import loop_variable
 from kpy.check.statements import block, rule
-from kpy.front.structs import StructType
-from kpy.front.types import EnumType, PtrType, intern, is_integer
-
-
-@rule(ast.With)
-def _with(cx, node, out):
-    locks = [_lock(cx, item) for item in node.items]
-    body, ended = block(cx, node.body)
-    out.append(typed.With(node, locks, body))
-    return ended
-
-
-def _lock(cx, item):
-    node = item.context_expr
-    expr = settle(cx, expression(cx, node))
-    if isinstance(expr.type, StructType):
-        expr = typed.AddressOf(node, intern(PtrType, expr.type, False), expr)
-    struct = expr.type.target if isinstance(expr.type, PtrType) and not expr.type.nullable else None
-    methods = (
-        [struct.method(name) for name in ("__enter__", "__exit__")]
-        if isinstance(struct, StructType)
-        else [None]
-    )
-    if not all(methods):
-        cx.error(node, f"`{expr.type}` has no `__enter__` and `__exit__`")
-    var = cx.temporary(expr.type, node)
-    call = ast.copy_location(ast.Call(node, [], []), node)
-    enter, leave = (
-        call_function(cx, call, m, [], typed.Local(node, expr.type, var)) for m in methods
-    )
-    bound = None
-    if item.optional_vars is not None:
-        bound = loop_variable(cx, item.optional_vars, enter.type)
-    return var, expr, enter, leave, bound
+from kpy.front.types import EnumType, is_integer
 
 
 @rule(ast.Match)

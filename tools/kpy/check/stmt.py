@@ -6,7 +6,7 @@ from kpy.check import typed
 from kpy.check.expr import expression, value
 from kpy.check.narrow import condition
 from kpy.check.statements import block, rule
-from kpy.front.types import NEVER, NONE
+from kpy.front.types import NEVER, NONE, IntType
 
 
 @rule(ast.Pass, ast.Global)
@@ -59,7 +59,26 @@ def _result(cx, node):
         if not (isinstance(node, ast.Constant) and node.value is None):
             cx.error(node, f"`{cx.function.name}` returns no value")
         return None
-    return value(cx, node, want, "the result type")
+    expr = value(cx, node, want, "the result type")
+    _keep_inside(cx, expr)
+    return expr
+
+
+def _keep_inside(cx, expr):
+    """Report a result that the `with` around it gives back before the caller gets it."""
+    if isinstance(expr, typed.Local) and expr.var in cx.held:
+        put = cx.held[expr.var]
+        message = f"`{put}` gives `{expr.var.name}` back on the way out: it cannot be returned"
+        advice = "take it without `with`; then the caller of this function gives it back"
+        cx.error(expr.at, message, help=advice)
+    if isinstance(expr, typed.Convert) and not isinstance(expr.type, IntType):
+        _keep_inside(cx, expr.operand)
+    if isinstance(expr, typed.Choose):
+        _keep_inside(cx, expr.then)
+        _keep_inside(cx, expr.other)
+    if isinstance(expr, typed.MakeTuple):
+        for item in expr.items:
+            _keep_inside(cx, item)
 
 
 @rule(ast.Return)

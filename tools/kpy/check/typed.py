@@ -304,10 +304,23 @@ class Switch(Node):
 
 
 @dataclass
-class With(Node):
-    """Each lock: the variable that holds its address, the address, the enter and the exit call."""
+class Hold:
+    """What a `with` holds: a lock by its address in `var`, or a reference, the value of `var`.
 
-    locks: list[tuple[Var, Expr, Expr, Expr, Var | None]]
+    `enter` is the call that takes a lock, `bound` the variable of its result; `leave` is run on
+    every way out.
+    """
+
+    var: Var
+    value: Expr
+    enter: Expr | None
+    leave: list[Node]
+    bound: Var | None = None
+
+
+@dataclass
+class With(Node):
+    holds: list[Hold]
     body: list[Node]
 
 

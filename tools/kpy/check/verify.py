@@ -84,9 +84,9 @@ class _Assignments:
         return assigned
 
     def _with(self, node, assigned):
-        for var, address, *_, bound in node.locks:
-            self.read(address, assigned)
-            assigned = assigned | {var} | ({bound} if bound else set())
+        for hold in node.holds:
+            self.read(hold.value, assigned)
+            assigned = assigned | {hold.var} | ({hold.bound} if hold.bound else set())
         return self.block(node.body, assigned)
 
     def read(self, expr, assigned):

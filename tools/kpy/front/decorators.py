@@ -23,6 +23,7 @@ class Traits:
     constraints: str = ""
     sideeffect: bool = True
     parts: tuple = ()
+    gives_back: object = None  # the function that takes back what this one returns
 
 
 def traits_of(function):
@@ -86,6 +87,11 @@ def asm(template, constraints="", sideeffect=True):
 def formatter(write_str, write_int, end):
     """Make a function that takes one f-string, and compiles to calls of these three."""
     return lambda function: _mark(function, kind="formatter", parts=(write_str, write_int, end))
+
+
+def gives_back(put):
+    """Let `with f(…) as x:` call `put(x)` on every way out."""
+    return lambda function: _mark(function, gives_back=put)
 
 
 def build_time(function):

@@ -37,9 +37,9 @@ class Loop:
 
 @dataclass
 class Held:
-    """An open `with`: the call that leaves it."""
+    """An open `with`: the statements that leave it."""
 
-    leave: typed.Expr
+    leave: list[typed.Node]
 
 
 def block(f, statements):
@@ -211,7 +211,7 @@ def _leave(f, where):
         if isinstance(frame, Loop):
             f.jump(getattr(frame, where))
             return
-        value(f, frame.leave)
+        block(f, frame.leave)
 
 
 @rule(typed.Return)
@@ -222,7 +222,7 @@ def _return(f, node):
         put(f, type_, register, Place("%arg0"))
     for frame in reversed(f.frames):
         if isinstance(frame, Held):
-            value(f, frame.leave)
+            block(f, frame.leave)
     f.at(node.at)
     if f.ended:
         return
@@ -260,17 +260,17 @@ def _switch(f, node):
 
 @rule(typed.With)
 def _with(f, node):
-    for var, address, enter, leave, bound in node.locks:
-        store(f, var.type, value(f, address), f.slot(var))
-        entered = value(f, enter)
-        if bound is not None:
-            put(f, bound.type, entered, Place(f.slot(bound)))
-        f.frames.append(Held(leave))
+    for hold in node.holds:
+        put(f, hold.var.type, value(f, hold.value), Place(f.slot(hold.var)))
+        entered = value(f, hold.enter) if hold.enter is not None else ""
+        if hold.bound is not None:
+            put(f, hold.bound.type, entered, Place(f.slot(hold.bound)))
+        f.frames.append(Held(hold.leave))
     block(f, node.body)
-    for _ in node.locks:
+    for _ in node.holds:
         frame = f.frames.pop()
         if not f.ended:
-            value(f, frame.leave)
+            block(f, frame.leave)
 
 
 @rule(typed.Check)
