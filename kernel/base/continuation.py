@@ -1,12 +1,14 @@
 """Continuations: how a long hypercall stops half way and is made again by the guest's `syscall`.
 
 Progress lives in the arguments, as in Xen: a handler that has done part of its work changes them so
-that the same call does the rest. The guest never sees -ERESTART: dispatch
-(kernel/entry/hypercall.py, kernel/entry/multicall.py) turns it into a second call.
+that the same call does the rest. Dispatch (kernel/entry/hypercall.py,
+kernel/entry/multicall.py) turns -ERESTART into a second call if there are arguments for one;
+otherwise it is a number like any other, which a guest may have chosen itself, such as what iret
+puts into rax.
 """
 
 import abi
-from kpy import Ptr, i64, u64
+from kpy import Ptr, i64, inline, u64
 
 from kernel.state.vcpu import Vcpu
 
@@ -20,4 +22,14 @@ def hypercall_continue(vcpu: Ptr[Vcpu], a: u64, b: u64, c: u64, d: u64) -> i64:
     vcpu.continuation[1] = b
     vcpu.continuation[2] = c
     vcpu.continuation[3] = d
+    vcpu.is_continued = True
     return -abi.ERESTART
+
+
+@inline
+def take_continuation(vcpu: Ptr[Vcpu], result: i64) -> bool:
+    """Say whether a handler that returned `result` shall run again, with the arguments stored."""
+    if result != -abi.ERESTART or not vcpu.is_continued:
+        return False
+    vcpu.is_continued = False
+    return True

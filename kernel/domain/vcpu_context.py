@@ -214,6 +214,7 @@ def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     c.kernel_ss = v.kernel_ss
     c.kernel_sp = v.kernel_sp
     c.ctrlreg[0] = guest_cr0(v)
+    c.ctrlreg[2] = v.vcpu_info.arch.cr2
     c.ctrlreg[4] = guest_cr4(v)
     for i in range(u32(NR_DEBUG_REGISTERS)):
         c.debugreg[i], _ = get_debugreg(v, i)

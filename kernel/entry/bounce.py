@@ -139,6 +139,7 @@ def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: u32) -> None:
     handler = ref(vcpu.trap_table[vector])
     mask_events = handler.flags & TI_MASK_EVENTS != 0
     if handler.address == 0:
+        vcpu.regs.error_code = error_code  # as the guest would see it: the report shows one code
         rip = vcpu.regs.rip
         printk(f"no handler for exception {vector}, error code {error_code:#x}, at {rip:#x}")
         domain_crash(vcpu.domain, b"an exception that its kernel does not handle")

@@ -24,6 +24,7 @@ from kpy import (
 )
 
 import kernel.handlers  # noqa: F401  imports every module that registers handlers
+from kernel.base.continuation import take_continuation
 from kernel.base.registry import as_table, hypercalls
 from kernel.entry.bounce import bounce_syscall
 from kernel.entry.exit import exit_to_guest
@@ -82,8 +83,7 @@ def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
     """
     regs = ref(vcpu.regs)
     result = call_handler(vcpu, regs.rax, regs.rdi, regs.rsi, regs.rdx, regs.r10, regs.r8)
-    # What iret returns is a register of the guest's, whatever it looks like.
-    if result == -abi.ERESTART and regs.rax != abi.__HYPERVISOR_iret:
+    if take_continuation(vcpu, result):
         regs.rip = wrapping_sub(regs.rip, SYSCALL_INSTRUCTION_BYTES)
         regs.rdi = vcpu.continuation[0]
         regs.rsi = vcpu.continuation[1]

@@ -23,7 +23,7 @@ from kpy import (
 )
 
 import kernel.entry.hypercall  # in a cycle with us: it dispatches to us
-from kernel.base.continuation import hypercall_continue
+from kernel.base.continuation import hypercall_continue, take_continuation
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
@@ -52,7 +52,7 @@ def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: 
         if not copy_from_guest(ref(entry), here):
             return -abi.EFAULT
         result = call_entry(vcpu, ref(entry))
-        if result == -abi.ERESTART:
+        if take_continuation(vcpu, result):
             return continue_within(vcpu, ref(entry), here, nr - i)
         if not write_result(here, result):
             return -abi.EFAULT

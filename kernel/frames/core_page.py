@@ -5,19 +5,19 @@ and grant tables are such pages. It then keeps one reference of the type that th
 as, so that it can't become a page table.
 """
 
-from kpy import Ptr, atomic_sub, ref, u32, u64, zero
+from kpy import Ptr, u32, u64, zero
 
 from kernel.base.ids import Mfn, Vaddr
 from kernel.frames.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE, drop_allocation, page_at
 from kernel.frames.heap import ALL_ZONES, NOTHING, give_block, heap_lock, take_block
 from kernel.frames.m2p import INVALID_M2P, set_m2p
-from kernel.frames.page_type import TYPE_ONE, PGT_validated, PGT_writable_page
+from kernel.frames.page_type import TYPE_ONE, PGT_validated, PGT_writable_page, put_frame_type
 from kernel.state.domain import Domain, get_domain
 from kernel.state.frame_table import frame_at
 from kernel.x86.ipi import flush_tlb_mask
 from kernel.x86.memlayout import mfn_to_vaddr, vaddr_to_maddr
 from kernel.x86.percpu import online_cpus
-from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
+from kernel.x86.tlb import cpus_needing_flush
 
 
 def alloc_core_page() -> Vaddr:
@@ -73,8 +73,7 @@ def free_core_page(page: Vaddr) -> None:
     if frame.owner == CORE_OWNER:
         free_core_pages(page, 0)
         return
-    frame.stamp = tlb_clock_now()
-    atomic_sub(ref(frame.info), TYPE_ONE)
+    put_frame_type(core_page_mfn(page))
     drop_allocation(core_page_mfn(page))
 
 

@@ -9,12 +9,12 @@ Invariant: a free block's head has FRAME_FREE set in `info`, its other frames ha
 `flags` and `owner` of every free frame stay as they were: what is in it, and whose it was.
 """
 
-from kpy import Array, Ptr, clz, inline, static, truncate, u8, u32, u64, wrapping_sub
+from kpy import Array, Ptr, clz, inline, static, truncate, u8, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.base.spinlock import SpinLock
 from kernel.state.frame_table import Frame, frame_at, frame_valid
-from kernel.x86.tlb import tlb_clock_now
+from kernel.x86.tlb import later
 
 MAX_ORDER = 18  # 1 GiB
 NR_ORDERS = MAX_ORDER + 1
@@ -150,15 +150,6 @@ def is_free_block(mfn: u64, order: u32) -> bool:
         return False
     frame = frame_at(Mfn(mfn))
     return frame.info == FRAME_FREE and frame.order == truncate(u8, order)
-
-
-@inline
-def later(a: u32, b: u32) -> u32:
-    """Return the later of two TLB stamps, by their age as `cpus_needing_flush` sees it: memory that
-    was never mapped has stamp 0 for ever, so they may be any time apart.
-    """
-    now = tlb_clock_now()
-    return a if wrapping_sub(now, a) < wrapping_sub(now, b) else b
 
 
 def give_range(first: u64, end: u64) -> None:

@@ -3,11 +3,18 @@ guests' hands.
 
 The high half of `Frame.info` holds a type (PGT_*) and how many references want the frame to be of
 that type. While the count is not zero the type cannot change: so a frame that is a page table, or
-holds segment descriptors, is never also mapped writable. A type other than writable must be
-*validated* before it counts: every entry of a page table, every descriptor, is checked once, and
-from then on changes only through the core. When the count falls to zero the type stays, as a hint,
-until another is wanted; then translations of the old use are flushed from every processor that may
-still hold them.
+holds segment descriptors, is never also mapped writable. When the count falls to zero the type
+stays, as a hint, until another is wanted.
+
+A type counts only when it is *validated*. Whoever counts the first user of a new type first flushes
+translations of the old use from every processor that may still hold them, then checks every entry
+of a page table, every descriptor (a writable frame has nothing to check), and only then publishes
+the type. Others who want the frame as writable meanwhile serve their mailbox and wait; the owner's
+page_lock keeps them away from tables and descriptors.
+
+Which processors may hold translations, `stamp` tells: the TLB clock when the last user let go.
+Everybody who lets go moves it, forward only, before the count falls, so that no order of users
+leaves an earlier time behind.
 
 Checking a tree of page tables can be long, so it can stop half way: such a table is PGT_partial,
 with one type reference and one reference of its own, and `stamp` says how far it is
@@ -25,6 +32,7 @@ from kpy import (
     atomic_load,
     atomic_or,
     atomic_sub,
+    cold,
     inline,
     noinline,
     ref,
@@ -46,9 +54,10 @@ from kernel.frames.frame import (
 from kernel.state.domain import Domain
 from kernel.state.frame_table import Frame, frame_at, frame_valid
 from kernel.trace.wide import trace_value_1
-from kernel.x86.ipi import flush_tlb_mask
+from kernel.x86.cpu import pause
+from kernel.x86.ipi import flush_tlb_mask, serve_mailbox
 from kernel.x86.percpu import online_cpus
-from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
+from kernel.x86.tlb import cpus_needing_flush, later, tlb_clock_now
 
 TYPE_ONE = 1 << 32
 TYPE_COUNT_MASK = ((1 << 26) - 1) << 32
@@ -101,13 +110,16 @@ def begin_type(frame: Ptr[Frame], wanted: u64) -> u32:
         new = info + TYPE_ONE
         if is_unused and info & PGT_type_mask != wanted:
             new = new & ~(PGT_type_mask | PGT_validated) | wanted
-            if wanted == PGT_writable_page:
+            if may_outlast(info & PGT_type_mask, wanted):
                 new |= PGT_validated
         elif info & PGT_type_mask != wanted or info & TYPE_COUNT_MASK == TYPE_COUNT_MASK:
             return TYPE_BUSY
         elif not is_unused and info & PGT_validated == 0:
             if info & PGT_partial == 0:
-                return TYPE_BUSY
+                if wanted != PGT_writable_page:
+                    return TYPE_BUSY
+                info = look_again(frame)
+                continue
             new = info & ~PGT_partial
         found, done = atomic_cas(ref(frame.info), info, new)
         if done:
@@ -115,10 +127,29 @@ def begin_type(frame: Ptr[Frame], wanted: u64) -> u32:
         info = found
     if info & PGT_partial:
         return TYPE_PARTIAL
-    if is_unused and info & PGT_type_mask != wanted:
+    if info & PGT_type_mask != wanted:
         trace_type_change(frame, info, wanted)
-        flush_old_use(frame, info & PGT_type_mask, wanted)
-    return TYPE_READY if new & PGT_validated else TYPE_FRESH
+    if new & PGT_validated:
+        return TYPE_READY
+    if info & PGT_type_mask != wanted:
+        # Any processor may hold translations of the old use, not only the owner's: who mapped the
+        # frame by a grant may have dropped the entry without a flush. The new type is counted
+        # already, so no more of them can come.
+        flush_tlb_mask(cpus_needing_flush(online_cpus(), frame.stamp))
+    if wanted != PGT_writable_page:
+        return TYPE_FRESH
+    end_type(frame)
+    return TYPE_READY
+
+
+@cold
+def look_again(frame: Ptr[Frame]) -> u64:
+    """Wait a little for the processor that flushes before a frame becomes writable. Returns: `info`
+    now.
+    """
+    serve_mailbox()
+    pause()
+    return atomic_load(ref(frame.info))
 
 
 @inline
@@ -128,16 +159,13 @@ def trace_type_change(frame: Ptr[Frame], info: u64, wanted: u64) -> None:
     trace_value_1(abi.TRC_PROXEN_PAGE_TYPE, u64(mfn_of(frame)), types)
 
 
-def flush_old_use(frame: Ptr[Frame], old: u64, wanted: u64) -> None:
-    """Flush translations that a frame's new type could not bear: writable ones of a table to be,
-    and cached entries of a former table. Any processor may hold them, not only the owner's: who
-    mapped the frame by a grant may have dropped the entry without a flush.
+@inline
+def may_outlast(old: u64, wanted: u64) -> bool:
+    """Say whether translations of an old use may stay in force under a new one.
 
-    Context: the new type is counted already, so no new translation of the old kind can come.
+    Writable translations of a table to be may not, and cached entries of a former table neither.
     """
-    if wanted == PGT_writable_page and old in (PGT_none, PGT_seg_desc_page):
-        return
-    flush_tlb_mask(cpus_needing_flush(online_cpus(), frame.stamp))
+    return wanted == PGT_writable_page and old in (PGT_none, PGT_seg_desc_page)
 
 
 @inline
@@ -193,20 +221,33 @@ def mfn_of(frame: Ptr[Frame]) -> Mfn:
 
 
 @inline
+def advance_stamp(frame: Ptr[Frame]) -> None:
+    """Note that there may have been translations of a frame until now."""
+    now = tlb_clock_now()
+    if frame.stamp != now:
+        move_stamp(frame, now)
+
+
+@noinline
+def move_stamp(frame: Ptr[Frame], now: u32) -> None:
+    """Move a stamp forward; one that is later already stays."""
+    found = atomic_load(ref(frame.stamp))
+    while later(found, now) != found:
+        found, done = atomic_cas(ref(frame.stamp), found, now)
+        if done:
+            return
+
+
+@inline
 def drop_type(frame: Ptr[Frame], references: u64) -> u64:
     """Take one type reference of a frame that is no page table away, and 0 or 1 references with it.
 
     Returns: `info` before.
     """
-    info = atomic_load(ref(frame.info))
-    while True:
-        assert info & TYPE_COUNT_MASK != 0, "a frame has fewer type references than users"
-        if info & TYPE_COUNT_MASK == TYPE_ONE:
-            frame.stamp = tlb_clock_now()
-        found, done = atomic_cas(ref(frame.info), info, info - TYPE_ONE - references)
-        if done:
-            return info
-        info = found
+    advance_stamp(frame)
+    info = atomic_sub(ref(frame.info), TYPE_ONE + references)
+    assert info & TYPE_COUNT_MASK != 0, "a frame has fewer type references than users"
+    return info
 
 
 @inline

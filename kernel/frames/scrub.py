@@ -14,10 +14,10 @@ from kpy import bit, clz, inline, static, struct, u32, u64, zero
 from kernel.base.ids import Mfn
 from kernel.frames import heap
 from kernel.frames.frame import SCRUBBED, page_at
-from kernel.frames.heap import NOTHING, NR_ORDERS, heads, heap_lock, later, zones_with
+from kernel.frames.heap import NOTHING, NR_ORDERS, heads, heap_lock, zones_with
 from kernel.state.frame_table import frame_at
 from kernel.x86.percpu import online_cpus, this_cpu
-from kernel.x86.tlb import cpus_needing_flush, flush_tlb_local
+from kernel.x86.tlb import cpus_needing_flush, flush_tlb_local, later
 
 RESERVE = 32768  # 128 MiB
 MOST_LOOKS, MOST_ZEROED = 256, 4  # in one step: some microseconds with the heap's lock held

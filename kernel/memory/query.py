@@ -6,9 +6,10 @@ from kpy import Guest, Ptr, i64, noinline, ref, require, u16, u64, uninitialized
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.ids import DomId
 from kernel.frames.claims import set_claim
+from kernel.frames.frame import get_frame, put_frame
 from kernel.memory.operations import memory_op
 from kernel.paging.foreign import may_act_on
-from kernel.state.domain import get_domain_by_id, get_domain_or_self, put_domain
+from kernel.state.domain import Domain, get_domain_by_id, get_domain_or_self, put_domain
 from kernel.state.frame_table import max_page
 from kernel.state.vcpu import Vcpu
 
@@ -69,8 +70,20 @@ def answer(v: Ptr[Vcpu], start: u64, arg: u64, what: u64) -> i64:
         elif what == LIMIT:
             result = i64(d.max_pages)
         else:
-            result = i64(max(d.shared_info.arch.max_pfn & (1 << 52) - 1, 1)) - 1
+            result = highest_page(d)
     put_domain(d)
+    return result
+
+
+def highest_page(d: Ptr[Domain]) -> i64:
+    """Return the highest page number of a domain by its shared_info, 0 when that is gone: a dying
+    domain's, which nobody maps any more.
+    """
+    mfn = d.shared_info_mfn
+    if not get_frame(mfn, d):
+        return 0
+    result = i64(max(d.shared_info.arch.max_pfn & (1 << 52) - 1, 1)) - 1
+    put_frame(mfn)
     return result
 
 

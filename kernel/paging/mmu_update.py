@@ -16,6 +16,7 @@ from kpy import (
     u64,
     uninitialized,
     volatile_store,
+    wrapping_add,
 )
 
 from kernel.base.continuation import hypercall_continue
@@ -46,7 +47,8 @@ class Batch:
 
     owner: PageOwner  # of the frames to be mapped
     tables: Ptr[Domain]  # whose page tables are changed
-    nr_done: u32
+    nr_before: u32  # requests that earlier calls served, as the guest says
+    nr_done: u32  # and this one
 
 
 @hypercall(abi.__HYPERVISOR_mmu_update)
@@ -72,7 +74,7 @@ def do_mmu_update(
     batch = Batch(tables=v.domain)
     if wanted & MMU_UPDATE_PREEMPTED:
         wanted &= ~MMU_UPDATE_PREEMPTED
-        batch.nr_done = earlier_progress(done_out)
+        batch.nr_before = earlier_progress(done_out)
     list_ = Guest[abi.mmu_update](requests)
     if not guest_array_okay(list_, u64(wanted)):
         return -abi.EFAULT
@@ -99,7 +101,7 @@ def find_table_owner(v: Ptr[Vcpu], number: u32, batch: Ptr[Batch]) -> i64:
 
 
 def earlier_progress(done_out: u64) -> u32:
-    """Return how many requests a call that goes on had served."""
+    """Return how many requests a call that goes on had served: whatever the guest has there."""
     done: u32 = 0
     if done_out != 0 and not copy_from_guest(ref(done), Guest[u32](done_out)):
         return 0
@@ -107,9 +109,12 @@ def earlier_progress(done_out: u64) -> u32:
 
 
 @inline
-def report_progress(done_out: u64, nr_done: u32) -> None:
-    """Tell the guest how many requests were served, if it wants to know."""
-    done = nr_done
+def report_progress(done_out: u64, nr_before: u32, nr_done: u32) -> None:
+    """Tell the guest how many requests were served, if it wants to know.
+
+    What was before is the guest's word, and wraps as on Xen.
+    """
+    done = wrapping_add(nr_before, nr_done)
     if done_out != 0:
         copy_to_guest(Guest[u32](done_out), ref(done))
 
@@ -127,17 +132,14 @@ def serve_batch(
     result = find_page_owner(v, foreign, ref(batch.owner))
     if result != 0:
         return result
-    before = batch.nr_done
     with batch.tables.page_lock:
         result = serve_requests(v, list_, count, batch)
-    done = batch.nr_done - before
     put_page_owner(ref(batch.owner))
-    report_progress(done_out, batch.nr_done)
+    report_progress(done_out, batch.nr_before, batch.nr_done)
     if result == -abi.ERESTART:
-        rest = list_.index(u64(done)).address()
-        return hypercall_continue(
-            v, rest, u64(count - done | MMU_UPDATE_PREEMPTED), done_out, foreign
-        )
+        rest = list_.index(u64(batch.nr_done)).address()
+        left = count - batch.nr_done | MMU_UPDATE_PREEMPTED
+        return hypercall_continue(v, rest, u64(left), done_out, foreign)
     if u64(v.old_guest_table) != 0:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result

@@ -63,7 +63,7 @@ def do_mmuext_op(
     result = -abi.EPERM
     if may_act_on(v.domain, owner.domain_id):
         result, done = serve_operations(v, list_, wanted, target)
-        report_progress(done_out, before + done)
+        report_progress(done_out, before, done)
     put_page_owner(ref(owner))
     if result == -abi.ERESTART:
         rest = list_.index(u64(done)).address()

@@ -48,7 +48,8 @@ def report_crash(d: Ptr[Domain], reason: Slice[u8]) -> None:
     v = this_cpu().current
     if v is not None and v.domain == d:
         mode = "kernel" if v.kernel_mode else "user"
-        printk(f"d{d.domain_id}v{v.vcpu_id} in {mode} mode on cpu {v.processor}, cr3 {v.cr3:#x}")
+        printk(f"d{d.domain_id}v{v.vcpu_id} in {mode} mode on cpu {v.processor}")
+        printk(f"cr2 {v.vcpu_info.arch.cr2:016x} cr3 {v.cr3:016x}")
         print_registers(ref(v.regs))
         print_guest_frames(v)
 

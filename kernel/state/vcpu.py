@@ -97,7 +97,8 @@ class Vcpu:
     is_single_stepped: bool  # the debugger set its trap flag
 
     # Hypercalls (kernel/base/continuation.py)
-    continuation: Array[u64, 4]
+    continuation: Array[u64, 4]  # arguments with which the present one runs again …
+    is_continued: bool  # … if it does
 
 
 assert sizeof(Vcpu) <= 4096

@@ -72,6 +72,15 @@ def cpus_needing_flush(cpus: u64, stamp: u32) -> u64:
 
 
 @inline
+def later(a: u32, b: u32) -> u32:
+    """Return the later of two stamps, by their age as `cpus_needing_flush` sees it: memory that was
+    never mapped has stamp 0 for ever, so they may be any time apart.
+    """
+    now = tlb_clock_now()
+    return a if wrapping_sub(now, a) < wrapping_sub(now, b) else b
+
+
+@inline
 def is_flush_deferred(target: Ptr[Pcpu]) -> bool:
     """Ask a processor for a flush. Returns: whether it is idle, and so will flush by itself.
 

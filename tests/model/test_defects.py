@@ -2,6 +2,7 @@
 
 import abi
 import pytest
+from kpy.front.structs import offset_of
 from kpy.jit import KpyPanic
 
 from tests.model import invariants
@@ -9,6 +10,7 @@ from tests.model.guest import (
     ARGUMENT_PAGES,
     ARGUMENTS,
     BASE,
+    CALLBACK,
     FIRST_DATA_PAGE,
     PAGE,
     create_guest,
@@ -101,3 +103,66 @@ def test_exchanged_frames_of_a_dying_domain_are_not_given_numbers(machine):
     domain.is_dying = 1
     assert assign(domain, mfn, 0) is False
     assert machine.frame(mfn).info & 1 << 28, "it is free again"
+
+
+PREEMPTED = 1 << 31  # in the count of mmu_update and mmuext_op: the call goes on
+
+
+@pytest.mark.parametrize("done", [0, 0xFFFFFFFF, 0xFFFFFFFE, 1 << 31])
+@pytest.mark.parametrize("name", ["mmu_update", "mmuext_op"])
+def test_the_progress_of_a_call_that_goes_on_is_the_guests_word(machine, name, done):
+    """Whatever it says, it only comes back one higher, as on Xen."""
+    guest = machine.guests[0]
+    flush = guest.put(abi.mmuext_op, cmd=abi.MMUEXT_TLB_FLUSH_LOCAL)
+    plain = guest.put(abi.mmu_update, ptr=guest.pages[FIRST_DATA_PAGE] << 12, val=7)
+    done_at = guest.put(done.to_bytes(4, "little"))
+    request = plain if name == "mmu_update" else flush
+    number = getattr(abi, f"__HYPERVISOR_{name}")
+    assert guest.call(number, request, 1 | PREEMPTED, done_at, abi.DOMID_SELF) == 0
+    assert guest.words(done_at, 1)[0] & 0xFFFFFFFF == (done + 1) % (1 << 32)
+
+
+@pytest.mark.parametrize("name", ["mmu_update", "mmuext_op"])
+def test_a_guest_cannot_forge_a_continuation(machine, name):
+    """The result of a call that goes on is its word too: -ERESTART is a number like any other."""
+    guest = machine.guests[0]
+    number = getattr(abi, f"__HYPERVISOR_{name}")
+    repeats = machine["tests.model.processors.nr_repeats"].value
+    assert guest.call(number, 0, PREEMPTED, 0, -abi.ERESTART) == -abi.ERESTART
+    entry = {"op": number, "args": [0, PREEMPTED, 0, -abi.ERESTART & (1 << 64) - 1, 0, 0]}
+    at = guest.put(abi.multicall_entry, **entry)
+    assert guest.call(abi.__HYPERVISOR_multicall, at, 1) == 0
+    assert guest.get(abi.multicall_entry, at).result == -abi.ERESTART & (1 << 64) - 1
+    assert machine["tests.model.processors.nr_repeats"].value == repeats
+
+
+def test_a_dead_domain_has_no_highest_page(machine):
+    """Its shared page is somebody else's by now, or nobody's."""
+    guest, _ = make_dead_but_present(machine)
+    mfn, dom0 = guest.domain.shared_info_mfn, machine.dom0
+    field = offset_of(abi.shared_info, "arch") + offset_of(abi.arch_shared_info, "max_pfn")
+    machine.memory.page(mfn)[field // 8] = 0x1234
+    domid = dom0.put(guest.id.to_bytes(8, "little"))
+    assert dom0.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_maximum_gpfn, domid) == 0
+
+
+def test_a_context_tells_where_the_last_page_fault_was(machine):
+    """What the toolstack's crash report shows as cr2."""
+    guest, dom0 = machine.guests[0], machine.dom0
+    handler = {"vector": 14, "cs": abi.FLAT_KERNEL_CS, "address": CALLBACK}
+    table = guest.put(bytes(make(abi.trap_info, **handler)) + bytes(16))
+    assert guest.call(abi.__HYPERVISOR_set_trap_table, table) == 0
+    machine.trap(guest.vcpu(), 14, 2, 0x123456789ABC)
+    domctl(dom0, abi.XEN_DOMCTL_pausedomain, guest.id)
+    request = {"vcpu": 0, "ctxt": DATA}
+    domctl(dom0, abi.XEN_DOMCTL_getvcpucontext, guest.id, vcpucontext=request)
+    context = dom0.get(abi.vcpu_guest_context, DATA)
+    assert context.ctrlreg[2] == 0x123456789ABC
+
+
+def test_a_crash_report_shows_one_error_code(machine):
+    """The processor's user bit is not what the guest's kernel would have seen."""
+    guest = machine.guests[0]
+    machine.trap(guest.vcpu(), 14, 6, 0x1000)  # without a handler
+    assert guest.domain.is_shutting_down
+    assert guest.vcpu().regs.error_code == 2
