@@ -35,7 +35,7 @@ def module(tmp_path, monkeypatch):
 @pytest.fixture
 def jit(module):
     """Compile a snippet into this process."""
-    return lambda text, **options: kpy.jit.load(module(text), **options)
+    return lambda text, name=None, **options: kpy.jit.load(module(text, name), **options)
 
 
 @pytest.fixture

@@ -9,7 +9,7 @@ backend (objects), link.
 from typing import Never
 
 from kpy.check.builtins import TABLE as _builtins
-from kpy.front.annotations import Array, Fn, Guest, Ptr, Slice, Volatile, newtype
+from kpy.front.annotations import Array, Fn, Guest, Ptr, Result, Slice, Volatile, newtype
 from kpy.front.decorators import (
     asm,
     build_time,
@@ -37,6 +37,7 @@ __all__ = [  # fmt: skip
     "Guest",
     "Never",
     "Ptr",
+    "Result",
     "Slice",
     "TypeVar",
     "Volatile",
@@ -86,6 +87,7 @@ __all__ = [  # fmt: skip
     "newtype",
     "noinline",
     "offsetof",
+    "ok",
     "panic",
     "popcount",
     "range",

@@ -4,16 +4,18 @@ import contextlib
 import os
 
 from kpy.check import assign as check_assign
-from kpy.check import calls, operators, statements, typed, verify
+from kpy.check import attempt, calls, operators, statements, typed, verify
 from kpy.check import loops as check_loops
 from kpy.check import match as check_match
 from kpy.check import stmt as check_stmt
 from kpy.check import with_block as check_with
 from kpy.check.context import Context
+from kpy.check.stmt import SUCCESS
 from kpy.front.diagnostics import Reported
 from kpy.front.types import NEVER, NONE
 
 RULE_MODULES = (
+    attempt,
     calls,
     operators,
     check_assign,
@@ -70,7 +72,9 @@ def _check_body(program, instance):
         cx.vars[argument.arg] = var
         params.append(var)
     checked, ended = statements.block(cx, tree.body)
-    if not ended and instance.result not in (NONE,):
+    if not ended and instance.result is SUCCESS:
+        checked.append(typed.Return(tree.body[-1], typed.Const(tree.body[-1], SUCCESS, 0)))
+    elif not ended and instance.result is not NONE:
         _report_open_end(cx, tree, instance)
     return typed.Body(checked, params, cx.locals)
 

@@ -75,6 +75,13 @@ class Context:
             message = f"`{var.name}` is given back by `{self.held[var]}`, and cannot be changed"
             self.error(node, message, help="use a variable of another name")
 
+    def taker_back(self, expr):
+        """The function that takes back what a call returns, or None."""
+        if isinstance(expr, typed.Attempt):
+            expr = expr.operand
+        put = expr.instance.function.traits.gives_back if isinstance(expr, typed.Call) else None
+        return None if put is None else self.kept(put)
+
     def lookup(self, node, name):
         """Find a name that is no local variable, as a Python object."""
         for namespace in (self.closure, self.scope, vars(builtins)):

@@ -18,6 +18,7 @@ from kpy.front.types import (
     IntType,
     Newtype,
     PtrType,
+    ResultType,
     SliceType,
     VolatileType,
     i64,
@@ -106,6 +107,10 @@ def coerce(cx, expr, want, because=""):
         return typed.Const(expr.at, want, None)
     if have is META:
         return coerce(cx, _settle_meta(cx, expr), want, because)
+    if isinstance(want, ResultType) and have is not NEVER:
+        return _to_result(cx, expr, want, because)
+    if want is i64 and have is intern(ResultType, NONE):
+        return typed.Convert(expr.at, want, expr, "same")
     if have is NEVER or (is_pointer(want) and want.nullable and non_null(want) is have):
         return typed.Convert(expr.at, want, expr, "same")
     origin = ""
@@ -121,9 +126,31 @@ def coerce(cx, expr, want, because=""):
     )
 
 
+def _to_result(cx, expr, want, because):
+    """A value, a negative number or an i64 as a `Result`; an i64 is an error code, or 0 where
+    there is no value.
+    """
+    if want.value is NONE:
+        if expr.type in (UNTYPED, NULL):
+            code = fit(cx, expr, i64).value if expr.type is UNTYPED else 0
+            if code > 0:
+                cx.error(expr.at, f"a `{want}` is 0 or a negative error code")
+            return typed.Const(expr.at, want, code)
+        return typed.Convert(expr.at, want, coerce(cx, expr, i64, because), "same")
+    if expr.type is i64:
+        return typed.Fail(expr.at, want, expr, True)
+    if expr.type is UNTYPED and expr.value < 0 and not expr.inverted:
+        return typed.Fail(expr.at, want, fit(cx, expr, i64), False)
+    return typed.Succeed(expr.at, want, coerce(cx, expr, want.value, because))
+
+
 def _advice(cx, expr, want):
     """How to get from the type at hand to the one that is wanted, if that is known."""
     have, text = expr.type, cx.text(expr.at)
+    if isinstance(have, ResultType):
+        if have.value is want:
+            return f"`ok({text})` is the value, or returns the error from this function"
+        return f"`ok({text})` returns the error from this function, `.error` is it"
     if isinstance(have, (IntType, Newtype, EnumType)) and isinstance(
         want, (IntType, Newtype, EnumType)
     ):

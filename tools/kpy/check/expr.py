@@ -21,6 +21,7 @@ from kpy.front.types import (
     ArrayType,
     GuestType,
     PtrType,
+    ResultType,
     SliceType,
     TupleType,
     Type,
@@ -45,6 +46,8 @@ def expression(cx, node, want=None):
         cx.error(
             node, f"kernel Python has no such expression ({kind})", help=_REFUSALS.get(kind, "")
         )
+    if isinstance(want, ResultType) and not isinstance(node, ast.IfExp):
+        want = i64 if want.value is NONE else want.value
     return check(cx, node, want)
 
 
@@ -126,6 +129,10 @@ def _attribute(cx, node, want):
     if isinstance(type_, SliceType) and node.attr in ("ptr", "length"):
         part_type = intern(PtrType, type_.element, False) if node.attr == "ptr" else u64
         return typed.SlicePart(node, part_type, base, "ptr" if node.attr == "ptr" else "len")
+    if isinstance(type_, ResultType) and node.attr == "error":
+        return typed.ErrorOf(node, i64, base, False)
+    if isinstance(type_, ResultType) and node.attr == "value" and type_.value is not NONE:
+        return typed.ValueOf(node, type_.value, base, False)
     if isinstance(type_, GuestType) and node.attr in ("index", "address", "cast"):
         return typed.Bound(node, META, node.attr, base)
     return cx.error(node, f"`{type_}` has no attribute `{node.attr}`")
@@ -261,7 +268,8 @@ def _choose(cx, node, want):
     cx.narrowed = before | no
     other = expression(cx, node.orelse, want)
     cx.narrowed = before
-    type_ = _alternative_type(cx, then, other, want)
+    is_result = isinstance(want, ResultType)
+    type_ = want if is_result else _alternative_type(cx, then, other, want)
     return typed.Choose(node, type_, test, coerce(cx, then, type_), coerce(cx, other, type_))
 
 

@@ -6,7 +6,12 @@ from kpy.check import typed
 from kpy.check.expr import expression, value
 from kpy.check.narrow import condition
 from kpy.check.statements import block, rule
-from kpy.front.types import NEVER, NONE, IntType
+from kpy.front.types import NEVER, NONE, IntType, ResultType, intern
+
+SUCCESS = intern(ResultType, NONE)  # in memory an i64, of 0
+
+
+EFFECTS = (typed.Call, typed.CallPointer, typed.Operation, typed.Deref, typed.Attempt)
 
 
 @rule(ast.Pass, ast.Global)
@@ -25,10 +30,27 @@ def _expression(cx, node, out):
     if _is_require(cx, node.value):
         return _require(cx, node.value, out)
     expr = expression(cx, node.value)
-    if not isinstance(expr, (typed.Call, typed.CallPointer, typed.Operation, typed.Deref)):
+    if not isinstance(expr, EFFECTS):
         cx.error(node, f"`{cx.text(node)}` is computed and thrown away")
+    _look_at(cx, node, expr)
     out.append(typed.Evaluate(node, expr))
     return expr.type is NEVER
+
+
+def _look_at(cx, node, expr):
+    """Report a result that somebody must look at, and nobody does."""
+    if isinstance(expr.type, ResultType):
+        cx.error(
+            node,
+            f"nobody looks at this `{expr.type}`",
+            help=f"`ok({cx.text(node.value)})` returns the error from this function",
+        )
+    if put := cx.taker_back(expr):
+        cx.error(
+            node,
+            f"nobody gives this `{expr.type}` back",
+            help=f"`with {cx.text(node.value)} as …:` calls `{put.__name__}`",
+        )
 
 
 def _is_require(cx, node):
@@ -71,7 +93,9 @@ def _keep_inside(cx, expr):
         message = f"`{put}` gives `{expr.var.name}` back on the way out: it cannot be returned"
         advice = "take it without `with`; then the caller of this function gives it back"
         cx.error(expr.at, message, help=advice)
-    if isinstance(expr, typed.Convert) and not isinstance(expr.type, IntType):
+    if isinstance(expr, typed.Succeed) or (
+        isinstance(expr, typed.Convert) and not isinstance(expr.type, IntType)
+    ):
         _keep_inside(cx, expr.operand)
     if isinstance(expr, typed.Choose):
         _keep_inside(cx, expr.then)
@@ -86,9 +110,15 @@ def _return(cx, node, out):
     want = cx.instance.result
     if want is NEVER:
         cx.error(node, f"`{cx.function.name}` is declared never to return")
-    if node.value is None and want is not NONE:
+    if node.value is not None:
+        result = _result(cx, node.value)
+    elif want is SUCCESS:
+        result = typed.Const(node, SUCCESS, 0)
+    elif want is NONE:
+        result = None
+    else:
         cx.error(node, f"`{cx.function.name}` must return a `{want}`")
-    out.append(typed.Return(node, _result(cx, node.value) if node.value is not None else None))
+    out.append(typed.Return(node, result))
     return True
 
 

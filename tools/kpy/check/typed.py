@@ -221,6 +221,56 @@ class SlicePart(Expr):
 
 
 @dataclass
+class Succeed(Expr):
+    """A value as a `Result`."""
+
+    operand: Expr
+
+
+@dataclass
+class Fail(Expr):
+    """An i64 as the error of a `Result`; `checked` unless it is known to be a code."""
+
+    operand: Expr
+    checked: bool
+
+
+@dataclass
+class IsFailure(Expr):
+    result: Expr
+
+
+@dataclass
+class ErrorOf(Expr):
+    """The error code of a `Result`, 0 if it has none; `known`: it has one."""
+
+    result: Expr
+    known: bool
+
+
+@dataclass
+class ValueOf(Expr):
+    """The value of a `Result`; `known`: it has one, else that is checked."""
+
+    result: Expr
+    known: bool
+
+
+@dataclass
+class Attempt(Expr):
+    """`ok(…)`: the operand goes to `var`; `leave` is done if it failed, else this is its value.
+
+    The other three expressions look at `var`.
+    """
+
+    var: Var
+    operand: Expr
+    failed: Expr
+    leave: Any  # Return
+    value: Expr | None
+
+
+@dataclass
 class EnumName(Expr):
     operand: Expr
 

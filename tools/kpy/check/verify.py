@@ -61,7 +61,7 @@ class _Assignments:
             case typed.Evaluate():
                 self.read(node.expr, assigned)
                 return None if str(node.expr.type) == "Never" else assigned
-        for part in _parts(node):
+        for part in parts(node):
             self.read(part, assigned)
         return assigned
 
@@ -75,7 +75,7 @@ class _Assignments:
         return functools.reduce(_join, exits, None)
 
     def _for(self, node, assigned):
-        for part in _parts(node):
+        for part in parts(node):
             self.read(part, assigned)
         counter = {node.counter} if getattr(node, "counter", None) else set()
         self.exits.append([])
@@ -92,7 +92,7 @@ class _Assignments:
     def read(self, expr, assigned):
         if isinstance(expr, typed.Local):
             self._use(expr, assigned)
-        for part in _parts(expr):
+        for part in parts(expr):
             self.read(part, assigned)
 
     def _use(self, expr, assigned):
@@ -110,7 +110,7 @@ def _join(one, two):
     return one & two
 
 
-def _parts(node):
+def parts(node):
     """The expressions directly below a node."""
     for field in _expression_fields(type(node)):
         yield from _expressions(getattr(node, field))
@@ -119,6 +119,8 @@ def _parts(node):
 def _expressions(value):
     if isinstance(value, (typed.Expr, typed.Evaluate, typed.Assign)):
         yield value
+    elif isinstance(value, typed.Hold):
+        yield value.value
     elif isinstance(value, (list, tuple)):
         for item in value:
             yield from _expressions(item)
@@ -132,6 +134,8 @@ def _expression_fields(kind):
     names = [field.name for field in dataclasses.fields(kind)]
     if issubclass(kind, typed.Choose):
         return ["test", "then", "other"]
+    if issubclass(kind, typed.Attempt):
+        return ["operand"]
     return [name for name in names if name not in skipped]
 
 

@@ -10,7 +10,7 @@ from kpy.check.loops import loop_variable
 from kpy.check.narrow import condition
 from kpy.check.statements import block, rule
 from kpy.front.structs import StructType
-from kpy.front.types import NONE, PtrType, intern
+from kpy.front.types import NONE, PtrType, ResultType, intern
 
 NO_NAME = "a `with` without `as`"
 
@@ -38,16 +38,8 @@ def _give_back(cx, node, before):
 def _hold(cx, item):
     node = item.context_expr
     expr = settle(cx, expression(cx, node))
-    put = taker_back(cx, expr)
+    put = cx.taker_back(expr)
     return _lock(cx, item, expr) if put is None else _reference(cx, item, expr, put)
-
-
-def taker_back(cx, expr):
-    """The function that takes the result of a call back, or None."""
-    if not isinstance(expr, typed.Call):
-        return None
-    put = expr.instance.function.traits.gives_back
-    return None if put is None else cx.kept(put)
 
 
 def _reference(cx, item, expr, put):
@@ -55,6 +47,12 @@ def _reference(cx, item, expr, put):
     node, target = item.context_expr, item.optional_vars
     if expr.type is NONE:
         cx.error(node, f"`{cx.text(node)}` gives no value to give back")
+    if isinstance(expr.type, ResultType):
+        cx.error(
+            node,
+            f"this `{expr.type}` may be an error",
+            help=f"`with ok({cx.text(node)}) as …:` returns the error from this function",
+        )
     name = _new_name(cx, target, put)
     var = cx.declare(name, expr.type, target or node)
     leave = _leave(cx, node, name, expr.type, put)

@@ -18,6 +18,7 @@ from kpy.front.types import (
     LazyType,
     Newtype,
     PtrType,
+    ResultType,
     SliceType,
     TupleType,
     Type,
@@ -112,6 +113,8 @@ def rewrite(type_, leaf):
         return intern(GuestType, rewrite(type_.target, leaf))
     if isinstance(type_, TypeArgument):
         return intern(TypeArgument, rewrite(type_.variable, leaf))
+    if isinstance(type_, ResultType):
+        return intern(ResultType, rewrite(type_.value, leaf))
     if isinstance(type_, TupleType):
         return intern(TupleType, tuple(rewrite(item, leaf) for item in type_.items))
     if isinstance(type_, FnType):
@@ -121,7 +124,7 @@ def rewrite(type_, leaf):
 
 
 class Maker:
-    """The subscriptable names `Ptr`, `Array`, `Slice`, `Guest`, `Volatile` and `Fn`."""
+    """The subscriptable names `Ptr`, `Array`, `Slice`, `Guest`, `Volatile`, `Result` and `Fn`."""
 
     def __init__(self, name, build):
         self.name, self.build = name, build
@@ -159,6 +162,9 @@ Guest = Maker("Guest", lambda scope, target: intern(GuestType, as_type(target, s
 
 
 Volatile = Maker("Volatile", lambda scope, element: intern(VolatileType, as_type(element, scope)))
+
+
+Result = Maker("Result", lambda scope, value: intern(ResultType, as_type(value, scope)))
 
 
 Array = Maker("Array", _array)

@@ -5,6 +5,7 @@ from kpy.front.types import (
     FnType,
     GuestType,
     PtrType,
+    ResultType,
     SliceType,
     TupleType,
     TypeVar,
@@ -23,6 +24,8 @@ def match(param, argument, bindings):
         return False
     if isinstance(param, (SliceType, VolatileType)):
         return match(param.element, argument.element, bindings)
+    if isinstance(param, ResultType):
+        return match(param.value, argument.value, bindings)
     if isinstance(param, GuestType):
         return match(param.target, argument.target, bindings)
     if isinstance(param, ArrayType):

@@ -186,6 +186,33 @@ class TupleType(Type):
         return f"tuple[{', '.join(map(str, self.items))}]"
 
 
+class ResultType(Type):
+    """`Result[T]`: a value, or a negative error code.
+
+    It is held as its `form`: a pointer, whose highest 4095 addresses are the codes; an i64, where
+    every value is positive in it, or there is none; else a pair, with 0 beside a value.
+    """
+
+    MAX_ERROR = 4095
+
+    def __init__(self, value):
+        if isinstance(value, ResultType) or getattr(value, "signed", False):
+            raise TypeError(f"`Result[{value}]`: a value could not be told from an error code")
+        self.value = value
+
+    @property
+    def name(self):
+        return f"Result[{self.value}]"
+
+    @property
+    def form(self):
+        if is_pointer(self.value):
+            return self.value | None
+        if self.value in (NONE, BOOL) or getattr(self.value, "bits", 64) < 64:
+            return i64
+        return intern(TupleType, (i64, self.value))
+
+
 class TypeVar(Type):
     """A type parameter: `T = TypeVar("T")`."""
 

@@ -6,7 +6,7 @@ replacement, unwinds the stack to it.
 """
 
 from kpy.front.structs import size_of
-from kpy.front.types import BOOL, NEVER, NONE, TupleType
+from kpy.front.types import BOOL, NEVER, NONE, ResultType, TupleType
 from kpy.jit.memory import cell_size
 from kpy.lower.types import (
     SLICE,
@@ -105,6 +105,8 @@ def _fetch(i, type_, offset):
 
 def _deliver(type_, register, offset=0, prefix="d"):
     """Store a result to its cells."""
+    if isinstance(type_, ResultType):
+        return _deliver(type_.form, register, offset, prefix)
     if isinstance(type_, TupleType):
         lines = []
         for i, item in enumerate(type_.items):
@@ -177,6 +179,8 @@ def _answer(type_):
         return ["  unreachable"]
     if type_ is NONE or is_aggregate(type_):
         return ["  ret void"]
+    if isinstance(type_, ResultType):
+        return _answer(type_.form)
     if isinstance(type_, TupleType):
         lines, offset, whole = [], 0, "poison"
         for i, item in enumerate(type_.items):

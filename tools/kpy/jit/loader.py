@@ -18,7 +18,7 @@ from kpy.front.annotations import resolve
 from kpy.front.diagnostics import Reported
 from kpy.front.program import Program
 from kpy.front.structs import size_of
-from kpy.front.types import NEVER, NONE, SliceType, TupleType
+from kpy.front.types import NEVER, NONE, ResultType, SliceType, TupleType, i64
 from kpy.jit import calls as jit_calls
 from kpy.jit import link as jit_link
 from kpy.jit.link import HOST_TRIPLE
@@ -159,7 +159,9 @@ def put_cell(type_, address, value, keep):
     """Write an argument or result into its cells."""
     if type_ in (NONE, NEVER):
         return
-    if isinstance(type_, TupleType):
+    if isinstance(type_, ResultType):
+        _put_result(type_, address, value, keep)
+    elif isinstance(type_, TupleType):
         for item, part in zip(type_.items, value, strict=True):
             put_cell(item, address, part, keep)
             address += cell_size(item)
@@ -177,6 +179,8 @@ def get_cell(type_, address):
     """Read an argument or result from its cells."""
     if type_ in (NONE, NEVER):
         return None
+    if isinstance(type_, ResultType):
+        return _get_result(type_, address)
     if isinstance(type_, TupleType):
         values = []
         for item in type_.items:
@@ -190,6 +194,26 @@ def get_cell(type_, address):
         ctypes.string_at(address, size), "little", signed=getattr(type_, "signed", False)
     )
     return from_word(type_, number)
+
+
+def _put_result(type_, address, value, keep):
+    """To Python a `Result` is its value, or the error code as a negative int."""
+    failed = isinstance(value, int) and value < 0
+    if type_.value is NONE or failed:
+        put_cell(i64, address, value or 0, keep)
+    elif isinstance(type_.form, TupleType):
+        put_cell(type_.form, address, (0, value), keep)
+    else:
+        put_cell(type_.value, address, value, keep)
+
+
+def _get_result(type_, address):
+    code = get_cell(i64, address)
+    if code < 0 and (code >= -type_.MAX_ERROR or type_.form is i64):
+        return code
+    if isinstance(type_.form, TupleType):
+        return get_cell(type_.form, address)[1]
+    return code if type_.value is NONE else get_cell(type_.value, address)
 
 
 def load(name, replace=None, also=(), mutants=()):

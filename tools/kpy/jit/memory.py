@@ -12,6 +12,7 @@ from kpy.front.types import (
     FnType,
     GuestType,
     PtrType,
+    ResultType,
     SliceType,
     TupleType,
     VolatileType,
@@ -211,6 +212,8 @@ def cell_size(type_):
     """The bytes that an argument or result takes in the buffers of a call."""
     if type_ in (NONE, NEVER):
         return 0
+    if isinstance(type_, ResultType):
+        return cell_size(type_.form)
     if isinstance(type_, TupleType):
         return sum(cell_size(item) for item in type_.items)
     return (size_of(type_) + 7) // 8 * 8

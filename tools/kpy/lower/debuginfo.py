@@ -15,6 +15,7 @@ from kpy.front.types import (
     IntType,
     Newtype,
     PtrType,
+    ResultType,
     SliceType,
     TupleType,
     VolatileType,
@@ -134,6 +135,8 @@ class Debug:
         """Describe a type; structs are entered before their fields, which may point back."""
         if type_ in (NONE, NEVER):
             return "null"
+        if isinstance(type_, ResultType):
+            return self.type(type_.form)
         if type_ not in self.known:
             self.known[type_] = self._node("")
             number = int(self.known[type_][1:])
@@ -210,11 +213,7 @@ class Debug:
             ]
         members, offset = [], 0
         for name, reference, size in fields:
-            offset = (
-                (offset + size - 1) // size * size
-                if size in (1, 2, 4, 8)
-                else (offset + 7) // 8 * 8
-            )
+            offset = _aligned(offset, size)
             members.append(
                 self._node(
                     f'!DIDerivedType(tag: DW_TAG_member, name: "{name}", baseType: {reference}, '
@@ -245,5 +244,16 @@ class Debug:
         ]
 
 
+def _aligned(offset, size):
+    """The offset of the next member, which is of this size."""
+    step = size if size in (1, 2, 4, 8) else 8
+    return (offset + step - 1) // step * step
+
+
 def _item_size(type_):
+    if isinstance(type_, TupleType):
+        offset = 0
+        for size in map(_item_size, type_.items):
+            offset = _aligned(offset, size) + size
+        return _aligned(offset, 8)
     return 16 if isinstance(type_, SliceType) else size_of(type_)

@@ -1,10 +1,10 @@
 """Mutant schemata: one compilation in which each check can be switched off by its number.
 
-A *check* is what keeps a function from going on: `require(…)`, an `if` that ends in a refusal, an
-`if` that only sets an error code, or that alone lifts one. Each operand of its `and` or `or` is a
-check of its own, and so is each operand of a chain that a predicate returns. With the check
-switched off the operand is still evaluated, and then ignored. An `assert` is none: it says what
-holds already.
+A *check* is what keeps a function from going on: `require(…)`, `ok(…)`, an `if` that ends in a
+refusal, an `if` that only sets an error code, or that alone lifts one. Each operand of its `and` or
+`or` is a check of its own, and so is each operand of a chain that a predicate returns. With the
+check switched off the operand is still evaluated, and then ignored. An `assert` is none: it says
+what holds already.
 
     program = kpy.jit.load("kernel.frames.page_type", mutants=("kernel",))
     program.switch_off(program.checks[7])
@@ -18,7 +18,7 @@ import ast
 import os
 from dataclasses import dataclass
 
-from kpy.check import typed
+from kpy.check import typed, verify
 from kpy.front.forward import ROOT
 from kpy.front.types import BOOL, is_integer, u32
 from kpy.lower import mutant_switch
@@ -88,6 +88,9 @@ class Pass:
                 self._guard(before, node, in_loop)
             if isinstance(node, typed.Return):
                 self._predicate(node)
+            for attempt in attempts(node):
+                text = f"ok({ast.unparse(attempt.operand.at)})"
+                attempt.failed = self._leaf(attempt.failed, False, text)
             for body in bodies(node):
                 self.block(body, in_loop or isinstance(node, LOOPS))
 
@@ -132,6 +135,14 @@ class Pass:
         return typed.Logic(at, BOOL, "and", [test, typed.Unary(at, BOOL, "not", call)])
 
 
+def attempts(node):
+    """Each `ok(…)` among the expressions of a statement, not of those inside it."""
+    for part in verify.parts(node):
+        yield from attempts(part)
+        if isinstance(part, typed.Attempt):
+            yield part
+
+
 def bodies(node):
     """The lists of statements inside a statement."""
     if isinstance(node, typed.If):
@@ -157,7 +168,7 @@ def is_refusal(value, test):
     """
     if isinstance(value, typed.MakeTuple):
         return any(is_error(item) for item in value.items) or is_refusal(value.items[-1], test)
-    if isinstance(value, typed.Convert):
+    if isinstance(value, (typed.Convert, typed.Succeed)):
         return is_refusal(value.operand, test)
     if isinstance(value, typed.Local):
         names = (n.id for n in ast.walk(test.at) if isinstance(n, ast.Name))
@@ -171,6 +182,8 @@ def is_refusal(value, test):
 
 def is_error(value):
     """Whether an expression is an error code."""
+    if isinstance(value, typed.Fail):
+        return True
     return isinstance(value, typed.Const) and isinstance(value.value, int) and value.value < 0
 
 

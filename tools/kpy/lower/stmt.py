@@ -6,6 +6,7 @@ from kpy.check import typed
 from kpy.check.table import Table
 from kpy.front.types import NONE, VolatileType, u64
 from kpy.lower import aggregate as lower_aggregate
+from kpy.lower import attempt as lower_attempt
 from kpy.lower import builtins as lower_builtins
 from kpy.lower.expr import branch
 from kpy.lower.function import load, store
@@ -24,7 +25,11 @@ from kpy.lower.types import is_aggregate, register_type
 
 RULES = Table()
 rule = RULES.of
-RULE_MODULES = (lower_aggregate, lower_builtins)  # importing them registers their rules
+RULE_MODULES = (
+    lower_aggregate,
+    lower_attempt,
+    lower_builtins,
+)  # importing them registers their rules
 
 
 @dataclass

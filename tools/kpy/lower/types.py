@@ -16,6 +16,7 @@ from kpy.front.types import (
     IntType,
     Newtype,
     PtrType,
+    ResultType,
     SliceType,
     TupleType,
     VolatileType,
@@ -43,6 +44,8 @@ def register_type(type_):
         return SLICE
     if isinstance(type_, TupleType):
         return "{ " + ", ".join(register_type(item) for item in type_.items) + " }"
+    if isinstance(type_, ResultType):
+        return register_type(type_.form)
     if isinstance(type_, VolatileType):
         return register_type(type_.element)
     if is_aggregate(type_):
@@ -57,7 +60,7 @@ def memory_type(type_):
 
 
 def alignment(type_):
-    if isinstance(type_, TupleType):
+    if isinstance(type_, (ResultType, TupleType)):
         return 8
     return align_of(type_)
 
