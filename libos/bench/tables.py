@@ -61,15 +61,15 @@ def prepare() -> None:
 
 def make_table(target: u64) -> u64:
     """Return a read-only page with entries for 512 pages from `target` on, or none if that is 0."""
-    table = alloc_pages(1)
+    made = alloc_pages(1)
     for i in range(ENTRIES):
         value: u64 = 0
         if target != 0:
             value = machine_address(target + i * PAGE_SIZE) | PTE_KERNEL | PTE_USER
-        store(Ptr[u64](table + 8 * i), value)
-    value = machine_address(table) | PTE_READ_ONLY
-    assert update_va_mapping(table, value, abi.UVMF_INVLPG) == 0
-    return table
+        store(Ptr[u64](made + 8 * i), value)
+    value = machine_address(made) | PTE_READ_ONLY
+    assert update_va_mapping(made, value, abi.UVMF_INVLPG) == 0
+    return made
 
 
 def make_writable() -> None:

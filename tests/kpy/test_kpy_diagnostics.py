@@ -25,6 +25,7 @@ MFN = """
 Mfn = newtype("Mfn", u64)
 Pfn = newtype("Pfn", u64)
 """
+COUNT = "count = static(u64)"
 
 CASES = {  # name: (declarations, body of f, message, help)
     "undefined name": ("", "return portt", "name `portt` is not defined", "did you mean `port`?"),
@@ -187,6 +188,32 @@ CASES = {  # name: (declarations, body of f, message, help)
     "container field": (STRUCT, 'q = container_of(s, S, "zz")', "has no field `zz`", ""),
     "require in expression": ("", "x = require(port, 1)", "a statement of its own", ""),
     "truncate": (STRUCT, "x = truncate(u8, s)", "cannot truncate `Ptr[S]`", ""),
+    "static without global": (
+        COUNT, "count = 5",
+        "`count` is a static of this module: this would make a local", "write `global count` first",
+    ),
+    "static as annotated local": (COUNT, "count: u64 = 5", "`count` is a static", "`global count`"),
+    "static as loop variable": (
+        COUNT, "for count in range(3):\n    pass",
+        "`count` is a static", "call the local otherwise",
+    ),
+    "static unpacked to": (COUNT, "count, x = 1, 2", "`count` is a static", "`global count`"),
+    "static augmented without global": (
+        COUNT, "count += 1",
+        "`count` is a static of this module, and no variable of `f`", "write `global count` first",
+    ),
+    "constant augmented": (
+        "LIMIT = 5", "LIMIT += 1",
+        "`LIMIT` is a constant of the module and cannot change", "LIMIT = static(u64, …)",
+    ),
+    "global constant": (
+        "LIMIT = 5", "global LIMIT\nLIMIT += 1",
+        "`global LIMIT`: `LIMIT` is no static", "`LIMIT = static(u64)` at module level",
+    ),
+    "global unknown": (
+        "", "global nowhere\nnowhere = 1",
+        "`nowhere` is not defined in this module", "static(u64)",
+    ),
     "used before assignment": (
         "", "x = y\ny = port\nreturn u64(y)",
         "`y` is used before it has a value", "",

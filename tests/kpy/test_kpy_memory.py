@@ -236,9 +236,6 @@ def test_statics(jit):
             return found is not None
         def title() -> Slice[u8]:
             return second.title
-        def shadow() -> u64:
-            counter = 3
-            return counter
     """)
     assert p.sum() == 8
     assert p.call(4) == 5
@@ -250,7 +247,6 @@ def test_statics(jit):
     assert p.bump() == 42
     assert p.set_maybe() is True
     assert bytes(p.title()) == b"second"
-    assert p.shadow() == 3
     assert p.counter.value == 42
 
 

@@ -7,6 +7,7 @@ from kpy.check.convert import coerce, settle
 from kpy.check.expr import expression, place, value
 from kpy.check.operators import SYMBOLS, arithmetic
 from kpy.check.statements import rule
+from kpy.front.decorators import Static
 from kpy.front.diagnostics import Reported
 from kpy.front.types import META, NEVER, NONE, NULL, TupleType, intern, is_pointer, non_null
 
@@ -126,6 +127,7 @@ def _unpack(cx, node, target, out):
 
 @rule(ast.AugAssign)
 def _augmented(cx, node, out):
+    _may_change(cx, node.target)
     target = place(cx, _as_load(node.target))
     if isinstance(target, typed.Local):
         cx.keep_held(node.target, target.var)
@@ -135,6 +137,25 @@ def _augmented(cx, node, out):
     coerce(cx, result, target.type)
     out.append(typed.Augment(node, target, op, result.right))
     return False
+
+
+def _may_change(cx, target):
+    """Refuse `n += 1` where `n` is no variable of the function."""
+    if not isinstance(target, ast.Name) or target.id in cx.vars or target.id in cx.global_names:
+        return
+    found = cx.lookup(target, target.id)
+    if isinstance(found, Static):
+        cx.error(
+            target,
+            f"`{target.id}` is a static of this module, and no variable of `{cx.function.name}`",
+            help=f"write `global {target.id}` first in the function",
+        )
+    cx.error(
+        target,
+        f"`{target.id}` is a constant of the module and cannot change",
+        help=f"what changes at run time is a static: `{target.id} = static(u64, …)` at module "
+        f"level, and `global {target.id}` first in the function",
+    )
 
 
 def _as_load(node):

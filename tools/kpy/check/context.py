@@ -57,12 +57,22 @@ class Context:
         return ast.unparse(node)
 
     def declare(self, name, type_, node):
-        """Make a new local variable."""
+        """Make a new local variable, with no type where its value did not check."""
+        if type_ is not None and self.is_static(name):
+            self.error(
+                node,
+                f"`{name}` is a static of this module: this would make a local variable beside it",
+                help=f"write `global {name}` first in the function, or call the local otherwise",
+            )
         var = typed.Var(name, type_, node.lineno)
         self.vars[name] = var
         self.given_back.pop(name, None)
         self.locals.append(var)
         return var
+
+    def is_static(self, name):
+        """Whether a name stands for memory of the module."""
+        return name not in self.closure and isinstance(self.scope.get(name), Static)
 
     def temporary(self, type_, node):
         var = typed.Var("", type_, node.lineno)

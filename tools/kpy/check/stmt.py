@@ -14,10 +14,24 @@ SUCCESS = intern(ResultType, NONE)  # in memory an i64, of 0
 EFFECTS = (typed.Call, typed.CallPointer, typed.Operation, typed.Deref, typed.Attempt)
 
 
-@rule(ast.Pass, ast.Global)
+@rule(ast.Pass)
 def _pass(cx, node, out):
-    if isinstance(node, ast.Global):
-        cx.global_names.update(node.names)
+    return False
+
+
+@rule(ast.Global)
+def _global(cx, node, out):
+    for name in node.names:
+        if cx.is_static(name):
+            cx.global_names.add(name)
+        else:
+            cx.declare(name, None, node)  # its uses are not reported too
+            known = "is no static" if name in cx.scope else "is not defined in this module"
+            cx.error(
+                node,
+                f"`global {name}`: `{name}` {known}",
+                help=f"make a static of it, `{name} = static(u64)` at module level",
+            )
     return False
 
 
