@@ -3,6 +3,7 @@
 Files are named from the root of the tree, so that a copy of the tree looks at its own.
 """
 
+import glob
 import hashlib
 import json
 import os
@@ -49,8 +50,8 @@ class Stamp:
 
 
 def _python_files(folder):
-    folder = os.path.join(ROOT, folder)
-    return [os.path.join(folder, name) for name in os.listdir(folder) if name.endswith(".py")]
+    """The Python files below a folder."""
+    return glob.glob(os.path.join(ROOT, folder, "**", "*.py"), recursive=True)
 
 
 def _digest(name):
