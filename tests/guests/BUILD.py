@@ -1,8 +1,9 @@
 """The test kernels: `python -m kpy build guests` makes build/guest_*.elf."""
 
 import runpy
+from pathlib import Path
 
-program = runpy.run_path("libos/BUILD.py")["program"]
+program = runpy.run_path(str(Path(__file__).parents[2] / "libos/BUILD.py"))["program"]
 
 selftest = program("guest_selftest", "tests.guests.kernels.selftest", "guests")
 hostile = program(

@@ -1,5 +1,7 @@
 """Building: objects by content, targets, the symbol table, link errors."""
 
+import contextlib
+import io
 import json
 import os
 import shutil
@@ -99,6 +101,7 @@ def test_only_what_changed_is_compiled(project, monkeypatch):
     assert "up to date" in builder.build(target)
     inputs = json.loads(Path(builder.OBJECTS, f"{target.name}.stamp").read_text())["inputs"]
     assert not any(map(os.path.isabs, inputs)), "a copy of the tree would look at this one's files"
+    assert "tools/kpy/check/assign.py" in inputs, "a change of the compiler builds anew"
     other = folder / "other.py"
     other.write_text(OTHER.replace("12345", "54321"))
     assert ": 1 of 2 files compiled" in compile_again(folder, target)
@@ -137,14 +140,79 @@ def test_errors_end_the_build(project, monkeypatch):
         builder.build(target)
 
 
-def test_undefined_symbols_are_the_linkers_words(project, monkeypatch):
+def failure(target):
+    with pytest.raises(builder.Failed) as caught:
+        builder.build(target)
+    return str(caught.value)
+
+
+def test_an_extern_that_nothing_defines_is_found_before_ld(project, monkeypatch):
     folder, target = project
     only(folder, monkeypatch)
-    stub = "@extern\ndef missing_stub() -> None: ...\n"
-    more = f'{stub}@export("root")\ndef root() -> None:\n    missing_stub()\n'
+    stub = "@extern\ndef missing_stub() -> None: ...\nmissing = static(u8, extern=True)\n"
+    body = "    missing_stub()\n    store(ref(missing), 1)\n"
+    more = f'{stub}@export("root")\ndef root() -> None:\n{body}'
     (folder / "other.py").write_text(OTHER + more)
-    with pytest.raises(builder.Failed, match="undefined reference to `missing_stub'"):
-        builder.build(target)
+    shown = failure(target)
+    assert f"build/{folder.name}/other.py:8:5: error: no part of `{folder.name}` defines" in shown
+    assert f"defines `{folder.name}.other.missing`" in shown
+    assert f"`@export` a function of that name in a module of `{folder.name}`" in shown
+    assert shown.endswith("2 errors")
+
+
+def test_a_function_that_only_lacks_its_export_is_named(project, monkeypatch):
+    folder, target = project
+    only(folder, monkeypatch)
+    lacking = MAIN.replace('@export("_start")', "").replace("def start", "def begin")
+    (folder / "main.py").write_text(lacking.format(n=folder.name.removeprefix("kpybuild_")))
+    (folder / "script.lds").write_text("ENTRY(begin)" + SCRIPT)
+    shown = failure(target)
+    assert "main.py:5:5: error: `begin` is needed by" in shown
+    assert "script.lds:1, but it is no symbol of" in shown
+    assert "help: write `@export` above it" in shown
+    assert shown.endswith("1 error")
+
+
+def test_what_assembly_and_linker_script_need_is_found_before_ld(project, monkeypatch):
+    folder, target = project
+    only(folder, monkeypatch)
+    (folder / "stub.asm").write_text(
+        ".global stub\n.extern kpy_panic, stat, _start\nstub:\n    nop\n    call stat\n"
+    )
+    target.assembly = [f"build/{folder.name}/stub.asm"]
+    (folder / "script.lds").write_text(
+        SCRIPT.replace(".rodata :", "end = stub + nowhere;\n    .rodata :")
+    )
+    shown = failure(target)
+    assert "stub.asm:5:10: error: no part of" in shown
+    assert "defines `stat`" in shown
+    assert "did you mean `_start`?" in shown or "did you mean `stub`?" in shown
+    assert "defines `nowhere`" in shown
+    assert shown.endswith("2 errors")
+
+
+def test_a_program_without_a_panic_handler_is_told_so(project, monkeypatch):
+    folder, target = project
+    only(folder, monkeypatch)
+    lacking = MAIN.replace("def kpy_panic", "def panicked").replace("@export\n", "")
+    (folder / "main.py").write_text(lacking.format(n=folder.name.removeprefix("kpybuild_")))
+    assert "defines `kpy_panic`" in failure(target)
+
+
+def test_check_finds_a_main_without_export(project, monkeypatch):
+    """A root of a target is checked with the whole target."""
+    folder, target = project
+    only(folder, monkeypatch)
+    lacking = MAIN.replace('@export("_start")', "@export").replace("@export\ndef kpy", "def kpy")
+    (folder / "main.py").write_text(lacking.format(n=folder.name.removeprefix("kpybuild_")))
+    import kpy.__main__ as command
+
+    monkeypatch.setattr(command, "find_targets", lambda _: ([target], []))
+    monkeypatch.setattr(sys, "argv", ["kpy", "check", str(folder / "main.py")])
+    with contextlib.redirect_stdout(io.StringIO()) as out:
+        assert command.main() == 1
+    assert "`kpy_panic` is needed by" in out.getvalue()
+    assert "write `@export` above it" in out.getvalue()
 
 
 def test_command_line():

@@ -6,25 +6,47 @@ import sys
 import traceback
 
 from kpy.check import checker, verify
-from kpy.front import modules
+from kpy.front import forward, imports, modules
 from kpy.front.diagnostics import Reported
 from kpy.front.program import Program
-from kpy.front.target import find_targets
+from kpy.front.target import BadTarget, find_targets
 
 
 def check(arguments):
-    """Check files for errors, without generating code."""
-    program = Program()
-    instances = []
-    for path in arguments.files:
+    """Check files for errors, without generating code; with a target's root, all of that target."""
+    program, instances = Program(), []
+    names = [modules.name_of(path) for path in arguments.files]
+    targets = [t for t in find_targets("all")[0] if not set(t.roots).isdisjoint(names)]
+    programs = [_members(target) for target in targets]
+    for name in dict.fromkeys([*names, *(member for found in programs for member in found)]):
         try:
-            module = modules.load(program, modules.name_of(path))
+            module = modules.load(program, name)
             instances += modules.declared_instances(program, module)
         except Reported:
             continue
     seen = checker.check_all(program, instances, checker.generic_callees)
     verify.recursion(program, seen)
+    if not len(program.diagnostics):
+        for target, found in zip(targets, programs, strict=True):
+            _check_target(program, target, found)
     return report(program, f"{len(seen)} functions")
+
+
+def _members(target):
+    """The names of the modules of a target."""
+    roots = [path for root in target.roots if (path := imports.file_of(root))]
+    return [modules.name_of(p) for p in sorted(imports.closure(roots)) if forward.is_program(p)]
+
+
+def _check_target(program, target, names):
+    """Check what the parts of a target need of each other."""
+    from kpy.emit import symbols
+
+    members = [sys.modules[name] for name in names]
+    roots = [i for module in members for i in modules.declared_instances(program, module)]
+    everything = checker.check_all(program, roots)
+    verify.symbols(program, everything)
+    symbols.undefined(program, target, members, everything)
 
 
 def build(arguments):
@@ -102,6 +124,9 @@ def main():
     try:
         return arguments.run(arguments)
     except BrokenPipeError:
+        return 1
+    except BadTarget as error:
+        print(error)
         return 1
     except Exception as error:  # noqa: BLE001  a programmer never sees a traceback of the compiler
         return own_failure(error)

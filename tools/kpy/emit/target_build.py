@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from kpy.check import checker, verify
-from kpy.emit import backend, link
+from kpy.emit import backend, link, symbols
 from kpy.front import modules
 from kpy.front.diagnostics import Reported
 from kpy.front.modules import ROOT
@@ -47,7 +47,7 @@ def _build(target):
     if stamp.is_current():
         return f"{target.name}: up to date"
     program = Program()
-    units, exports, loaded = front_end(program, target.roots)
+    units, exports, loaded = front_end(program, target)
     if len(program.diagnostics):
         count = len(program.diagnostics)
         raise Failed(f"{program.diagnostics.render()}\n\n{count} error{'s' if count > 1 else ''}")
@@ -60,9 +60,9 @@ def _build(target):
     return f"{target.name}: {compiled} of {len(objects)} files compiled; {link.sizes(target.elf)}"
 
 
-def front_end(program, roots):
+def front_end(program, target):
     """Check what the roots import; return its units, exported symbols and source files."""
-    for root in roots:
+    for root in target.roots:
         try:
             modules.load(program, root)
         except Reported:
@@ -73,6 +73,7 @@ def front_end(program, roots):
     everything = checker.check_all(program, [i for found in instances.values() for i in found])
     verify.recursion(program, everything)
     verify.symbols(program, everything)
+    symbols.undefined(program, target, members, everything)
     if len(program.diagnostics):
         return [], [], []
     units = [_lower(program, module, instances[module]) for module in members]

@@ -3,9 +3,11 @@
 import glob
 import os
 import runpy
+import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
 
+from kpy.front.diagnostics import display
 from kpy.front.modules import ROOT
 
 
@@ -37,11 +39,24 @@ class Target:
         return os.path.join(ROOT, "build", f"{self.name}.elf")
 
 
+class BadTarget(Exception):
+    """A BUILD.py does not run; the text says where and why."""
+
+
+def _run(path):
+    try:
+        return runpy.run_path(path)
+    except Exception as error:
+        lines = [f.lineno for f in traceback.extract_tb(error.__traceback__) if f.filename == path]
+        line = getattr(error, "lineno", None) or (lines[-1] if lines else 1)
+        raise BadTarget(f"{display(path)}:{line}: error: {type(error).__name__}: {error}") from None
+
+
 def find_targets(wanted):
     """The targets of that name or group, from every BUILD.py; all of them for `all`."""
     found = {}
     for path in sorted(glob.glob(f"{ROOT}/*/BUILD.py") + glob.glob(f"{ROOT}/*/*/BUILD.py")):
-        for name, value in runpy.run_path(path).items():
+        for name, value in _run(path).items():
             for target in value if isinstance(value, list) else [value]:
                 if isinstance(target, Target):
                     target.name, target.path = target.name or name, path
