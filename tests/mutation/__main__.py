@@ -3,18 +3,22 @@
 The core is compiled once with a switch in every check (kpy/lower/mutants.py). For each check a
 child process switches it off and runs the tests in which it ever refuses something, cheapest
 first. A check whose absence nobody notices is either untested or redundant: SURVIVED, and exit
-code 1. Without arguments all checks are tried and tests/mutation/checks.txt is written; the
-reasons for those that cannot be missed are in tests/mutation/equivalent.txt.
+code 1. Without arguments all checks are tried and tests/mutation/checks.txt is written; such a run
+can be stopped, and goes on where it was if the tree is the same. The reasons for those that cannot
+be missed are in tests/mutation/equivalent.txt.
 """
 
 import argparse
+import os
 import sys
 
 from kpy.lower.mutants import Check
 
-from tests.mutation import run, scope, table
+from tests.mutation import keep, run, scope, table
 from tools.run.build import run_module
 from tools.setup.progress import fail, step
+
+CORES = os.cpu_count() or 1
 
 EXAMPLES = """examples:
   make mutate                                            all of it, and write checks.txt
@@ -57,7 +61,7 @@ def main() -> int:
     parser.add_argument("checks", nargs="*", help="FILE:LINE, function, or part of FILE or text")
     parser.add_argument("--list", action="store_true", help="show the checks and try none")
     parser.add_argument("--tests", nargs="+", metavar="GLOB", help="only these test files")
-    parser.add_argument("-j", type=int, default=1, metavar="N", help="test files at once")
+    parser.add_argument("-j", type=int, default=CORES, metavar="N", help=f"workers ({CORES})")
     options = parser.parse_args()
     run_module("the ABI's glue", ["tools.abi"])
     with step("find every check of the core"):
@@ -66,12 +70,15 @@ def main() -> int:
     if options.list:
         print("\n".join(f"{c.file}:{c.line} {c.function}: {c.text}" for c in checks))
         return 0
-    killed = run.hunt(checks, scope.test_files(options.tests or scope.TESTS), options.j)
-    lost = table.survivors(checks, killed, reasons)
-    print(table.render(checks if options.checks else lost, killed, reasons, lines=True))
-    print(f"{len(checks)} checks: {len(killed)} killed, {len(lost)} survived")
-    if checks == every and not options.tests:
-        table.write(checks, killed, sorted(scope.OUTSIDE))
+    is_whole = checks == every and not options.tests
+    files = scope.test_files(options.tests or scope.TESTS)
+    found = run.hunt(checks, files, options.j, keep.folder() if is_whole else None)
+    lost = table.survivors(checks, found, reasons)
+    print(table.render(checks if options.checks else lost, found, reasons, lines=True))
+    print(f"{len(checks)} checks: {table.nr_killed(found)} killed, {len(lost)} survived")
+    if is_whole:
+        table.write(checks, found, sorted(scope.OUTSIDE))
+        keep.forget()
     return 1 if lost else 0
 
 

@@ -6,77 +6,113 @@ import os
 import subprocess
 import sys
 import tempfile
+from pathlib import Path
 
 from kpy.lower.mutants import Check
 
+from tests.mutation import table
+from tests.mutation.progress import Progress
 from tools.setup.paths import ROOT
-from tools.setup.progress import say, step
+from tools.setup.progress import say
 
-TABLES, MODEL = "tests/model/test_errors_", "tests/model/"
+MODEL = "tests/model/"
 
 
-def hunt(checks: list[Check], files: list[str], jobs: int = 1) -> dict[str, str]:
-    """Return by each killed check's key the test that noticed; survivors are missing."""
-    killed: dict[str, str] = {}
+def hunt(
+    checks: list[Check], files: list[str], jobs: int = 1, state: Path | None = None
+) -> dict[str, str]:
+    """Return by each check's key the test that noticed, or "" if none did; those that never refused
+    anything are missing.
 
-    def run_group(group: list[str]) -> None:
-        left = [check.key for check in checks if check.key not in killed]
-        if left:
-            with step(f"{shown(group)}: {len(left)} checks to try"):
-                found = run_files(group, left)
-            new = found.keys() - killed.keys()
-            for key in new:
-                killed[key] = found[key]
-            say(f"{shown(group)}: noticed {len(new)} that nobody had")
+    Args: jobs: test files at once; state: a folder (keep.py) where an earlier run left off.
+    """
+    with tempfile.TemporaryDirectory() as fresh:
+        return Hunt(checks, files, jobs, state or Path(fresh)).run()
 
-    with concurrent.futures.ThreadPoolExecutor(jobs) as pool:
-        list(pool.map(run_group, groups(files)))
-    return killed
+
+class Hunt:
+    """One run: which checks are left to try, and what has been found."""
+
+    def __init__(self, checks: list[Check], files: list[str], jobs: int, state: Path) -> None:
+        self.keys, self.jobs, self.state = sorted({c.key for c in checks}), jobs, state
+        last = table.read_killers()
+        self.last = {key: last.get(key, "") for key in self.keys}
+        self.groups = groups(files)
+        self.found: dict[str, str] = {}
+        self.progress = Progress(len(self.keys), [self.weight(group) for group in self.groups])
+
+    def run(self) -> dict[str, str]:
+        """Try what is left: files that compile little first, then those that share the machine."""
+        for results in self.state.glob("*.jsonl"):
+            self.read(results)
+        small = [group for group in self.groups if not is_model(group)]
+        with concurrent.futures.ThreadPoolExecutor(self.jobs) as pool:
+            list(pool.map(self.run_part, small))
+            for group in self.groups:
+                if is_model(group):
+                    list(pool.map(lambda n, g=group: self.run_part(g, n), range(self.jobs)))
+        return self.found
+
+    def weight(self, group: list[str]) -> float:
+        """Return a group's share of the time, as measured."""
+        return 30 if is_model(group) else 1
+
+    def run_part(self, group: list[str], part: int = 0) -> None:
+        """Try what is left of the checks, or every `jobs`-th of it where a group is divided."""
+        parts = self.jobs if is_model(group) else 1
+        name = Path(group[0]).stem
+        results = self.state / f"{name}.{part}-{parts}.jsonl"
+        lines = read_lines(results)
+        if not any("done" in line for line in lines):
+            tried = {line["check"] for line in lines if "check" in line}
+            left = [k for k in self.keys[part::parts] if k not in tried and not self.found.get(k)]
+            if left:
+                work(group, {key: self.last[key] for key in left}, results)
+            self.read(results)
+        self.progress.add(self.weight(group) / parts, f"{name} done", table.nr_killed(self.found))
+
+    def read(self, results: Path) -> None:
+        """Take over what a worker found."""
+        for line in read_lines(results):
+            if "unusable" in line:
+                say(f"{line['unusable']} fails with every check in force: {line['why'][-300:]}")
+            if line.get("check") in self.last and not self.found.get(line["check"]):
+                self.found[line["check"]] = table.short(line["killed_by"] or "")
+
+
+def is_model(group: list[str]) -> bool:
+    """Tell whether a group runs the whole machine."""
+    return group[0].startswith(MODEL)
 
 
 def groups(files: list[str]) -> list[list[str]]:
     """Put files together that share a machine: one process runs them."""
     found: dict[str, list[str]] = {}
     for file in files:
-        is_table = file.startswith(TABLES)
-        key = TABLES if is_table else MODEL if file.startswith(MODEL) else file
-        found.setdefault(key, []).append(file)
+        found.setdefault(MODEL if file.startswith(MODEL) else file, []).append(file)
     return list(found.values())
 
 
-def shown(group: list[str]) -> str:
-    """Name a group of files."""
-    return group[0] if len(group) == 1 else f"{group[0]} and {len(group) - 1} more"
-
-
-def run_files(files: list[str], keys: list[str]) -> dict[str, str]:
-    """Run the tests of some files against each check that is still alive."""
-    killed = {}
-    for line in worker_lines(files, keys):
-        if "unusable" in line:
-            say(f"{line['unusable']} fails with every check in force: {line['why'][-300:]}")
-        if line.get("killed_by"):
-            killed[line["check"]] = short(line["killed_by"])
-    return killed
-
-
-def worker_lines(files: list[str], keys: list[str]) -> list[dict]:
-    """Start a worker for some files; return what it found."""
-    with tempfile.NamedTemporaryFile("r", suffix=".json") as results:
-        worker = subprocess.run(
-            [sys.executable, "-m", "tests.mutation.worker", *files],
-            input=json.dumps(keys),
-            env={**os.environ, "PROXEN_MUTATION_RESULTS": results.name, "PROXEN_SEED": "0"},
-            cwd=ROOT,
-            capture_output=True,
-            text=True,
-        )
-        lines = [json.loads(line) for line in results]
+def work(files: list[str], wanted: dict[str, str], results: Path) -> None:
+    """Start a worker for some files, and wait for it."""
+    worker = subprocess.run(
+        [sys.executable, "-m", "tests.mutation.worker", *files],
+        input=json.dumps(wanted),
+        env={**os.environ, "PROXEN_MUTATION_RESULTS": str(results), "PROXEN_SEED": "0"},
+        cwd=ROOT,
+        capture_output=True,
+        text=True,
+    )
     if worker.returncode not in (0, 5):  # 5: no test ran in the way that pytest counts them
-        say(f"the worker for {shown(files)} failed:\n{worker.stdout}{worker.stderr}")
-    return lines
+        say(f"the worker for {files[0]} failed:\n{worker.stdout}{worker.stderr}")
+        return
+    with open(results, "a", encoding="utf-8") as file:
+        file.write('{"done": true}\n')
 
 
-def short(test: str) -> str:
-    """Name a test briefly: tests/unit/test_x.py::test_y becomes unit/test_x::test_y."""
-    return test.removeprefix("tests/").replace(".py::", "::")
+def read_lines(results: Path) -> list[dict]:
+    """Return what a worker has written so far; a line that was cut off does not count."""
+    if not results.exists():
+        return []
+    text = results.read_text(encoding="utf-8")
+    return [json.loads(line) for line in text[: text.rfind("\n") + 1].splitlines()]

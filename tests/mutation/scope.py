@@ -23,7 +23,7 @@ OUTSIDE = {
     "kernel.dom0.layout": "boot",
     "kernel.dom0.memory": "boot",
     "kernel.dom0.tables": "boot",
-    "kernel.elf": "boot: domain 0's own image",
+    "kernel.dom0.elf": "boot: domain 0's own image",
     "kernel.base.cmdline": "boot: the core's command line",
     "kernel.console.console": "the core's own output",
     "kernel.console.uart": "the core's own output",

@@ -8,11 +8,13 @@ HERE = Path(__file__).parent
 CHECKS = HERE / "checks.txt"
 EQUIVALENT = HERE / "equivalent.txt"
 
+KILLED = "killed by "
+
 HEADER = """\
 Every check of the core that a guest can reach, and the in-process test that fails without it.
 Written by `make mutate`; do not edit. Left out: {outside}.
 `= reason` marks a check without which nothing changes that a test could see (equivalent.txt).
-SURVIVED: no test noticed that it was gone, or none ever comes to where it refuses something.
+SURVIVED: no test noticed that it was gone. NEVER REFUSED: no test comes to where it says no.
 {total} checks: {killed} killed, {equivalent} equivalent, {survived} survived.
 """
 
@@ -30,22 +32,46 @@ def read_reasons() -> dict[str, str]:
     return reasons
 
 
-def verdict(check: Check, killed: dict[str, str], reasons: dict[str, str]) -> str:
-    """Return what became of a check in one line."""
-    if check.key in killed:
-        return f"killed by {killed[check.key]}"
+def short(test: str) -> str:
+    """Name a test briefly: tests/unit/test_x.py::test_y becomes unit/test_x::test_y."""
+    return test.removeprefix("tests/").replace(".py::", "::")
+
+
+def read_killers() -> dict[str, str]:
+    """Return by each check's key the test that noticed in the last whole run."""
+    killers: dict[str, str] = {}
+    file = function = text = ""
+    for line in CHECKS.read_text().splitlines():
+        depth, words = len(line) - len(line.lstrip()), line.strip()
+        if depth == 8 and words.startswith(KILLED):
+            killers[f"{file} {function}: {text}"] = words.removeprefix(KILLED)
+        file = words if depth == 0 else file
+        function = words if depth == 2 else function
+        text = words if depth == 4 else text
+    return killers
+
+
+def verdict(check: Check, found: dict[str, str], reasons: dict[str, str]) -> str:
+    """Return what became of a check in one line. Args: found: as `run.hunt` returns it."""
+    if found.get(check.key):
+        return f"{KILLED}{found[check.key]}"
     if check.key in reasons:
         return f"= {reasons[check.key]}"
-    return "SURVIVED"
+    return "SURVIVED" if check.key in found else "NEVER REFUSED"
 
 
-def survivors(checks: list[Check], killed: dict[str, str], reasons: dict[str, str]) -> list[Check]:
+def nr_killed(found: dict[str, str]) -> int:
+    """Return how many checks were noticed."""
+    return sum(bool(test) for test in found.values())
+
+
+def survivors(checks: list[Check], found: dict[str, str], reasons: dict[str, str]) -> list[Check]:
     """Return the checks that no test misses and nobody excused."""
-    return [c for c in checks if c.key not in killed and c.key not in reasons]
+    return [c for c in checks if not found.get(c.key) and c.key not in reasons]
 
 
 def render(
-    checks: list[Check], killed: dict[str, str], reasons: dict[str, str], lines: bool = False
+    checks: list[Check], found: dict[str, str], reasons: dict[str, str], lines: bool = False
 ) -> str:
     """Return the table: by file and function, each check over its verdict."""
     out: list[str] = []
@@ -59,19 +85,19 @@ def render(
             out.append(f"  {function}")
         where = f":{check.line} " if lines else ""
         out.append(f"    {where}{check.text}")
-        out.append(f"        {verdict(check, killed, reasons)}")
+        out.append(f"        {verdict(check, found, reasons)}")
     return "\n".join(out) + "\n"
 
 
-def write(checks: list[Check], killed: dict[str, str], outside: list[str]) -> None:
+def write(checks: list[Check], found: dict[str, str], outside: list[str]) -> None:
     """Write checks.txt."""
     reasons = read_reasons()
-    lost = len(survivors(checks, killed, reasons))
+    lost, killed = len(survivors(checks, found, reasons)), nr_killed(found)
     header = HEADER.format(
         outside=", ".join(outside),
         total=len(checks),
-        killed=len(killed),
-        equivalent=len(checks) - len(killed) - lost,
+        killed=killed,
+        equivalent=len(checks) - killed - lost,
         survived=lost,
     )
-    CHECKS.write_text(header + render(checks, killed, reasons))
+    CHECKS.write_text(header + render(checks, found, reasons))

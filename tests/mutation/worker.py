@@ -2,11 +2,12 @@
 
 The tests run once with every check in force, which shows how long each takes and which checks
 refused something in it: only those tests can tell that the check is gone. Then each check is
-switched off in a forked child, which shares all compiled code, and runs these tests, quickest
-first, up to the first that fails. A child that crashes or hangs has noticed too.
+switched off in a forked child, which shares all compiled code, and runs these tests, the one that
+noticed last time first, then quickest first, up to the first that fails. A child that crashes or
+hangs has noticed too. What is left goes to the state machines (examples.py).
 
-Reads the keys of the checks wanted as JSON from standard input, and writes JSON lines to the file
-named in PROXEN_MUTATION_RESULTS.
+Reads the keys of the checks wanted as JSON from standard input, with the test that noticed each the
+last time, and appends JSON lines to the file named in PROXEN_MUTATION_RESULTS.
 """
 
 import faulthandler
@@ -24,7 +25,9 @@ import pytest
 from _pytest.runner import runtestprotocol
 from kpy import jit
 
+from tests.mutation.examples import Example, Examples
 from tests.mutation.scope import is_inside
+from tests.mutation.table import short
 
 LEAST_SECONDS = 1  # of processor time; a test may take this and some times what it takes unmutated
 SLOWER = 4
@@ -39,6 +42,7 @@ class Baseline:
     failure: str = ""
     seconds: float = 0.0
     refused: set[str] = field(default_factory=set)
+    examples: list[Example] = field(default_factory=list)  # of a state machine
 
 
 class Worker:
@@ -46,6 +50,7 @@ class Worker:
 
     def __init__(self, wanted, results):
         self.wanted, self.results = wanted, results
+        self.examples = Examples()
         self.programs, self.off = [], None
         self.load = jit.load
         jit.load = self.load_mutable
@@ -91,32 +96,37 @@ class Worker:
         for test in tests:
             if test.failure:
                 self.tell(unusable=test.item.nodeid, why=test.failure)
-        able = [test for test in tests if not test.failure and test.refused & self.wanted]
-        tests = self.repeatable(able)
-        keys = {key for test in tests for key in test.refused}
-        self.tell(refused=len(keys), tests=len(tests))
-        for key in sorted(keys & self.wanted):
-            able = sorted((t for t in tests if key in t.refused), key=lambda t: t.seconds)
-            self.tell(check=key, killed_by=self.hunt(key, able))
+        able = [test for test in tests if not test.failure and test.refused & self.wanted.keys()]
+        plain = self.repeatable([test for test in able if not test.examples])
+        machines = [test for test in able if test.examples]
+        keys = {key for test in able for key in test.refused} & self.wanted.keys()
+        self.tell(refused=len(keys), tests=len(plain), machines=len(machines))
+        left = {key for key in sorted(keys) if not self.hunt(key, plain)}
+        for test in machines:
+            left -= self.hunt_by_examples(test, left)
+        for key in sorted(left):
+            self.tell(check=key, killed_by=None)
         return True
 
     def run_in_force(self, item):
         """Run a test with every check in force."""
         self.refused()
         start = time.process_time()
-        failure = run(item)
+        with self.examples.recorded(self.refused) as examples:
+            failure = run(item)
         seconds = time.process_time() - start
-        return Baseline(item, failure, seconds, self.refused())
+        refused = self.refused().union(*(example.refused for example in examples))
+        return Baseline(item, failure, seconds, refused, examples)
 
     def repeatable(self, tests):
         """Return the tests that pass a second time in one process, as a mutant's tests run."""
 
-        def again():
+        def again(say):
             for test in tests:
                 start = time.process_time()
                 failure = run_limited(test)
                 took = time.process_time() - start
-                yield json.dumps({"why": failure, "seconds": took})
+                say(json.dumps({"why": failure, "seconds": took}))
 
         said, how = in_child(again)
         if how:
@@ -131,18 +141,47 @@ class Worker:
         return fine
 
     def hunt(self, key, tests):
-        """Return the test that notices a missing check, and how; None when there is none."""
+        """Tell which test notices a missing check, and how; return whether there is one."""
+        able = [test for test in tests if key in test.refused]
+        last = self.wanted[key].removesuffix(" (hangs)")
+        able.sort(key=lambda test: (short(test.item.nodeid) != last, test.seconds))
 
-        def first_failure():
+        def first_failure(say):
             self.switch_all(key)
-            for test in tests:
-                yield test.item.nodeid
+            for test in able:
+                say(test.item.nodeid)
                 if run_limited(test):
                     return
-            yield ""
+            say("")
 
         said, how = in_child(first_failure)
-        return f"{said[-1]} ({how})" if how else said[-1] or None
+        noticed = f"{said[-1]} ({how})" if how else said[-1]
+        if noticed:
+            self.tell(check=key, killed_by=noticed)
+        return bool(noticed)
+
+    def hunt_by_examples(self, test, keys):
+        """Tell which missing checks a state machine notices; return them."""
+
+        def lacking(key, seconds):
+            self.switch_all(key)
+            limit_time(seconds)
+
+        def all_examples(say):
+            def tell(key, number):
+                say(json.dumps([key, ending(number) if number else ""]))
+
+            self.examples.hunt(test.examples, keys & test.refused, lacking, tell)
+            run(test.item)
+
+        said, how = in_child(all_examples)
+        if how:
+            self.tell(unusable=test.item.nodeid, why=f"a second run {how}")
+        found = dict(map(json.loads, said))
+        for key, how in found.items():
+            name = test.item.nodeid
+            self.tell(check=key, killed_by=f"{name} ({how})" if how else name)
+        return found.keys()
 
     def tell(self, **line):
         print(json.dumps(line), file=self.results, flush=True)
@@ -158,16 +197,21 @@ def run(item):
 
 def run_limited(test):
     """Run a test in a child that ends when it takes far more processor time than it should."""
-    limit = LEAST_SECONDS + SLOWER * test.seconds
-    signal.setitimer(signal.ITIMER_PROF, limit)
-    signal.alarm(math.ceil(limit * WALL_FACTOR))
+    limit_time(test.seconds)
     return run(test.item)
 
 
-def in_child(steps):
-    """Run a generator function in a fork of this process.
+def limit_time(seconds):
+    """End this process when it takes far longer than what needs so many seconds unmutated."""
+    limit = LEAST_SECONDS + SLOWER * seconds
+    signal.setitimer(signal.ITIMER_PROF, limit)
+    signal.alarm(math.ceil(limit * WALL_FACTOR))
 
-    Returns: the lines that it yielded, and what ended it if not its end, or "".
+
+def in_child(steps):
+    """Run a function in a fork of this process; it is given one that takes lines.
+
+    Returns: the lines, and what ended the child if not its end, or "".
     """
     read_end, write_end = os.pipe()
     child = os.fork()
@@ -175,8 +219,7 @@ def in_child(steps):
         os.close(read_end)
         become_expendable()
         try:
-            for text in steps():
-                os.write(write_end, f"{text}\n".encode())
+            steps(lambda text: os.write(write_end, f"{text}\n".encode()))
         finally:
             os._exit(0)
     os.close(write_end)
@@ -205,8 +248,8 @@ def ending(number):
 
 def main() -> int:
     """Run the file that the command line names."""
-    wanted = {key for key in json.load(sys.stdin) if is_inside(module_of(key))}
-    with open(os.environ["PROXEN_MUTATION_RESULTS"], "w", encoding="utf-8") as results:
+    wanted = {k: last for k, last in json.load(sys.stdin).items() if is_inside(module_of(k))}
+    with open(os.environ["PROXEN_MUTATION_RESULTS"], "a", encoding="utf-8") as results:
         arguments = [
             "-q",
             "--no-header",
