@@ -11,9 +11,11 @@ from kpy import (
     Ptr,
     atomic_and,
     atomic_or,
+    cast,
     copy,
     copy_slice,
     i64,
+    load,
     ref,
     require,
     u32,
@@ -64,8 +66,10 @@ def arch_init_vcpu(v: Ptr[Vcpu]) -> bool:
 
 
 def arch_free_vcpu(v: Ptr[Vcpu]) -> None:
-    """Free what `arch_init_vcpu` took."""
-    free_core_page(Vaddr(u64(v.trap_table)))
+    """Free what `arch_init_vcpu` took, if it came to that."""
+    page = load(cast(u64, ref(v.trap_table)))  # as a number, which may be 0
+    if page != 0:
+        free_core_page(Vaddr(page))
 
 
 def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
