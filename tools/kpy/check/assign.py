@@ -15,8 +15,21 @@ from kpy.front.types import META, NEVER, NONE, NULL, TupleType, intern, is_point
 @rule(ast.Assign)
 def _assign(cx, node, out):
     if len(node.targets) != 1:
-        cx.error(node, "one target for each assignment")
+        first, second = (cx.text(target) for target in node.targets[:2])
+        cx.error(
+            node,
+            "one target for each assignment",
+            help=f"`{second} = {cx.text(node.value)}`, then `{first} = {second}`",
+        )
     (target,) = node.targets
+    if isinstance(target, ast.List):
+        cx.error(target, "the targets of an assignment are a tuple", help="leave the brackets out")
+    if isinstance(target, ast.Subscript) and isinstance(target.slice, ast.Slice):
+        cx.error(
+            target,
+            "a slice is no place to assign to",
+            help=f"`copy_slice({cx.text(target)}, …)`, or `fill({cx.text(target)}, value)`",
+        )
     if isinstance(target, ast.Tuple):
         return _unpack(cx, node, target, out)
     _assign_to(cx, target, node.value, out)
@@ -100,6 +113,15 @@ def _store(cx, node, target, expr, out):
 
 def _unpack(cx, node, target, out):
     """`a, b = …`: the right side is complete before the first target is assigned."""
+    for item in target.elts:
+        if isinstance(item, (ast.Starred, ast.Tuple, ast.List)):
+            kind = "`*`" if isinstance(item, ast.Starred) else "nested tuple"
+            cx.error(
+                item,
+                f"kernel Python has no {kind} among the targets of an assignment",
+                help="name each part, `_` for one that is not needed; `a[1:]` is the rest of an "
+                "array",
+            )
     hints = [
         cx.vars[item.id].type if isinstance(item, ast.Name) and item.id in cx.vars else None
         for item in target.elts

@@ -4,8 +4,19 @@ from kpy.check import typed
 from kpy.check.builtin_calls import builtin
 from kpy.check.convert import coerce, fit, settle
 from kpy.check.expr import common_type, expression, indexable
-from kpy.check.operators import arithmetic
-from kpy.front.types import BOOL, UNTYPED, ArrayType, IntType, TupleType, intern, is_integer, u64
+from kpy.check.operators import LARGEST_EXPONENT, arithmetic
+from kpy.front.types import (
+    BOOL,
+    UNTYPED,
+    ArrayType,
+    IntType,
+    PtrType,
+    SliceType,
+    TupleType,
+    intern,
+    is_integer,
+    u64,
+)
 
 PYTHON_BUILTINS = {}
 
@@ -62,7 +73,7 @@ def _bits(cx, node, name, want, number):
 @builtin("bit")(1)
 def _bit(cx, node, name, want, number):
     index = expression(cx, number)
-    if isinstance(index, typed.Const) and index.value >= 0:
+    if index.type is UNTYPED and 0 <= index.value <= LARGEST_EXPONENT:
         return typed.Const(node, UNTYPED, 1 << index.value)
     type_ = want if isinstance(want, IntType) else u64
     one = typed.Const(node, type_, 1)
@@ -86,10 +97,22 @@ def _len(cx, node, want):
             return settle(cx, base)
     if isinstance(base, typed.Text):
         return typed.Const(node, UNTYPED, len(base.data))
+    if _has_no_length(base.type):
+        cx.error(
+            node,
+            f"`{base.type}` has no length",
+            help="arrays, slices and texts have one; `sizeof(T)` is the size of a type",
+        )
     base, _, _ = indexable(cx, base)
     if isinstance(base.type, ArrayType):
         return typed.Const(node, UNTYPED, base.type.count)
     return typed.SlicePart(node, u64, base, "len")
+
+
+def _has_no_length(type_):
+    if isinstance(type_, PtrType):
+        return not isinstance(type_.target, ArrayType)
+    return not isinstance(type_, (ArrayType, SliceType))
 
 
 def _extreme(name):

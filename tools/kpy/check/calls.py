@@ -1,6 +1,7 @@
 """Checking of calls: functions, methods, function pointers, conversions and constructors."""
 
 import ast
+from collections.abc import Hashable
 
 from kpy.check import typed
 from kpy.check.builtin_calls import CHECKS, length
@@ -10,10 +11,11 @@ from kpy.check.convert import coerce, fit, settle, to_integer, truth
 from kpy.check.expr import expression, need_non_null, rule, value
 from kpy.check.format_calls import format_call
 from kpy.check.guest_calls import GUEST_METHODS
+from kpy.check.refusals import of_builtin
 from kpy.front.annotations import as_type, resolve, rewrite
 from kpy.front.decorators import traits_of
 from kpy.front.generics import match
-from kpy.front.program import collect_variables, is_function
+from kpy.front.program import collect_variables, is_function, unannotated
 from kpy.front.structs import StructType
 from kpy.front.types import (
     BOOL,
@@ -54,27 +56,46 @@ def _meta_call(cx, node, callee, want):
     no_keywords(cx, node)
     if isinstance(callee, Builtin):
         return CHECKS[callee.name](cx, node, want)
-    if callee in PYTHON_BUILTINS:
+    if isinstance(callee, Hashable) and callee in PYTHON_BUILTINS:
         return PYTHON_BUILTINS[callee](cx, node, want)
     if callee is bool:
         return truth(cx, expression(cx, _arguments(cx, node, 1)[0]))
-    if callee in (int, float, str, print):
-        advice = {int: "`u64(x)`, `i32(x)` …", print: "a formatter such as `printk`"}.get(
-            callee, ""
-        )
+    advice = of_builtin(callee)
+    if advice is not None:
         cx.error(node.func, f"kernel Python has no `{callee.__name__}`", help=advice)
     try:
         type_ = cx.bind(resolve(as_type(callee, cx.scope)))
-    except TypeError:
-        return cx.error(
-            node.func, f"`{cx.text(node.func)}` cannot be called in a compiled function"
-        )
+    except TypeError as error:
+        return _not_callable(cx, node, callee, getattr(error, "help", ""))
     return _construct(cx, node, type_)
 
 
-def no_keywords(cx, node):
+def _not_callable(cx, node, callee, advice):
+    """Report a call of something that a module made, and that is no function to compile."""
+    text = cx.text(node.func)
+    _refuse_wrapped(cx, node, callee)
+    if isinstance(node.func, ast.Attribute) and not advice:
+        advice = "what a module made is changed at build time only; memory is a `static`"
+    return cx.error(node.func, f"`{text}` cannot be called in a compiled function", help=advice)
+
+
+def _refuse_wrapped(cx, node, callee):
+    if hasattr(callee, "__wrapped__"):
+        cx.error(
+            node.func,
+            f"a decorator put something else in the place of `{cx.text(node.func)}`",
+            help="a decorator may register the function, and returns it as it is",
+        )
+
+
+def no_keywords(cx, node, params=()):
     if node.keywords:
-        cx.error(node.keywords[0].value, "keyword arguments are for struct constructors only")
+        names = f", `{cx.text(node.func)}({', '.join(params)})`" if params else ""
+        cx.error(
+            node.keywords[0].value,
+            "keyword arguments are for struct constructors only",
+            help=f"pass the arguments in order{names}",
+        )
 
 
 def _arguments(cx, node, count):
@@ -158,16 +179,19 @@ def call_function(cx, node, python, arguments, receiver=None):
         return format_call(cx, node, python)
     function = cx.program.declare(python)
     if function is None:
+        _refuse_wrapped(cx, node, python)
         cx.error(
             node.func,
             f"`{python.__qualname__}` is build-time Python, it cannot be called here",
-            help="annotate every parameter and the result to have it compiled",
+            help=_why_build_time(python),
         )
-    no_keywords(cx, node)
+    no_keywords(cx, node, [name for name, _ in function.params])
     given, expected = len(arguments) + (receiver is not None), len(function.params)
     if given != expected:
-        names = ", ".join(name for name, _ in function.params)
-        cx.error(node, f"`{function.name}` takes {expected} arguments ({names}), not {given}")
+        names, plural = ", ".join(name for name, _ in function.params), "" if expected == 1 else "s"
+        cx.error(
+            node, f"`{function.name}` takes {expected} argument{plural} ({names}), not {given}"
+        )
     if function.variables:
         checked, bindings = _infer(cx, node, function, arguments, receiver)
     else:
@@ -175,6 +199,18 @@ def call_function(cx, node, python, arguments, receiver=None):
     instance = cx.program.instantiate(function, bindings)
     cx.instance.callees.setdefault(instance, node)
     return typed.Call(node, instance.result, instance, checked)
+
+
+def _why_build_time(python):
+    """What makes a function plain Python, and how it would be compiled."""
+    if python.__module__.partition(".")[0] == "kpy":
+        return f"`{python.__name__}` belongs at module level"
+    if traits_of(python).kind == "build_time":
+        return f"it is marked `@build_time`: compute `{python.__name__}(…)` at module level"
+    missing = unannotated(python)
+    if missing and missing != ["return"]:
+        return f"annotate `{missing[0]}`, as in `{missing[0]}: u64`, to have it compiled"
+    return "annotate the result, `-> u64` or `-> None`, to have it compiled"
 
 
 def _check_arguments(cx, function, arguments, receiver):

@@ -1,5 +1,6 @@
 """From the syntax tree of a function to its typed tree."""
 
+import ast
 import contextlib
 import os
 
@@ -10,6 +11,7 @@ from kpy.check import match as check_match
 from kpy.check import stmt as check_stmt
 from kpy.check import with_block as check_with
 from kpy.check.context import Context
+from kpy.check.refusals import VALUES
 from kpy.check.stmt import SUCCESS
 from kpy.front.diagnostics import Reported
 from kpy.front.types import NEVER, NONE
@@ -50,6 +52,15 @@ def internal_error(program, instance, error, node=None):
     """Report a bug of the compiler itself, at the construct that it was compiling."""
     if os.environ.get("KPY_TRACEBACK"):
         raise error
+    if isinstance(error, RecursionError):
+        with contextlib.suppress(Reported):
+            program.error(
+                instance.function.path,
+                node or instance.function.tree,
+                f"an expression of `{instance.function.name}` is nested too deeply",
+                help="compute its parts into local variables",
+            )
+        return
     tree = node or instance.function.tree
     message = (
         f"the compiler itself failed on `{instance.function.name}`: {type(error).__name__}: {error}"
@@ -80,19 +91,18 @@ def _check_body(program, instance):
 
 
 def _report_open_end(cx, tree, instance):
-    errors = len(cx.program.diagnostics)
-    if errors and any(
-        d.path == cx.path and tree.lineno <= d.line <= tree.end_lineno
-        for d in cx.program.diagnostics.found.values()
-    ):
+    if cx.has_errors:
         return  # an erroneous statement may have been the one that returns
     wanted = (
         "never return"
         if instance.result is NEVER
         else f"return a `{instance.result}` on every path"
     )
+    stub = isinstance(tree.body[-1], ast.Expr) and isinstance(tree.body[-1].value, ast.Constant)
     cx.error(
-        tree.returns, f"`{instance.function.name}` must {wanted}, but control can reach its end"
+        tree.returns,
+        f"`{instance.function.name}` must {wanted}, but control can reach its end",
+        help=VALUES[type(...)] if stub and tree.body[-1].value.value is ... else "",
     )
 
 

@@ -23,6 +23,7 @@ from kpy.front.types import (
 )
 
 TEXT = intern(SliceType, u8)
+_KNOWN = {ast.JoinedStr: "print the values with a formatter before; a failed comparison shows its"}
 
 
 class Context:
@@ -37,6 +38,7 @@ class Context:
         self.narrowed = set()  # nullable variables known to be non-null here
         self.exposed = set()  # variables whose address was taken: never narrowed
         self.loops = 0
+        self.has_errors = False  # some statement did not check
         self.held = {}  # variables that a `with` gives back -> the function that does
         self.given_back = {}  # names of those whose `with` is over -> its last line
         self.global_names = set()
@@ -105,6 +107,9 @@ class Context:
         known = [*self.vars, *self.scope]
         close = difflib.get_close_matches(name, known, 1)
         hint = f"did you mean `{close[0]}`?" if close else ""
+        owner = getattr(self.function.python, "__kpy_owner__", None)
+        if owner is not None and (name in owner.fields or name in owner.namespace):
+            hint = f"did you mean `self.{name}`?"
         return self.error(node, f"name `{name}` is not defined", help=hint)
 
     def kept(self, found):
@@ -126,7 +131,7 @@ class Context:
         try:
             type_ = self.bind(resolve(as_type(value, self.scope)))
         except Exception as error:  # noqa: BLE001  whatever evaluating the annotation raised
-            return self.error(node, f"not a type: {error}")
+            return self.error(node, f"not a type: {error}", help=getattr(error, "help", ""))
         if isinstance(type_, TypeVar):
             self.error(node, f"type variable `{type_}` is not bound by any parameter")
         return type_
@@ -137,6 +142,8 @@ class Context:
             case ast.Constant():
                 return node.value
             case ast.Name():
+                if node.id in self.vars and node.id not in self.global_names:
+                    return self.error(node, f"`{node.id}` is known at run time only")
                 return self.lookup(node, node.id)
             case ast.Attribute():
                 return self.attribute(node, self.build_value(node.value), node.attr)
@@ -147,10 +154,20 @@ class Context:
             case ast.Subscript():
                 return self._subscript(node)
             case ast.BinOp(op=ast.BitOr()):
-                return self.build_value(node.left) | self.build_value(node.right)
+                return self._alternative(node)
             case ast.BinOp() | ast.UnaryOp() | ast.Call():
                 return self._constant_expression(node)
-        return self.error(node, "this must be known at build time")
+        return self.error(node, "this must be known at build time", help=_KNOWN.get(type(node), ""))
+
+    def _alternative(self, node):
+        """`Ptr[T] | None`, or bits."""
+        left, right = self.build_value(node.left), self.build_value(node.right)
+        try:
+            return left | right
+        except TypeError as error:
+            return self.error(
+                node, f"`{self.text(node)}`: {error}", help=getattr(error, "help", "")
+            )
 
     def _subscript(self, node):
         base, index = self.build_value(node.value), self.build_value(node.slice)

@@ -1,5 +1,7 @@
 """Making an expression have the type that its place asks for."""
 
+import enum
+
 from kpy.check import typed
 from kpy.front.decorators import traits_of
 from kpy.front.program import is_function
@@ -60,6 +62,8 @@ def fit_bits(cx, const, type_):
 
 
 def _number(value):
+    if value.bit_length() > 256:
+        return f"a number of {value.bit_length()} bits"
     return str(value) if abs(value) < 4096 else hex(value)
 
 
@@ -78,7 +82,14 @@ def _settle_meta(cx, expr):
     if isinstance(expr, typed.Bound):
         cx.error(expr.at, f"`{cx.text(expr.at)}` is a method: call it")
     title = getattr(expr.value, "__name__", None) or str(expr.value)
-    return cx.error(expr.at, f"`{title}` exists at build time only, it is no value here")
+    advice = ""
+    if isinstance(expr.value, (list, tuple, dict)):
+        advice = f"a table at run time is a static, `static(Array[T, N], {cx.text(expr.at)})`"
+    elif isinstance(expr.value, enum.Enum):
+        advice = f"write `@enum(u8)` above `class {type(expr.value).__name__}:`, without a base"
+    return cx.error(
+        expr.at, f"`{title}` exists at build time only, it is no value here", help=advice
+    )
 
 
 def function_pointer(cx, meta):

@@ -9,12 +9,14 @@ import ast
 
 from kpy.check import typed
 from kpy.check.convert import coerce, is_place, settle
+from kpy.check.refusals import EXPRESSIONS, TEXT, VALUES
 from kpy.check.table import Table
 from kpy.front.annotations import Maker
 from kpy.front.diagnostics import Reported
 from kpy.front.structs import StructType
 from kpy.front.types import (
     META,
+    NEVER,
     NONE,
     NULL,
     UNTYPED,
@@ -31,36 +33,24 @@ from kpy.front.types import (
     is_integer,
     is_pointer,
     non_null,
+    u8,
     u64,
 )
 
 RULES = Table()
 rule = RULES.of
+TEXT_TYPE = intern(SliceType, u8)
 
 
 def expression(cx, node, want=None):
     """Check an expression; the result may still be untyped or a build-time value."""
     check = RULES.get(type(node))
     if check is None:
-        kind = type(node).__name__
-        cx.error(
-            node, f"kernel Python has no such expression ({kind})", help=_REFUSALS.get(kind, "")
-        )
+        name, advice = EXPRESSIONS.get(type(node), (f"`{type(node).__name__}` expressions", ""))
+        cx.error(node, f"kernel Python has no {name}", help=advice)
     if isinstance(want, ResultType) and not isinstance(node, ast.IfExp):
         want = i64 if want.value is NONE else want.value
     return check(cx, node, want)
-
-
-_REFUSALS = {
-    "ListComp": "write a loop",
-    "GeneratorExp": "write a loop",
-    "DictComp": "write a loop",
-    "Lambda": "define a function at module level",
-    "NamedExpr": "assign in a statement of its own",
-    "Await": "",
-    "JoinedStr": "an f-string is the argument of a formatter such as `printk`",
-    "Div": "integer division is `//`",
-}
 
 
 def value(cx, node, want=None, because=""):
@@ -69,7 +59,7 @@ def value(cx, node, want=None, because=""):
     if want is not None:
         return coerce(cx, expr, want, because)
     expr = settle(cx, expr)
-    if expr.type is NONE:
+    if expr.type in (NONE, NEVER):
         cx.error(node, f"`{cx.text(node)}` gives no value")
     if expr.type is NULL:
         cx.error(
@@ -84,8 +74,22 @@ def place(cx, node):
     """Check an expression that must denote memory or a variable."""
     expr = expression(cx, node)
     if not is_place(expr):
-        cx.error(node, f"`{cx.text(node)}` is a value, not a place in memory")
+        cx.error(
+            node,
+            f"`{cx.text(node)}` is a value, not a place in memory",
+            help=_of_build_time(cx, node),
+        )
     return expr
+
+
+def _of_build_time(cx, node):
+    """Advice for who would change what a module made at build time."""
+    while isinstance(node, (ast.Subscript, ast.Attribute)):
+        node = node.value
+    if not isinstance(node, ast.Name) or node.id in cx.vars or cx.is_static(node.id):
+        return ""
+    made = "Array[T, N]" if isinstance(cx.lookup(node, node.id), (list, tuple)) else "T"
+    return f"what changes at run time is a static, `{node.id} = static({made}, …)` at module level"
 
 
 def integer(cx, node):
@@ -100,7 +104,8 @@ def integer(cx, node):
 def _constant(cx, node, want):
     if isinstance(node.value, (bool, int, str, bytes, type(None))):
         return cx.wrap(node, node.value)
-    return cx.error(node, f"kernel Python has no {type(node.value).__name__} values")
+    kind = type(node.value)
+    return cx.error(node, f"kernel Python has no {kind.__name__} values", help=VALUES.get(kind, ""))
 
 
 @rule(ast.Name)
@@ -135,7 +140,8 @@ def _attribute(cx, node, want):
         return typed.ValueOf(node, type_.value, base, False)
     if isinstance(type_, GuestType) and node.attr in ("index", "address", "cast"):
         return typed.Bound(node, META, node.attr, base)
-    return cx.error(node, f"`{type_}` has no attribute `{node.attr}`")
+    advice = TEXT if type_ is TEXT_TYPE and hasattr(str, node.attr) else ""
+    return cx.error(node, f"`{type_}` has no attribute `{node.attr}`", help=advice)
 
 
 def need_non_null(cx, expr):
@@ -146,7 +152,7 @@ def need_non_null(cx, expr):
             f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
         )
         if not isinstance(expr, typed.Local):
-            advice = "copy it to a local variable and check that"
+            advice = f"copy it to a local and check that, `p = {text}`, `if p is None: return …`"
         cx.error(expr.at, f"`{text}` may be null", help=advice)
 
 
@@ -173,7 +179,11 @@ def indexable(cx, expr):
         need_non_null(cx, expr)
         expr = typed.Deref(expr.at, expr.type.target, expr)
     if not isinstance(expr.type, (ArrayType, SliceType)):
-        cx.error(expr.at, f"`{expr.type}` cannot be indexed or iterated")
+        advice = "copy it to an array, `a: Array[T, N] = […]`"
+        advice = advice if isinstance(expr.type, TupleType) else ""
+        if is_integer(expr.type):
+            advice = "`x >> n & mask` takes bits of an integer; a loop counts by `range`"
+        cx.error(expr.at, f"`{expr.type}` cannot be indexed or iterated", help=advice)
     element = expr.type.element
     if isinstance(element, VolatileType):
         return expr, element.element, True
@@ -190,8 +200,15 @@ def _subscript(cx, node, want):
     if isinstance(base.type, TupleType):
         return _tuple_item(cx, node, base)
     if isinstance(base.type, PtrType) and not isinstance(base.type.target, ArrayType):
+        text = cx.text(node.value)
+        what, first = "a pointer", ""
+        if base.type.nullable:
+            what, first = f"`{text}` may be null, and a pointer", "check it first; "
         cx.error(
-            node, "a pointer cannot be indexed", help="make a slice of it, `Slice[T](ptr, length)`"
+            node,
+            f"{what} cannot be indexed",
+            help=f"{first}`load({text})` is the value; of several make a slice, "
+            f"`Slice[{base.type.target}]({text}, length)`",
         )
     base, element, volatile = indexable(cx, base)
     if isinstance(node.slice, ast.Slice):
@@ -200,7 +217,9 @@ def _subscript(cx, node, want):
     checked = True
     if isinstance(index, typed.Const) and isinstance(base.type, ArrayType):
         if not 0 <= index.value < base.type.count:
-            cx.error(node.slice, f"index {index.value} is outside `{base.type}`")
+            advice = f"`{cx.text(node.value)}[len({cx.text(node.value)}) - 1]` is the last element"
+            advice = advice if index.value < 0 else ""
+            cx.error(node.slice, f"index {index.value} is outside `{base.type}`", help=advice)
         checked = False
     return typed.ElementOf(node, element, base, index, checked, volatile)
 
@@ -208,8 +227,16 @@ def _subscript(cx, node, want):
 def _slice(cx, node, base):
     if node.slice.step is not None:
         cx.error(node.slice.step, "a slice has no step")
-    low = integer(cx, node.slice.lower) if node.slice.lower else None
-    high = integer(cx, node.slice.upper) if node.slice.upper else None
+    low, high = (
+        integer(cx, bound) if bound else None for bound in (node.slice.lower, node.slice.upper)
+    )
+    for bound in (low, high):
+        if isinstance(bound, typed.Const) and bound.value < 0:
+            cx.error(
+                bound.at,
+                "the bounds of a slice are not negative",
+                help=f"`len({cx.text(node.value)}) - n` counts from the end",
+            )
     if isinstance(base.type, ArrayType) and not is_place(base):
         cx.error(node.value, "only an array in memory can be sliced")
     return typed.SliceOf(node, intern(SliceType, base.type.element), base, low, high)
@@ -217,7 +244,8 @@ def _slice(cx, node, base):
 
 def _tuple_item(cx, node, base):
     index = expression(cx, node.slice)
-    if not isinstance(index, typed.Const) or not 0 <= index.value < len(base.type.items):
+    known = isinstance(index, typed.Const) and index.type is UNTYPED
+    if not known or not 0 <= index.value < len(base.type.items):
         cx.error(node.slice, f"the index into `{base.type}` must be a literal that fits")
     return typed.ItemOf(node, base.type.items[index.value], base, index.value)
 
@@ -225,6 +253,14 @@ def _tuple_item(cx, node, base):
 def _build_time_element(cx, node, base):
     if isinstance(base.value, (Maker, Type)) or base.value in (tuple, type):
         return typed.Meta(node, META, cx.type_at(node))
+    key = expression(cx, node.slice)
+    if not isinstance(key, (typed.Const, typed.Text)):
+        name = cx.text(node.value)
+        cx.error(
+            node,
+            f"`{name}` exists at build time, `{cx.text(node.slice)}` at run time only",
+            help=f"a table that is indexed at run time is a static, `static(Array[T, N], {name})`",
+        )
     key = cx.build_value(node.slice)
     try:
         return cx.wrap(node, base.value[key])
@@ -304,7 +340,9 @@ def _f_string(cx, node, want):
 
 @rule(ast.Starred)
 def _starred(cx, node, want):
-    return cx.error(node, "kernel Python has no `*` arguments")
+    return cx.error(
+        node, "kernel Python has no `*` here", help="name each part; many values are a `Slice[T]`"
+    )
 
 
 def describe(expr):

@@ -11,6 +11,8 @@ from kpy.check.statements import block, rule
 from kpy.front.structs import StructType
 from kpy.front.types import UNTYPED, PtrType, intern, is_integer, u64
 
+NO_ELSE = "put it behind the loop; a bool tells whether a `break` came"
+
 
 def _loop_body(cx, node, extra=frozenset()):
     """Check the body of a loop: what it assigns is not known at its start, nor after it."""
@@ -27,7 +29,7 @@ def _loop_body(cx, node, extra=frozenset()):
 
 def _no_else(cx, node):
     if node.orelse:
-        cx.error(node.orelse[0], "kernel Python has no `else` of a loop")
+        cx.error(node.orelse[0], "kernel Python has no `else` of a loop", help=NO_ELSE)
 
 
 @rule(ast.While)
@@ -103,7 +105,11 @@ def _calls(cx, node, function):
 def loop_variable(cx, target, type_):
     """The variable of a `for`; each loop may give the name a type of its own."""
     if not isinstance(target, ast.Name):
-        cx.error(target, "a `for` has one plain variable")
+        cx.error(
+            target,
+            "a `for` has one plain variable",
+            help="`for i, x in enumerate(a)` has two; assign to fields in the body",
+        )
     var = cx.vars.get(target.id)
     cx.keep_held(target, var)
     if var is None or var.type is not type_:
@@ -123,6 +129,7 @@ def _for_range(cx, node, call, backwards):
     start, stop = coerce(cx, start, type_), coerce(cx, stop, type_)
     if not is_integer(type_):
         cx.error(call, f"`range` takes integers, not `{type_}`")
+    step = step if step.type is UNTYPED else coerce(cx, step, type_)
     known = step.value if isinstance(step, typed.Const) else None
     if known == 0 or (known is None and type_.signed):
         cx.error(step.at, "the step of a `range` must not be 0, and known at build time if signed")

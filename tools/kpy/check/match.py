@@ -53,6 +53,9 @@ def _match(cx, node, out):
 def _pattern(cx, pattern, type_, seen):
     """The values of a case, or None for `case _`."""
     if isinstance(pattern, ast.MatchOr):
+        for part in pattern.patterns:
+            if isinstance(part, ast.MatchAs) and part.name is None:
+                cx.error(part, "`_` stands alone in its case")
         return [v for part in pattern.patterns for v in _pattern(cx, part, type_, seen)]
     if isinstance(pattern, ast.MatchAs) and pattern.pattern is None:
         if pattern.name is None:
@@ -63,7 +66,12 @@ def _pattern(cx, pattern, type_, seen):
             help=f"name a constant with a dot, `case module.{pattern.name}:`",
         )
     if not isinstance(pattern, ast.MatchValue):
-        cx.error(pattern, "a case is a constant, constants joined by `|`, or `_`")
+        advice = "compare a pointer by `if p is None:`"
+        cx.error(
+            pattern,
+            "a case is a constant, constants joined by `|`, or `_`",
+            help=advice if isinstance(pattern, ast.MatchSingleton) else "",
+        )
     expr = coerce(cx, expression(cx, pattern.value), type_)
     if not isinstance(expr, typed.Const):
         cx.error(pattern, "a case must be known at build time")

@@ -5,7 +5,8 @@ import operator
 
 from kpy.check import typed
 from kpy.check.convert import fit, fit_bits, settle, truth
-from kpy.check.expr import describe, expression, rule, value
+from kpy.check.expr import TEXT_TYPE, describe, expression, rule, value
+from kpy.check.refusals import COMPARE_TEXT, TEXT
 from kpy.front.types import (
     BOOL,
     META,
@@ -35,6 +36,8 @@ FOLD = {
     "**": operator.pow, "==": operator.eq, "!=": operator.ne, "<": operator.lt, "<=": operator.le,
     ">": operator.gt, ">=": operator.ge,
 }  # fmt: skip
+MISSING = {"/": "integer division is `//`", "@": "multiply in a loop"}
+LARGEST_EXPONENT = 512  # no type has more than 64 bits
 VERBS = {"+": "add", "-": "subtract", "*": "multiply", "//": "divide"}
 BITWISE = ("&", "|", "^")
 
@@ -42,8 +45,6 @@ BITWISE = ("&", "|", "^")
 @rule(ast.BinOp)
 def _binary(cx, node, want):
     op = SYMBOLS[type(node.op)]
-    if op == "/":
-        cx.error(node, "kernel Python has no `/`", help="integer division is `//`")
     hint = want if want is not None and (is_integer(want) or want is BOOL) else None
     left = expression(cx, node.left, hint)
     beside = left.type if is_integer(left.type) and op not in ("<<", ">>") else hint
@@ -52,12 +53,18 @@ def _binary(cx, node, want):
 
 def arithmetic(cx, node, op, left, right, want=None, mode="checked"):
     """Check `left op right`, given its checked operands."""
+    if op in MISSING:
+        cx.error(node, f"kernel Python has no `{op}`", help=MISSING[op])
     if left.type is UNTYPED and right.type is UNTYPED:
         return _fold(cx, node, op, left, right)
     if op in ("<<", ">>"):
         return _shift(cx, node, op, left, right, want)
-    if op not in FOLD or op == "**":
-        cx.error(node, f"kernel Python has no `{op}` between values known at run time only")
+    if op == "**":
+        cx.error(
+            node,
+            "kernel Python has no `**` between values known at run time only",
+            help="multiply; `1 << n` and `bit(n)` are powers of 2",
+        )
     left, right = _settled(cx, left), _settled(cx, right)
     result = _result_type(cx, op, left, right)
     if result is None:
@@ -73,10 +80,14 @@ def _settled(cx, expr):
 
 
 def _fold(cx, node, op, left, right):
+    if op in ("<<", "**") and right.value > LARGEST_EXPONENT:
+        cx.error(node, f"`{cx.text(node)}` is too large a number")
     try:
         folded = FOLD[op](left.value, right.value)
     except (KeyError, ValueError, ZeroDivisionError) as error:
         return cx.error(node, f"cannot compute `{cx.text(node)}`: {error}")
+    if not isinstance(folded, int):
+        cx.error(node, f"`{cx.text(node)}` is no integer")
     inverted = op in BITWISE and (left.inverted or right.inverted)
     return typed.Const(node, UNTYPED, folded, inverted)
 
@@ -152,6 +163,8 @@ def mismatch(cx, op, left, right):
 
 def _advice(cx, op, left, right):
     one, two = left.type, right.type
+    if one is TEXT_TYPE or two is TEXT_TYPE:
+        return TEXT if op not in ("==", "!=") else COMPARE_TEXT
     texts = [cx.text(left.at), cx.text(right.at)]
     for expr in (left, right):
         if is_pointer(expr.type) and op in VERBS:
@@ -209,7 +222,22 @@ def _fold_unary(node, operand):
 def _logic(cx, node, want):
     from kpy.check.narrow import condition
 
-    return condition(cx, node)[0]
+    test = condition(cx, node)[0]
+    if isinstance(test, typed.Logic) and all(map(_is_made_a_bool, test.items)):
+        first = cx.text(node.values[0])
+        cx.error(
+            node,
+            "`and` and `or` give a bool here, not one of their operands",
+            help=f"`a if {first} else b` chooses; a bool is `{first} != 0 or …`",
+        )
+    return test
+
+
+def _is_made_a_bool(item):
+    """Whether a condition is an integer or pointer that was compared with 0 by the language."""
+    if isinstance(item, typed.Const):
+        return isinstance(item.at, ast.Constant) and not isinstance(item.at.value, bool)
+    return isinstance(item, typed.Compare) and item.at is item.operands[0].at
 
 
 @rule(ast.Compare)
@@ -220,6 +248,8 @@ def _compare(cx, node, want):
     operands = [_settled(cx, expression(cx, nodes[0]))]
     for item in nodes[1:]:
         operands.append(_settled(cx, expression(cx, item, operands[-1].type)))
+    if len(ops) == 1:
+        _check_identity(cx, node.ops[0], *operands)
     if len(ops) == 1 and all(isinstance(item, typed.Const) for item in operands):
         folded = _fold_comparison(node, ops[0], *operands)
         if folded is not None:
@@ -229,6 +259,22 @@ def _compare(cx, node, want):
     for i in range(len(ops) - 1):  # a literal in the middle may have met its type on the right only
         operands[i], operands[i + 1] = comparable(cx, ops[i], operands[i], operands[i + 1])
     return typed.Compare(node, BOOL, operands, ops)
+
+
+def _check_identity(cx, op, left, right):
+    """`is` is for pointers and `None`."""
+    if not isinstance(op, (ast.Is, ast.IsNot)):
+        return
+    shown = next((e for e in (left, right) if not is_pointer(e.type) and e.type is not NULL), None)
+    if shown is not None:
+        sign = "==" if isinstance(op, ast.Is) else "!="
+        cx.error(
+            shown.at,
+            f"`is` compares pointers, and `{cx.text(shown.at)}` is a `{shown.type}`",
+            help=COMPARE_TEXT
+            if shown.type is TEXT_TYPE
+            else f"write `{cx.text(left.at)} {sign} {cx.text(right.at)}`",
+        )
 
 
 def _fold_comparison(node, op, left, right):
@@ -268,6 +314,8 @@ def _incomparable(cx, op, left, right):
         advice = (
             "compare field by field" if op in ("==", "!=") else "only `==` and `!=` compare these"
         )
+        if left.type is TEXT_TYPE:
+            advice = COMPARE_TEXT
         return cx.error(left.at, f"`{left.type}` has no `{op}`", help=advice)
     notes = [cx.note(right.at, describe(right))] if right.at.lineno == left.at.lineno else []
     return cx.error(
@@ -286,8 +334,25 @@ def _membership(cx, node):
     if isinstance(right, (ast.Tuple, ast.List, ast.Set)):
         items = [expression(cx, item) for item in right.elts]
     else:
-        found = cx.build_value(right)
-        items = [cx.wrap(right, item) for item in found]
+        items = [cx.wrap(right, item) for item in _members(cx, node.left, right)]
     items = [comparable(cx, "==", subject, _settled(cx, item))[1] for item in items]
     test = typed.Member(node, BOOL, subject, items)
     return typed.Unary(node, BOOL, "not", test) if isinstance(node.ops[0], ast.NotIn) else test
+
+
+def _members(cx, subject, node):
+    """What stands after `in`: a tuple, list, set or dict that a module made."""
+    text = cx.text(subject)
+    if isinstance(node, ast.Call) and cx.text(node.func) == "range":
+        bounds = [cx.text(argument) for argument in node.args[:2]]
+        low, high = bounds if len(bounds) == 2 else ("0", *bounds)[:2] if bounds else ("0", "n")
+        cx.error(node, "`in` takes no `range`", help=f"write `{low} <= {text} < {high}`")
+    expr = expression(cx, node)
+    found = expr.value if isinstance(expr, typed.Meta) else None
+    if not isinstance(found, (tuple, list, set, frozenset, dict)):
+        cx.error(
+            node,
+            f"`in` takes values known at build time, not a `{expr.type}`",
+            help=f"`{text} in (A, B, C)`; what is in memory a loop searches",
+        )
+    return found

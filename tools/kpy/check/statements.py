@@ -3,6 +3,7 @@
 import ast
 
 from kpy.check.context import assigned_names
+from kpy.check.refusals import STATEMENTS
 from kpy.check.table import Table
 from kpy.front.diagnostics import Reported
 from kpy.front.structs import LayoutError
@@ -18,13 +19,16 @@ def block(cx, statements):
         try:
             check = RULES.get(type(statement))
             if check is None:
-                kind = type(statement).__name__
-                cx.error(statement, f"kernel Python has no such statement ({kind})")
+                kind = type(statement)
+                name, advice = STATEMENTS.get(kind, (f"`{kind.__name__}` statement", ""))
+                cx.error(statement, f"kernel Python has no {name}", help=advice)
             ended = check(cx, statement, out) or ended
         except LayoutError as error:
             cx.program.layout_error(error)
+            cx.has_errors = True
             _poison(cx, statement)
         except Reported:
+            cx.has_errors = True
             _poison(cx, statement)
     return out, ended
 
@@ -32,6 +36,15 @@ def block(cx, statements):
 def _poison(cx, statement):
     """Mark what an erroneous statement would have assigned: its uses are not reported too."""
     simple = isinstance(statement, (ast.Assign, ast.AnnAssign, ast.For))
-    for name in assigned_names([statement]) if simple else ():
+    names = assigned_names([statement]) if simple else _defined_names(statement)
+    for name in names:
         if name not in cx.vars:
             cx.declare(name, None, statement)
+
+
+def _defined_names(statement):
+    """What a refused definition or import would have named."""
+    if isinstance(statement, (ast.Import, ast.ImportFrom)):
+        return [(alias.asname or alias.name).partition(".")[0] for alias in statement.names]
+    kinds = (ast.FunctionDef, ast.AsyncFunctionDef, ast.ClassDef)
+    return [statement.name] if isinstance(statement, kinds) else []

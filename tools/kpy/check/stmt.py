@@ -161,6 +161,8 @@ def _assert(cx, node, out):
     text = f"assertion failed: {cx.text(node.test)}"
     if node.msg is not None:
         text = cx.build_value(node.msg)
+        if not isinstance(text, str):
+            cx.error(node.msg, "the text of an assertion is a string known at build time")
     test, yes, _ = condition(cx, node.test)
     cx.narrowed |= yes
     if isinstance(test, typed.Const):
@@ -170,20 +172,3 @@ def _assert(cx, node, out):
             return False
     out.append(typed.Check(node, test, text))
     return isinstance(test, typed.Const)
-
-
-@rule(ast.Import, ast.ImportFrom)
-def _import(cx, node, out):
-    return cx.error(node, "import at module level")
-
-
-@rule(ast.FunctionDef, ast.ClassDef)
-def _definition(cx, node, out):
-    return cx.error(node, "functions and classes are defined at module level")
-
-
-@rule(ast.Try, ast.Raise)
-def _exceptions(cx, node, out):
-    return cx.error(
-        node, "kernel Python has no exceptions", help="return an error code, or a tuple"
-    )

@@ -7,6 +7,7 @@ import importlib
 import sys
 import typing
 
+from kpy.front.diagnostics import Refused
 from kpy.front.forward import Forward
 from kpy.front.types import (
     BOOL,
@@ -64,7 +65,32 @@ def as_type(obj, scope):
         return intern(TupleType, tuple(as_type(item, scope) for item in arguments))
     if origin is type:
         return intern(TypeArgument, as_type(arguments[0], scope))
-    raise TypeError(f"`{getattr(obj, '__name__', obj)}` is not a kernel Python type")
+    name = getattr(obj, "__name__", obj)
+    raise Refused(f"`{name}` is not a kernel Python type", _instead_of(obj, origin))
+
+
+INSTEAD = {
+    int: "`u8` … `u64`, `i8` … `i64`",
+    float: "count in a smaller unit, as an integer",
+    str: "text is a `Slice[u8]`",
+    bytes: "bytes are a `Slice[u8]`, or an `Array[u8, N]`",
+    list: "`Array[T, N]`, or a `Slice[T]` of one",
+    tuple: "`tuple[T, U]`",
+    dict: "an `Array[T, N]` that the key indexes",
+    set: "flags are bits of an integer",
+    typing.Optional: "`Ptr[T] | None`",
+    typing.Union: "`Ptr[T] | None`; a `@union` holds one of several",
+}
+
+
+def _instead_of(obj, origin):
+    """What to write for a type of Python's."""
+    for known, advice in INSTEAD.items():
+        if known is obj or known is origin:
+            return advice
+    if isinstance(obj, type) and obj.__module__ != "builtins":
+        return f"write `@struct` above `class {obj.__name__}`"
+    return ""
 
 
 def _find(text, scope):
@@ -137,9 +163,14 @@ class Maker:
         return self.build(scope, *arguments)
 
 
-def _array(scope, element, count):
+def _array(scope, element, *count):
+    if len(count) != 1:
+        raise Refused("an array has an element type and a count", "`Array[u8, 16]`")
+    (count,) = count
     if isinstance(count, typing.TypeVar):
         count = as_type(count, scope)
+    if isinstance(count, int) and count < 0:
+        raise Refused(f"`Array[{element}, {count}]`: the count is negative")
     if not isinstance(count, (int, TypeVar)):
         raise TypeError(
             f"`Array[{element}, {count}]`: the count must be an integer known at build time"

@@ -8,6 +8,10 @@ import sys
 from dataclasses import dataclass
 
 from kpy.front.annotations import as_type
+from kpy.front.diagnostics import Refused
+from kpy.front.types import PythonFunction
+
+FORMATTER = "`@formatter(write_str, write_int, end)`"
 
 
 @dataclass
@@ -35,23 +39,28 @@ def traits_of(function):
 
 
 def _mark(function, **changes):
+    if not isinstance(function, PythonFunction):
+        raise Refused(
+            f"a decorator of functions got `{getattr(function, '__name__', function)}`",
+            "it stands above a `def`, without brackets, as in `@inline`",
+        )
     traits = traits_of(function)
     for name, value in changes.items():
         setattr(traits, name, value)
     return function
 
 
-def inline(function):
+def inline(function=None):
     """Always inline the function, also into other modules."""
     return _mark(function, inline="always")
 
 
-def noinline(function):
+def noinline(function=None):
     """Never inline the function."""
     return _mark(function, inline="never")
 
 
-def cold(function):
+def cold(function=None):
     """Never inline the function, and move it out of the hot path."""
     return _mark(function, inline="never", cold=True)
 
@@ -59,21 +68,23 @@ def cold(function):
 def _named(symbol, **changes):
     if isinstance(symbol, str):
         return lambda function: _mark(function, symbol=symbol, **changes)
-    return _mark(symbol, symbol=symbol.__name__, **changes)
+    return _mark(symbol, symbol=getattr(symbol, "__name__", None), **changes)
 
 
-def export(symbol):
+def export(symbol=None):
     """Give the function a C symbol: `@export` or `@export("symbol")`."""
     return _named(symbol, export=True)
 
 
-def extern(symbol):
+def extern(symbol=None):
     """Declare a function that assembly or the linker script defines."""
     return _named(symbol, kind="extern")
 
 
 def asm(template, constraints="", sideeffect=True):
     """Make the function inline assembly: Intel syntax, `$0` is the result."""
+    if not isinstance(template, str):
+        raise Refused("`@asm` takes the instructions as text", '`@asm("hlt")`')
     return lambda function: _mark(
         function,
         kind="asm",
@@ -84,8 +95,10 @@ def asm(template, constraints="", sideeffect=True):
     )
 
 
-def formatter(write_str, write_int, end):
+def formatter(write_str, write_int=None, end=None):
     """Make a function that takes one f-string, and compiles to calls of these three."""
+    if write_int is None:
+        raise Refused("`@formatter` takes the functions that print", FORMATTER)
     return lambda function: _mark(function, kind="formatter", parts=(write_str, write_int, end))
 
 
@@ -94,7 +107,7 @@ def gives_back(put):
     return lambda function: _mark(function, gives_back=put)
 
 
-def build_time(function):
+def build_time(function=None):
     """Mark plain Python that is never compiled."""
     return _mark(function, kind="build_time")
 
@@ -125,8 +138,10 @@ class Static:
         return self.declared.count
 
 
-def static(type_, initial=None, *, section=None, symbol=None, extern=False):
+def static(type_=None, initial=None, *, section=None, symbol=None, extern=False):
     """Reserve memory for one `type_`, zero unless an initial value is given."""
+    if type_ is None:
+        raise Refused("a static has a type", "`static(u64)`, `static(u64, 5)`")
     scope = sys._getframe(1).f_globals
     made = Static(as_type(type_, scope), initial, scope, section, symbol, extern)
     scope.setdefault("__kpy_statics__", []).append(made)

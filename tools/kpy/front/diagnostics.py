@@ -44,6 +44,17 @@ class Reported(Exception):
     """Raised when an error has been recorded: the statement at hand is given up."""
 
 
+class Refused(TypeError):
+    """What Python would do at import and kernel Python does not; `help` says how it is done here.
+
+    `function` is the one that is to blame, if the line that raises this is not.
+    """
+
+    def __init__(self, message, help="", function=None):
+        super().__init__(message)
+        self.help, self.function = help, function
+
+
 class Diagnostics:
     """All errors found so far, each once."""
 

@@ -1,5 +1,6 @@
 """Importing the modules of a program, and finding the functions in them."""
 
+import difflib
 import importlib
 import os
 import sys
@@ -7,7 +8,7 @@ import traceback
 
 from kpy.front import forward, source
 from kpy.front.decorators import Static, traits_of
-from kpy.front.diagnostics import Diagnostic, Reported
+from kpy.front.diagnostics import Diagnostic, Refused, Reported
 from kpy.front.forward import ROOT
 from kpy.front.program import is_function
 from kpy.front.structs import LayoutError, StructType
@@ -61,13 +62,40 @@ def _import_error(name, error):
     if isinstance(error, SyntaxError):
         column = max(0, (error.offset or 1) - 1)
         return Diagnostic(error.filename or name, error.lineno or 1, column, column + 1, error.msg)
-    message = f"{type(error).__name__}: {error}"
-    frames = [f for f in traceback.extract_tb(error.__traceback__) if _is_programmers(f.filename)]
+    refused = isinstance(error, Refused)
+    message = str(error) if refused else f"at import: {type(error).__name__}: {error}"
+    if refused and error.function is not None:
+        return _at_function(error, message)
+    frames = [f for f in _frames(error) if _is_programmers(f[0].filename)]
     if not frames:
-        return Diagnostic(name, 0, 0, 1, f"cannot import `{name}`: {message}")
-    frame = frames[-1]
+        return Diagnostic(name, 0, 0, 1, f"cannot import `{name}`: {type(error).__name__}: {error}")
+    frame, names = frames[-1]
     start, end = frame.colno or 0, frame.end_colno or 0
-    return Diagnostic(frame.filename, frame.lineno, start, end, f"at import: {message}")
+    advice = error.help if refused else _did_you_mean(error, names)
+    return Diagnostic(frame.filename, frame.lineno, start, end, message, help=advice)
+
+
+def _frames(error):
+    """The frames of a traceback, each with the global names there."""
+    scopes = [frame.f_globals for frame, _ in traceback.walk_tb(error.__traceback__)]
+    return list(zip(traceback.extract_tb(error.__traceback__), scopes, strict=True))
+
+
+def _at_function(error, message):
+    code = error.function.__code__
+    tree = source.definition_of(error.function)
+    line = tree.lineno if tree is not None else code.co_firstlineno
+    end = len(source.line_of(code.co_filename, line))
+    start = tree.col_offset if tree is not None else 0
+    return Diagnostic(code.co_filename, line, start, end, message, help=error.help)
+
+
+def _did_you_mean(error, names):
+    """Advice for a name that a module does not have."""
+    if not isinstance(error, NameError) or not error.name:
+        return ""
+    close = difflib.get_close_matches(error.name, names, 1, 0.7)
+    return f"did you mean `{close[0]}`?" if close else ""
 
 
 def _is_programmers(path):

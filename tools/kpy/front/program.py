@@ -4,6 +4,7 @@ A `Function` is a declaration, read once from a Python function. An `Instance` i
 compiled: a function with its type variables bound (most have none).
 """
 
+import ast
 import inspect
 from dataclasses import dataclass, field
 
@@ -12,6 +13,8 @@ from kpy.front.annotations import as_type, resolve, rewrite
 from kpy.front.decorators import traits_of
 from kpy.front.diagnostics import Diagnostic, Diagnostics, Reported
 from kpy.front.types import PtrType, Type, TypeArgument, intern
+
+BROKEN = object()  # stands for a function whose declaration has an error
 
 
 @dataclass(eq=False, repr=False)
@@ -81,8 +84,10 @@ class Program:
     def declare(self, python):
         """Return the declaration of a Python function, or None for build-time Python."""
         if python not in self.functions:
-            self.functions[python] = None  # what an erroneous declaration leaves behind
+            self.functions[python] = BROKEN
             self.functions[python] = self._declare(python)
+        if self.functions[python] is BROKEN:
+            raise Reported
         return self.functions[python]
 
     def instantiate(self, function, bindings):
@@ -126,40 +131,89 @@ class Program:
             return None
         if traits.kind == "formatter":
             return _function(python, traits, tree, [], as_type(None, {}))
-        if not _is_annotated(python, tree, owner):
+        if missing := unannotated(python):
+            self._refuse_half_marked(python, traits, tree, path, missing)
             return None
+        self._refuse_kinds(traits, tree, path)
         params, result = self._signature(python, tree, path, owner)
         return _function(python, traits, tree, params, result)
 
     def _signature(self, python, tree, path, owner):
         """Evaluate the annotations of a function, in the namespace of its module."""
         arguments = tree.args
-        for odd in (arguments.vararg, arguments.kwarg, *arguments.kwonlyargs, *arguments.defaults):
-            if odd is not None:
-                self.error(
-                    path, odd, "a compiled function takes positional parameters without defaults"
-                )
+        self._refuse_parameters(arguments, path)
         params = []
         for index, argument in enumerate([*arguments.posonlyargs, *arguments.args]):
             if index == 0 and owner is not None and argument.annotation is None:
                 params.append((argument.arg, intern(PtrType, owner, False)))
             else:
                 params.append((argument.arg, self.annotation(python, path, argument.arg, argument)))
-        return params, self.annotation(python, path, "return", tree.returns)
+        result = self.annotation(python, path, "return", tree.returns)
+        known, unknown = [], []
+        for _, type_ in params:
+            collect_variables(type_, known)
+        collect_variables(result, unknown)
+        if unbound := [variable for variable in unknown if variable not in known]:
+            self.error(path, tree.returns, f"no parameter tells what `{unbound[0]}` is")
+        return params, result
+
+    def _refuse_half_marked(self, python, traits, tree, path, missing):
+        """Report a function that is to be compiled by its decorator, and is not annotated."""
+        marked = traits.export or traits.inline or traits.kind in ("extern", "asm")
+        if not marked:
+            return
+        what = "result" if missing[0] == "return" else f"parameter `{missing[0]}`"
+        advice = "`-> None`, `-> u64` …" if missing[0] == "return" else f"`{missing[0]}: u64`"
+        self.error(path, tree, f"the {what} of `{python.__name__}` has no annotation", help=advice)
+
+    def _refuse_kinds(self, traits, tree, path):
+        """Report generators, coroutines, and a body where none is compiled."""
+        if isinstance(tree, ast.AsyncFunctionDef):
+            self.error(path, tree, "kernel Python has no `async`", help="write a plain `def`")
+        if traits.kind in ("extern", "asm") and not all(map(_says_nothing, tree.body)):
+            self.error(
+                path,
+                next(item for item in tree.body if not _says_nothing(item)),
+                f"the body of an `@{traits.kind}` function is never run",
+                help="it is defined elsewhere: write `...`",
+            )
+
+    def _refuse_parameters(self, arguments, path):
+        one_by_one = "a compiled function takes positional parameters without defaults"
+        several, names = "pass a `Slice[T]`", "pass a struct"
+        for odd, advice in (
+            *((node, "pass it in every call") for node in arguments.defaults),
+            (arguments.vararg, several),
+            (arguments.kwarg, names),
+            *((node, "write it before the `*`") for node in arguments.kwonlyargs),
+        ):
+            if odd is not None:
+                self.error(path, odd, one_by_one, help=advice)
 
     def annotation(self, python, path, key, node):
         try:
             return resolve(as_type(python.__annotations__[key], python.__globals__))
         except Exception as error:  # noqa: BLE001  whatever the programmer's annotation raised
             message = str(error) or type(error).__name__
-            return self.error(path, node, f"bad annotation: {message}")
+            advice = getattr(error, "help", "")
+            return self.error(path, node, f"bad annotation: {message}", help=advice)
 
 
-def _is_annotated(python, tree, owner):
-    names = [argument.arg for argument in [*tree.args.posonlyargs, *tree.args.args]]
-    if owner is not None:
-        names = names[1:]
-    return tree.returns is not None and all(name in python.__annotations__ for name in names)
+def unannotated(python):
+    """The parameters of a function that have no annotation, and "return"; `self` needs none."""
+    tree, owner = source.definition_of(python), getattr(python, "__kpy_owner__", None)
+    if tree is None:
+        return ["return"]
+    arguments = [*tree.args.posonlyargs, *tree.args.args, *tree.args.kwonlyargs]
+    names = [argument.arg for argument in arguments][1 if owner is not None else 0 :]
+    missing = [name for name in names if name not in python.__annotations__]
+    return missing if tree.returns is not None else [*missing, "return"]
+
+
+def _says_nothing(statement):
+    """Whether a statement is a docstring, `...` or `pass`."""
+    constant = isinstance(statement, ast.Expr) and isinstance(statement.value, ast.Constant)
+    return constant or isinstance(statement, ast.Pass)
 
 
 def _function(python, traits, tree, params, result):

@@ -20,7 +20,7 @@ def load(path):
         text = file.read()
     functions, tree = {}, ast.parse(text, path)
     for node in ast.walk(tree):
-        if isinstance(node, ast.FunctionDef):
+        if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef)):
             first = min([node.lineno, *(decorator.lineno for decorator in node.decorator_list)])
             functions[first, node.name] = node
     return Source(path, text.splitlines(), tree, functions)

@@ -8,6 +8,7 @@ import sys
 from dataclasses import dataclass
 
 from kpy.front.annotations import as_type, outermost, resolve
+from kpy.front.diagnostics import Refused
 from kpy.front.types import (
     BOOL,
     ArrayType,
@@ -22,6 +23,8 @@ from kpy.front.types import (
     Type,
     VolatileType,
 )
+
+NO_BASE = "make `{base}` a field, `base: {base}`; what both need are functions of that"
 
 
 @dataclass(frozen=True)
@@ -132,7 +135,7 @@ class StructType(Type):
         except LayoutError:
             raise
         except Exception as error:
-            raise LayoutError(self, name, f"{type(error).__name__}: {error}") from None
+            raise LayoutError(self, name, _reason(error)) from None
         finally:
             self._measuring = False
 
@@ -140,11 +143,15 @@ class StructType(Type):
         try:
             type_ = resolve(as_type(self._annotations[name], self._scope))
         except Exception as error:
-            raise LayoutError(self, name, f"{type(error).__name__}: {error}") from None
+            raise LayoutError(self, name, _reason(error)) from None
         volatile = isinstance(type_, VolatileType)
         return Field(
             name, type_.element if volatile else type_, self._offsets[name], volatile, self.packed
         )
+
+
+def _reason(error):
+    return str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
 
 
 def _is_class_plumbing(name):
@@ -201,27 +208,82 @@ def offset_of(type_, name):
     return offsets[name]
 
 
+OPERATORS = "kernel Python calls `__enter__` and `__exit__` only, for `with`"
+
+
+def _refuse_class(cls):
+    """Report what classes have in Python only, and would silently not have here."""
+    kind = "an enum" if issubclass(cls, int | str) or hasattr(cls, "__members__") else "a struct"
+    if cls.__bases__ != (object,):
+        base = cls.__bases__[0].__name__
+        raise Refused(
+            f"`{cls.__name__}` has a base class: {kind} has none", NO_BASE.format(base=base)
+        )
+    for name, value in vars(cls).items():
+        if _is_class_plumbing(name):
+            continue
+        if name in cls.__dict__.get("__annotations__", {}):
+            raise Refused(
+                f"field `{name}` of `{cls.__name__}` has a default value",
+                f"every field starts as zero; `{cls.__name__}({name}=…)` sets it",
+            )
+        _refuse_member(cls.__name__, name, value)
+
+
+def _refuse_member(owner, name, value):
+    if isinstance(value, (staticmethod, classmethod)):
+        raise Refused(
+            f"`{owner}.{name}` is a {type(value).__name__}",
+            "write a function at module level",
+            value.__func__,
+        )
+    if isinstance(value, property):
+        raise Refused(f"`{owner}.{name}` is a property", "write a method, and call it", value.fget)
+    if not isinstance(value, PythonFunction):
+        return
+    if name == "__init__":
+        advice = f"`{owner}(field=value)` makes one; what more there is to do, a function does"
+        raise Refused("a struct has no `__init__`", advice, value)
+    if name.startswith("__") and name not in ("__enter__", "__exit__"):
+        raise Refused(f"`{name}` of a struct is never called", OPERATORS, value)
+    if value.__code__.co_varnames[:1] != ("self",) or not value.__code__.co_argcount:
+        raise Refused(
+            f"the first parameter of the method `{owner}.{name}` is `self`",
+            f"`def {name}(self, …)`, or write a function at module level",
+            value,
+        )
+
+
 def struct(cls=None, *, align=1, size=0, packed=False):
     """Make a struct type of a class whose annotations are the fields."""
     if cls is None:
-        return lambda cls: StructType(cls, False, align, size, packed)
-    return StructType(cls)
+        return lambda cls: struct(cls, align=align, size=size, packed=packed)
+    _refuse_class(cls)
+    return StructType(cls, False, align, size, packed)
 
 
 def union(cls=None, *, align=1, size=0):
     """Make a union type: every field at offset 0."""
     if cls is None:
-        return lambda cls: StructType(cls, True, align, size)
-    return StructType(cls, True)
+        return lambda cls: union(cls, align=align, size=size)
+    _refuse_class(cls)
+    return StructType(cls, True, align, size)
 
 
 def enum(base):
     """Make an enum type of a class whose integer attributes are the members."""
 
+    if not isinstance(base, IntType):
+        raise Refused("`@enum` takes the type of its members", "`@enum(u8)`")
+
     def decorate(cls):
-        values = {
-            k: v for k, v in vars(cls).items() if isinstance(v, int) and not k.startswith("__")
-        }
+        _refuse_class(cls)
+        values = {k: v for k, v in vars(cls).items() if not _is_class_plumbing(k)}
+        for name, value in values.items():
+            if not isinstance(value, int):
+                raise Refused(
+                    f"`{cls.__name__}.{name}` is no integer", f"number the members, `{name} = 0`"
+                )
         return EnumType(cls.__name__, base, cls.__module__, values)
 
     return decorate

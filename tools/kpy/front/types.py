@@ -8,6 +8,8 @@ is imported, which is how import cycles are broken.
 
 import types as python_types
 
+from kpy.front.diagnostics import Refused
+
 
 class Type:
     """Base of all types; `name` is what a programmer wrote."""
@@ -22,6 +24,12 @@ class Type:
 
     def __or__(self, other):
         raise TypeError(f"`{self} | None`: only a pointer may be null")
+
+    def __mro_entries__(self, bases):
+        raise Refused(
+            f"kernel Python has no inheritance, and `{self}` is no base class",
+            f"make it a field, `base: {self}`",
+        )
 
 
 class TypedInt(int):
