@@ -26,6 +26,7 @@ domctl, memory_op and mmuext_op as a toolstack does.
 
 from kpy import jit
 from kpy.jit.memory import View
+from kpy.lower.switch_points import SwitchPoints
 
 from kernel.state.frame_table import FRAME_BYTES, Frame
 from tests.model import instructions
@@ -81,7 +82,10 @@ class Machine:
     def __init__(self):
         self.memory = Memory()
         with moved_constants(self.memory.constants()):
-            self.program = jit.load("kernel.main", replacements(), CALLABLE)
+            self.points = SwitchPoints("tests.model.processors.before_access", ("kernel",))
+            self.program = jit.load(
+                "kernel.main", replacements(), CALLABLE, switch_points=self.points
+            )
         self.functions = {}
         self.dom0 = boot(self)
         self.first_guests = [create_guest(self, nr_vcpus=n) for n in VCPUS]

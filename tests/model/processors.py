@@ -5,6 +5,9 @@ A processor gives the host's thread up in three places: in guest mode, asleep (`
 core spins (`pause`) until another processor has done something. Whoever drives the model
 (tests/model/drive.py) then continues it, or another one. So interrupts strike exactly where they
 can strike on the machine, two processors can wait for each other, and everything is repeatable.
+
+While the program is watched (kpy.lower.switch_points), a processor also stops before any access to
+memory that others may see, if its `stop_at` says so.
 """
 
 from kpy import (
@@ -35,6 +38,10 @@ OFF = 0
 IN_GUEST = 1
 ASLEEP = 2
 SPINNING = 3
+STOPPED = 4  # before an access to memory
+
+NEVER_STOPS = (1 << 64) - 1
+MOST_ACCESSES = 1 << 13  # that are noted of all processors together
 
 
 class Entry:
@@ -70,6 +77,17 @@ class Cpu:
     deadline_ns: u64  # of its timer, 0: not armed
     tlb: Array[Translation, NR_TRANSLATIONS]
     tlb_next: u32
+    nr_accesses: u64  # to shared memory, while the program is watched
+    stop_at: u64  # the number of the access before which it stops
+
+
+@struct
+class Access:
+    """An access to shared memory that a processor was about to make."""
+
+    address: u64
+    site: u32
+    cpu: u32
 
 
 cpus = static(Array[Cpu, NR_MODEL_CPUS])
@@ -79,6 +97,8 @@ is_on_cpu_stack = static(bool)
 driver_rsp = static(u64)
 clock = static(u64, 1_000_000_000)  # time-stamp counter: one tick a nanosecond
 preempt_choices = static(u64)  # a bit for each coming look for urgent work: is there any?
+accesses = static(Array[Access, MOST_ACCESSES])
+nr_accesses = static(u32)
 nr_repeats = static(u64)  # times that a hypercall was made again after -ERESTART
 
 
@@ -127,6 +147,22 @@ def give_up(state: u32) -> None:
     cpu = this_model_cpu()
     cpu.state = state
     switch_stack(ref(cpu.rsp), driver_rsp, 0)
+
+
+def before_access(site: u32, address: u64) -> None:
+    """Note an access to shared memory, and stop before it if that is planned. Context: compiled
+    code calls it while it is watched.
+    """
+    global nr_accesses
+    if not is_on_cpu_stack or stacks <= address < stacks + NR_MODEL_CPUS * STACK_BYTES:
+        return
+    cpu = this_model_cpu()
+    if nr_accesses < MOST_ACCESSES:
+        accesses[nr_accesses] = Access(address=address, site=site, cpu=executing)
+        nr_accesses += 1
+    cpu.nr_accesses += 1
+    if cpu.nr_accesses == cpu.stop_at:
+        give_up(STOPPED)
 
 
 @export("model_start_first_cpu")

@@ -216,13 +216,14 @@ def _get_result(type_, address):
     return code if type_.value is NONE else get_cell(type_.value, address)
 
 
-def load(name, replace=None, also=(), mutants=()):
+def load(name, replace=None, also=(), mutants=(), switch_points=None):
     """Compile a module for this process.
 
     Args: replace: by the dotted names of the functions that they stand for, Python callables, or
     dotted names of kernel Python functions, which are compiled in their place; also: modules whose
     functions can be called too, whether or not the first one reaches them; mutants: modules or
-    packages whose checks can be switched off (kpy.lower.mutants).
+    packages whose checks can be switched off (kpy.lower.mutants); switch_points: a hook before each
+    access to shared memory (kpy.lower.switch_points).
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -231,11 +232,15 @@ def load(name, replace=None, also=(), mutants=()):
         for other in also:
             roots += modules.declared_instances(program, modules.load(program, other))
         stand_ins = _stand_ins(program, replace)
+        if switch_points:
+            switch_points.instance = _instance(program, switch_points.hook)
     except Reported:
         raise CompileError(program.diagnostics.render()) from None
     rewrite = Mutants(program, mutants) if mutants else None
     python = {name: value for name, value in replace.items() if name not in stand_ins}
-    unit = Unit(program, module.__name__, HOST_TRIPLE, True, python, rewrite, stand_ins)
+    unit = Unit(
+        program, module.__name__, HOST_TRIPLE, True, python, rewrite, stand_ins, switch_points
+    )
     for instance in roots:
         unit.function(instance)
     for static in modules.statics_of(module):

@@ -6,6 +6,7 @@ from kpy.front.structs import size_of
 from kpy.front.types import BOOL, VolatileType, is_pointer, u8, u64
 from kpy.lower.function import intrinsic, load, resize, store
 from kpy.lower.place import clear_memory, copy_memory, element_address, place, put, rule, value
+from kpy.lower.switch_points import ATOMIC, LOAD, STORE, before_access
 from kpy.lower.types import SLICE, alignment, is_aggregate, memory_type, register_type
 
 OPERATIONS = Table()
@@ -20,6 +21,7 @@ def _operation(f, expr):
 @operation("store")
 def _store(f, expr, target, new):
     found, register = place(f, target), value(f, new)
+    before_access(f, found.address, STORE, expr.at)
     put(f, target.type, register, found)
 
 
@@ -40,6 +42,7 @@ def _atomic_out(f, type_, register):
 @operation("atomic_load")
 def _atomic_load(f, expr, pointer):
     address = value(f, pointer)
+    before_access(f, address, ATOMIC, expr.at)
     kind = _atomic_type(expr.type)
     register = f.emit(f"load atomic {kind}, ptr {address} seq_cst, align {alignment(expr.type)}")
     if is_pointer(expr.type) and not expr.type.nullable:
@@ -50,6 +53,7 @@ def _atomic_load(f, expr, pointer):
 @operation("atomic_store")
 def _atomic_store(f, expr, pointer, new):
     address, register = value(f, pointer), _atomic_in(f, new)
+    before_access(f, address, ATOMIC, expr.at)
     kind = _atomic_type(new.type)
     f.line(f"store atomic {kind} {register}, ptr {address} seq_cst, align {alignment(new.type)}")
 
@@ -57,6 +61,7 @@ def _atomic_store(f, expr, pointer, new):
 @operation("atomic_add", "atomic_sub", "atomic_or", "atomic_and", "atomic_xor", "atomic_xchg")
 def _atomic_update(f, expr, pointer, operand):
     address, register = value(f, pointer), _atomic_in(f, operand)
+    before_access(f, address, ATOMIC, expr.at)
     verb = expr.name.removeprefix("atomic_")
     old = f.emit(f"atomicrmw {verb} ptr {address}, {_atomic_type(expr.type)} {register} seq_cst")
     return _atomic_out(f, expr.type, old)
@@ -65,6 +70,7 @@ def _atomic_update(f, expr, pointer, operand):
 @operation("atomic_cas")
 def _atomic_cas(f, expr, pointer, expected, new):
     address, old, register = value(f, pointer), _atomic_in(f, expected), _atomic_in(f, new)
+    before_access(f, address, ATOMIC, expr.at)
     type_ = expr.type.items[0]
     kind = _atomic_type(type_)
     both = f.emit(f"cmpxchg ptr {address}, {kind} {old}, {kind} {register} seq_cst seq_cst")
@@ -93,12 +99,17 @@ def _pointed(pointer):
 
 @operation("zero")
 def _zero(f, expr, pointer):
-    clear_memory(f, _pointed(pointer), value(f, pointer))
+    address = value(f, pointer)
+    before_access(f, address, STORE, expr.at)
+    clear_memory(f, _pointed(pointer), address)
 
 
 @operation("copy")
 def _copy(f, expr, destination, origin):
-    copy_memory(f, _pointed(destination), value(f, destination), value(f, origin))
+    to, from_ = value(f, destination), value(f, origin)
+    before_access(f, from_, LOAD, expr.at)
+    before_access(f, to, STORE, expr.at)
+    copy_memory(f, _pointed(destination), to, from_)
 
 
 @operation("copy_slice")

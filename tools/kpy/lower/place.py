@@ -11,6 +11,7 @@ from kpy.check.table import Table
 from kpy.front.structs import size_of
 from kpy.front.types import SliceType, is_pointer
 from kpy.lower.function import load, offset, store, to_u64
+from kpy.lower.switch_points import LOAD, before_access, is_shared
 from kpy.lower.types import SLICE, alignment, is_aggregate
 
 RULES = Table()
@@ -86,6 +87,8 @@ def _element(f, expr):
 
 def read(f, expr, found):
     """Read the value at a place; a pointer that should not be null is checked."""
+    if is_shared(expr):
+        before_access(f, found.address, LOAD)
     if is_aggregate(expr.type):
         return found.address
     register = load(f, expr.type, found.address, found.volatile, found.align)

@@ -21,6 +21,7 @@ from kpy.lower.place import (
     read,
     value,
 )
+from kpy.lower.switch_points import LOAD, STORE, before_access, is_shared
 from kpy.lower.types import is_aggregate, register_type
 
 RULES = Table()
@@ -64,21 +65,30 @@ def _assign(f, node):
         f.slot(node.place.var) if isinstance(node.place, typed.Local) else None
         return
     if isinstance(node.value, typed.Zeroed):
-        clear_memory(f, type_, place(f, node.place).address)
+        address = place(f, node.place).address
+        if is_shared(node.place):
+            before_access(f, address, STORE)
+        clear_memory(f, type_, address)
         return
     register = value(f, node.value)
     target = place(f, node.place)
     f.at(node.at)
+    if is_shared(node.place):
+        before_access(f, target.address, STORE)
     put(f, node.place.var.type if isinstance(node.place, typed.Local) else type_, register, target)
 
 
 @rule(typed.Augment)
 def _augment(f, node):
-    target = place(f, node.place)
+    target, shared = place(f, node.place), is_shared(node.place)
+    if shared:
+        before_access(f, target.address, LOAD)
     old = load(f, node.place.type, target.address, target.volatile, target.align)
     right = value(f, node.value)
     f.at(node.at)
     new = compute(f, node.at, node.op, node.place.type, old, node.value, right)
+    if shared:
+        before_access(f, target.address, STORE)
     put(f, node.place.type, new, target)
 
 

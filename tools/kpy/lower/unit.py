@@ -43,9 +43,10 @@ class Unit:
         replaced=(),
         mutants=None,
         stand_ins=None,
+        switch_points=None,
     ):
         self.program, self.module, self.triple = program, module, triple
-        self.mutants = mutants
+        self.mutants, self.switch_points = mutants, switch_points
         self.whole, self.replaced = whole, set(replaced)
         self.stand_ins = stand_ins or {}  # by dotted name: the instance compiled in its place
         self.local = "" if whole else "dso_local "
