@@ -16,7 +16,7 @@ from kernel.base.cmdline import command_line, set_command_line
 from kernel.console.console import console_init, printk
 from kernel.dom0.construct import construct_dom0
 from kernel.entry.exit import exit_to_guest
-from kernel.frames.frame import free_frames, init_frames
+from kernel.frames.allocation import free_frames, init_frames
 from kernel.frames.iomem import protect_core_devices
 from kernel.irq.irq import console_irq_init
 from kernel.panic.cpu_watchdog import watch_neighbour

@@ -24,7 +24,7 @@ from kernel.base.ids import DomId
 from kernel.base.registry import as_table, hypercall, sysctl, sysctls
 from kernel.console.console import console_read_ring, console_ring_clear
 from kernel.domain.info import domain_info
-from kernel.frames.frame import free_frames
+from kernel.frames.allocation import free_frames
 from kernel.panic.debug_keys import MOST_KEYS, handle_keys_from_guest
 from kernel.state.domain import first_domain_from, put_domain
 from kernel.state.frame_table import max_page, total_frames

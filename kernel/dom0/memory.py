@@ -9,7 +9,7 @@ from kpy import Ptr, Slice, copy_slice, fill, inline, panic, static, u8, u32, u6
 
 from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
 from kernel.dom0.layout import Layout
-from kernel.frames.frame import adopt_boot_frames, alloc_domain_frames
+from kernel.frames.allocation import adopt_boot_frames, alloc_domain_frames
 from kernel.frames.m2p import set_m2p
 from kernel.state.domain import Domain
 from kernel.x86.memlayout import mfn_to_vaddr

@@ -7,26 +7,22 @@ until they let go; the last such frame gives up the reference that keeps the `Do
 """
 
 import abi
-from kpy import Ptr, atomic_load, i64, ref, u32, u64
+from kpy import Ptr, i64, u64
 
 from kernel.base.ids import Mfn, Vaddr
 from kernel.base.preempt import preempt_pending
 from kernel.frames.claims import set_claim
 from kernel.frames.core_page import free_core_page
-from kernel.frames.frame import (
-    REFERENCE_MASK,
-    drop_allocation,
-    put_frame,
-    take_reference_below,
-    unlink_frame,
-)
-from kernel.frames.heap import NOTHING, frame_of, heap_lock
-from kernel.frames.page_type import PGT_partial, clear_pinned, table_level
+from kernel.frames.frame import drop_allocation, frame_of
+from kernel.frames.frame_list import set_aside
+from kernel.frames.heap import NOTHING, heap_lock
+from kernel.frames.page_type import clear_pinned
+from kernel.frames.table_type import is_partial, level_of
 from kernel.paging.demote import demote, drop_table
 from kernel.paging.segments import destroy_gdt, destroy_ldt
 from kernel.paging.table_ref import put_old_guest_table, release_table
 from kernel.state.domain import Domain
-from kernel.state.frame_table import frame_at
+from kernel.state.frame_table import Frame
 from kernel.state.vcpu import Vcpu
 
 FRAMES_PER_LOOK = 64
@@ -92,35 +88,22 @@ def relinquish_frame(d: Ptr[Domain], mfn: Mfn) -> i64:
 
     Errors: -ERESTART, to be called again.
     """
-    if not take_reference_below(frame_at(mfn), REFERENCE_MASK):
-        return 0  # another processor is just freeing it
-    with d.page_lock:
-        result = drop_table_uses(d, mfn)
-    if result == 0:
-        set_aside(d, mfn)
-        drop_allocation(mfn)
-    put_frame(mfn)
-    return result
+    with frame_of(mfn, d) as frame:
+        if frame is None:
+            return 0  # another processor is just freeing it
+        with d.page_lock:
+            result = drop_table_uses(d, mfn, frame)
+        if result == 0:
+            with heap_lock:
+                set_aside(d, mfn)
+            drop_allocation(frame)
+        return result
 
 
-def drop_table_uses(d: Ptr[Domain], mfn: Mfn) -> i64:
+def drop_table_uses(d: Ptr[Domain], mfn: Mfn, frame: Ptr[Frame]) -> i64:
     """Unpin a frame, and take it apart if it is a partial table. Errors: -ERESTART."""
-    frame = frame_at(mfn)
     if clear_pinned(frame):
-        drop_table(d, mfn, table_level(frame.info))
-    info = atomic_load(ref(frame.info))
-    if info & PGT_partial:
-        return demote(d, mfn, table_level(info))
+        drop_table(d, mfn, level_of(mfn))
+    if is_partial(mfn):
+        return demote(d, mfn, level_of(mfn))
     return 0
-
-
-def set_aside(d: Ptr[Domain], mfn: Mfn) -> None:
-    """Move a frame to the list of those dealt with."""
-    with heap_lock:
-        unlink_frame(d, mfn)
-        frame = frame_at(mfn)
-        frame.previous = NOTHING
-        frame.next = d.relinquished_frame
-        if d.relinquished_frame != NOTHING:
-            frame_of(d.relinquished_frame).previous = u32(u64(mfn))
-        d.relinquished_frame = u32(u64(mfn))

@@ -5,13 +5,20 @@ and grant tables are such pages. It then keeps one reference of the type that th
 as, so that it can't become a page table.
 """
 
-from kpy import Ptr, u32, u64, zero
+import abi
+from kpy import Ptr, inline, u32, u64, zero
 
-from kernel.base.ids import Mfn, Vaddr
+from kernel.base.ids import DomId, Mfn, Vaddr
 from kernel.frames.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE, drop_allocation, page_at
 from kernel.frames.heap import ALL_ZONES, NOTHING, give_block, heap_lock, take_block
 from kernel.frames.m2p import INVALID_M2P, set_m2p
-from kernel.frames.page_type import TYPE_ONE, PGT_validated, PGT_writable_page, put_frame_type
+from kernel.frames.page_type import (
+    TYPE_ONE,
+    PGT_none,
+    PGT_validated,
+    PGT_writable_page,
+    put_frame_type,
+)
 from kernel.state.domain import Domain, get_domain
 from kernel.state.frame_table import frame_at
 from kernel.x86.ipi import flush_tlb_mask
@@ -63,8 +70,27 @@ def share_core_page(page: Vaddr, d: Ptr[Domain], writable: bool) -> None:
         d.xenheap_pages += 1
     set_m2p(mfn, INVALID_M2P)
     frame.owner = d.domain_id
-    type_: u64 = PGT_writable_page if writable else 0
-    frame.info = FRAME_CORE | FRAME_ALLOCATED | 1 | PGT_validated | TYPE_ONE | type_
+    frame.info = shared_info_of(writable)
+
+
+def share_with_privileged(page: Vaddr, count: u32, writable: bool) -> None:
+    """Let privileged domains map adjacent pages of the core, naming DOMID_XEN as their owner. They
+    are never freed.
+    """
+    for i in range(u64(count)):
+        mfn = core_page_mfn(page) + i
+        set_m2p(mfn, INVALID_M2P)
+        frame_at(mfn).owner = DomId(abi.DOMID_XEN)
+        frame_at(mfn).info = shared_info_of(writable)
+
+
+@inline
+def shared_info_of(writable: bool) -> u64:
+    """Return `Frame.info` of a page of the core that is shared: allocated, with one type reference
+    of the core's that keeps what guests may use it as.
+    """
+    type_: u64 = PGT_writable_page if writable else PGT_none
+    return FRAME_CORE | FRAME_ALLOCATED | 1 | PGT_validated | TYPE_ONE | type_
 
 
 def free_core_page(page: Vaddr) -> None:
@@ -74,7 +100,7 @@ def free_core_page(page: Vaddr) -> None:
         free_core_pages(page, 0)
         return
     put_frame_type(core_page_mfn(page))
-    drop_allocation(core_page_mfn(page))
+    drop_allocation(frame)
 
 
 def free_core_pages(page: Vaddr, order: u32) -> None:

@@ -7,15 +7,9 @@ The domain's count of frames does not change meanwhile: what XENMEM_exchange tak
 from kpy import Ptr, atomic_cas, atomic_load, ref, u32, u64
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import (
-    FRAME_ALLOCATED,
-    FRAME_CORE,
-    REFERENCE_MASK,
-    clean_frames,
-    enter_frames,
-    forget_owner,
-    unlink_frame,
-)
+from kernel.frames.allocation import clean_frames, enter_frames
+from kernel.frames.frame import FRAME_ALLOCATED, FRAME_CORE, REFERENCE_MASK, forget_owner
+from kernel.frames.frame_list import unlink_frame
 from kernel.frames.heap import give_block, heap_lock, take_block, zones_below
 from kernel.frames.m2p import INVALID_M2P, set_m2p
 from kernel.frames.page_type import TYPE_COUNT_MASK

@@ -1,67 +1,42 @@
-"""Who owns a frame, and how many references keep it: allocation, sharing, references, release.
+"""The front door to frames: who owns one, and how many references keep it.
 
 The low half of `Frame.info` holds a reference count and flags. A domain's frame starts with one
 reference, its allocation (FRAME_ALLOCATED), which the owner can give up; each mapping and each use
 by the core takes another. Only when the last one goes does the frame return to the heap, so nobody
-ever maps memory that is somebody else's by now. Whatever changes hands is scrubbed first, unless
-the next owner is the last one, and stale translations of it are flushed from every processor that
-has not flushed since the frame was freed.
+ever maps memory that is somebody else's by now.
+
+Whoever acts on a frame that a domain names holds a reference that was taken together with the
+check of its owner: `with frame_of(mfn, d) as frame:` for as long as the block lasts, `get_frame`
+for longer. Without one a frame may change hands between two looks at it. Outside of this room
+nobody looks into a `Frame` (tests/unit/test_front_door.py).
 """
 
 import abi
 from kpy import (
     Array,
     Ptr,
-    Slice,
     atomic_and,
     atomic_cas,
     atomic_load,
     atomic_sub,
-    fill,
+    gives_back,
     inline,
     noinline,
     ref,
-    u32,
     u64,
-    zero,
 )
 
 from kernel.base.ids import DomId, Mfn
-from kernel.frames.claims import claims_allow, use_claim
-from kernel.frames.heap import (
-    NOTHING,
-    give_block,
-    give_range,
-    heap_lock,
-    nr_free,
-    take_block,
-    zones_below,
-)
-from kernel.frames.m2p import INVALID_M2P, m2p_entry, set_m2p
-from kernel.state.domain import (
-    Domain,
-    DOMDYING_alive,
-    domain_table,
-    find_domain,
-    get_domain,
-    put_domain,
-)
-from kernel.state.frame_table import (
-    Frame,
-    find_ram,
-    frame_at,
-    frame_valid,
-    nr_ram_ranges,
-    ram_ranges,
-)
-from kernel.x86 import bootmem
-from kernel.x86.ipi import flush_tlb_mask
+from kernel.frames.frame_list import unlink_frame
+from kernel.frames.heap import give_block, heap_lock
+from kernel.frames.m2p import INVALID_M2P, set_m2p
+from kernel.state.domain import Domain, domain_table, find_domain, put_domain
+from kernel.state.frame_table import FRAME_BYTES, Frame, frame_at, frame_valid
 from kernel.x86.memlayout import mfn_to_vaddr
-from kernel.x86.percpu import online_cpus
-from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
+from kernel.x86.tlb import tlb_clock_now
 
 REFERENCE_MASK = (1 << 28) - 1
-MOST_REFERENCES = REFERENCE_MASK - 64  # the rest is for the core, whatever guests map
+MOST_REFERENCES = REFERENCE_MASK - 1024  # of guests; the rest is for what the core holds a while
 FRAME_CORE = 1 << 29  # a core page that a domain may map
 FRAME_ALLOCATED = 1 << 31  # the owner's own reference is among those counted
 CORE_OWNER = DomId(abi.DOMID_IDLE)
@@ -69,25 +44,6 @@ NO_OWNER = DomId(abi.DOMID_INVALID)
 SCRUBBED = DomId(abi.DOMID_IDLE - 1)  # no domain's number: a free frame is zero, see scrub.py
 
 Page = Array[u64, 512]
-
-
-def init_frames() -> None:
-    """Fill the heap with the memory that boot left over. The frame table and the M2P are mapped.
-
-    Context: boot, once.
-    """
-    find_ram()
-    for i in range(nr_ram_ranges):
-        first = ram_ranges[i].first
-        fill(Slice[u64](m2p_entry(Mfn(first)), ram_ranges[i].end - first), INVALID_M2P)
-    for i in range(bootmem.nr_free_ranges):
-        give_range(bootmem.free_ranges[i].start >> 12, bootmem.free_ranges[i].end >> 12)
-
-
-@inline
-def free_frames() -> u64:
-    """Return the number of frames in the heap."""
-    return nr_free
 
 
 @inline
@@ -99,21 +55,22 @@ def page_at(mfn: Mfn) -> Ptr[Page]:
     return Ptr[Page](u64(mfn_to_vaddr(mfn)))
 
 
+@inline
+def mfn_of(frame: Ptr[Frame]) -> Mfn:
+    """Return the number of a frame by its entry."""
+    return Mfn((u64(frame) - u64(frame_at(Mfn(0)))) // FRAME_BYTES)
+
+
 # References
 
 
 @inline
-def take_reference(frame: Ptr[Frame]) -> bool:
-    """Add a reference to a frame that is in use.
+def take_reference(frame: Ptr[Frame], limit: u64) -> bool:
+    """Add a reference to a frame, whoever's it is.
 
-    Returns: False when it is free or the core's, or has too many.
+    Args: limit: MOST_REFERENCES for a guest's uses, REFERENCE_MASK for the core's. Returns: False
+    when it is free or the core's, or has `limit` references.
     """
-    return take_reference_below(frame, MOST_REFERENCES)
-
-
-@inline
-def take_reference_below(frame: Ptr[Frame], limit: u64) -> bool:
-    """Add a reference to a frame that has between one and `limit` already."""
     info = atomic_load(ref(frame.info))
     while True:
         count = info & REFERENCE_MASK
@@ -125,15 +82,48 @@ def take_reference_below(frame: Ptr[Frame], limit: u64) -> bool:
 
 
 @inline
+def put_reference(frame: Ptr[Frame]) -> None:
+    """Give a reference back; the last one frees the frame."""
+    count = atomic_sub(ref(frame.info), 1) & REFERENCE_MASK
+    if count <= 1:
+        put_last_reference(frame, count)
+
+
+@noinline
+def put_last_reference(frame: Ptr[Frame], count: u64) -> None:
+    """Free a frame that had `count` references before the one given back."""
+    assert count != 0, "a frame has fewer references than users"
+    release_frame(frame)
+
+
+@gives_back(put_reference)
+@inline
+def frame_of(mfn: Mfn, d: Ptr[Domain]) -> Ptr[Frame] | None:
+    """Hold a frame of domain `d` while a `with` lasts, however often guests have mapped it.
+
+    Returns: None when it is somebody else's, or nobody's.
+    """
+    if not frame_valid(mfn):
+        return None
+    frame = frame_at(mfn)
+    if not take_reference(frame, REFERENCE_MASK):
+        return None
+    if frame.owner != d.domain_id:
+        put_reference(frame)
+        return None
+    return frame
+
+
+@inline
 def get_frame_of(mfn: Mfn, owner: DomId) -> bool:
     """Take a reference to a frame if a given domain owns it. Returns: whether it does."""
     if not frame_valid(mfn):
         return False
     frame = frame_at(mfn)
-    if not take_reference(frame):
+    if not take_reference(frame, MOST_REFERENCES):
         return False
     if frame.owner != owner:
-        put_frame(mfn)
+        put_reference(frame)
         return False
     return True
 
@@ -147,24 +137,33 @@ def get_frame(mfn: Mfn, d: Ptr[Domain]) -> bool:
 @inline
 def put_frame(mfn: Mfn) -> None:
     """Give a reference back; the last one frees the frame."""
-    old = atomic_sub(ref(frame_at(mfn).info), 1)
-    assert old & REFERENCE_MASK != 0, "a frame has fewer references than users"
-    if old & REFERENCE_MASK == 1:
-        release_frame(mfn)
+    put_reference(frame_at(mfn))
+
+
+def hold_frame(mfn: Mfn) -> None:
+    """Take one more reference to a frame that is held already."""
+    held = take_reference(frame_at(mfn), REFERENCE_MASK)
+    assert held, "a frame that nobody holds"
+
+
+# Owners
+
+
+@inline
+def owner_id(mfn: Mfn) -> DomId:
+    """Return who owns a frame of the table: for certain while a reference is held."""
+    return frame_at(mfn).owner
 
 
 def frame_owner(mfn: Mfn) -> DomId:
-    """Return who owns a frame; DOMID_INVALID when it is free, or no RAM.
-
-    It may change at once unless a reference is held.
-    """
+    """Return who owns a frame just now; DOMID_INVALID when it is free, or no RAM. For reports."""
     if not frame_valid(mfn) or atomic_load(ref(frame_at(mfn).info)) & REFERENCE_MASK == 0:
         return NO_OWNER
     return frame_at(mfn).owner
 
 
 def owner_of(frame: Ptr[Frame]) -> Ptr[Domain] | None:
-    """Return the domain that owns a frame.
+    """Return the domain that owns a frame which the caller holds.
 
     It cannot go away: frames hold a reference to their owner.
     """
@@ -173,9 +172,9 @@ def owner_of(frame: Ptr[Frame]) -> Ptr[Domain] | None:
 
 
 @noinline
-def release_frame(mfn: Mfn) -> None:
+def release_frame(frame: Ptr[Frame]) -> None:
     """Return a frame without references to the heap, and count it out of its owner."""
-    frame = frame_at(mfn)
+    mfn = mfn_of(frame)
     d = owner_of(frame)
     if d is None:
         with heap_lock:
@@ -205,116 +204,20 @@ def forget_owner(d: Ptr[Domain], frame: Ptr[Frame]) -> None:
         frame.owner = NO_OWNER
 
 
-def drop_allocation(mfn: Mfn) -> bool:
+def drop_allocation(frame: Ptr[Frame]) -> bool:
     """Give up the owner's own reference to a frame. Returns: False when that was done before."""
-    if atomic_and(ref(frame_at(mfn).info), ~FRAME_ALLOCATED) & FRAME_ALLOCATED == 0:
+    if atomic_and(ref(frame.info), ~FRAME_ALLOCATED) & FRAME_ALLOCATED == 0:
         return False
-    put_frame(mfn)
+    put_reference(frame)
     return True
 
 
-# The list of a domain's frames. Locks: heap_lock, for all of it.
+def give_up_frame(mfn: Mfn, d: Ptr[Domain]) -> bool:
+    """Give up domain `d`'s own reference to one of its frames, at its wish.
 
-
-@inline
-def link_frame(d: Ptr[Domain], mfn: Mfn) -> None:
-    """Enter a frame into its owner's list."""
-    frame = frame_at(mfn)
-    number = u32(u64(mfn))
-    frame.previous = NOTHING
-    frame.next = d.first_frame
-    if d.first_frame != NOTHING:
-        frame_at(Mfn(u64(d.first_frame))).previous = number
-    d.first_frame = number
-
-
-@inline
-def unlink_frame(d: Ptr[Domain], mfn: Mfn) -> None:
-    """Take a frame out of its owner's list, or out of the list of those that `relinquish_memory`
-    has dealt with.
+    Returns: False when it is not its, was given up before, or is a page of the core.
     """
-    frame = frame_at(mfn)
-    if frame.next != NOTHING:
-        frame_at(Mfn(u64(frame.next))).previous = frame.previous
-    if frame.previous != NOTHING:
-        frame_at(Mfn(u64(frame.previous))).next = frame.next
-    elif u64(d.first_frame) == u64(mfn):
-        d.first_frame = frame.next
-    else:
-        d.relinquished_frame = frame.next
-
-
-# Allocation
-
-
-def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
-    """Allocate 2^order adjacent frames for a domain, with machine addresses of at most
-    `address_bits` (0: any).
-
-    Returns: the first frame, and whether there were any: not when the domain is dying or would own
-    more than `max_pages`.
-    """
-    count = u32(1) << order
-    with heap_lock:
-        if d.is_dying != DOMDYING_alive or u64(d.tot_pages) + u64(count) > u64(d.max_pages):
-            return Mfn(NOTHING), False
-        if not claims_allow(d, count):
-            return Mfn(NOTHING), False
-        mfn, stamp = take_block(order, zones_below(address_bits))
-        if u64(mfn) == NOTHING:
-            return mfn, False
-        if d.tot_pages == 0 and d.xenheap_pages == 0:
-            get_domain(d)
-        d.tot_pages += count
-        use_claim(d, count)
-    clean_frames(d, mfn, count, stamp)
-    return mfn, enter_frames(d, mfn, count)
-
-
-def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
-    """Make frames that were just taken from the heap fit for a domain: no old translations, and no
-    old contents of others.
-    """
-    is_flushed = False
-    for i in range(u64(count)):
-        frame = frame_at(mfn + i)
-        if frame.owner != SCRUBBED:  # such a frame is zero, and in no TLB
-            if not is_flushed:  # before the first is zeroed: a stale translation may be writable
-                flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
-                is_flushed = True
-            if frame.owner != d.domain_id:
-                zero(page_at(mfn + i))
-        frame.owner = d.domain_id
-
-
-def enter_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> bool:
-    """Make frames a domain's: from now on they can be referenced.
-
-    Returns: False when the domain began to die meanwhile; `relinquish_memory` may be past the
-    frames, so they are freed.
-    """
-    with heap_lock:
-        for i in range(u64(count)):
-            link_frame(d, mfn + i)
-            frame_at(mfn + i).info = FRAME_ALLOCATED | 1
-    if d.is_dying == DOMDYING_alive:
-        return True
-    for i in range(u64(count)):
-        drop_allocation(mfn + i)
-    return False
-
-
-def adopt_boot_frames(d: Ptr[Domain], first: Mfn, count: u64) -> None:
-    """Give frames that boot kept back (modules) to a domain, contents included. Context: boot."""
-    with heap_lock:
-        if d.tot_pages == 0 and d.xenheap_pages == 0:
-            get_domain(d)
-        d.tot_pages += u32(count)
-    for i in range(count):
-        frame_at(first + i).owner = d.domain_id
-    enter_frames(d, first, u32(count))
-
-
-def free_boot_frames(first: Mfn, count: u64) -> None:
-    """Give frames that boot kept back to the heap. Context: boot."""
-    give_range(u64(first), u64(first) + count)
+    with frame_of(mfn, d) as frame:
+        if frame is None or frame.info & FRAME_CORE:
+            return False
+        return drop_allocation(frame)

@@ -53,7 +53,7 @@ def zones_below(address_bits: u32) -> u32:
 
 
 @inline
-def frame_of(mfn: u32) -> Ptr[Frame]:
+def linked_frame(mfn: u32) -> Ptr[Frame]:
     """Return the frame that a link names."""
     return frame_at(Mfn(u64(mfn)))
 
@@ -61,7 +61,7 @@ def frame_of(mfn: u32) -> Ptr[Frame]:
 def append_block(mfn: u32, order: u32, stamp: u32) -> None:
     """Put a block at the end of its free list. Locks: heap_lock."""
     zone = zone_of(u64(mfn))
-    frame = frame_of(mfn)
+    frame = linked_frame(mfn)
     tail = tails[order][zone]
     frame.info = FRAME_FREE
     frame.order = truncate(u8, order)
@@ -72,22 +72,22 @@ def append_block(mfn: u32, order: u32, stamp: u32) -> None:
         heads[order][zone] = mfn
         zones_with[order] |= 1 << truncate(u32, zone)
     else:
-        frame_of(tail).next = mfn
+        linked_frame(tail).next = mfn
     tails[order][zone] = mfn
 
 
 def remove_block(mfn: u32, order: u32) -> None:
     """Take a block out of its free list; it is not free any more. Locks: heap_lock."""
     zone = zone_of(u64(mfn))
-    frame = frame_of(mfn)
+    frame = linked_frame(mfn)
     if frame.previous == NOTHING:
         heads[order][zone] = frame.next
     else:
-        frame_of(frame.previous).next = frame.next
+        linked_frame(frame.previous).next = frame.next
     if frame.next == NOTHING:
         tails[order][zone] = frame.previous
     else:
-        frame_of(frame.next).previous = frame.previous
+        linked_frame(frame.next).previous = frame.previous
     if heads[order][zone] == NOTHING:
         zones_with[order] &= ~(1 << truncate(u32, zone))
     frame.info = 0
@@ -104,7 +104,7 @@ def take_block(order: u32, zones: u32) -> tuple[Mfn, u32]:
         usable = zones_with[size] & zones
         if usable != 0:
             mfn = heads[size][31 - clz(usable)]
-            stamp = frame_of(mfn).stamp
+            stamp = linked_frame(mfn).stamp
             remove_block(mfn, size)
             half = size
             while half > order:

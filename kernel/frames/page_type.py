@@ -16,9 +16,8 @@ Which processors may hold translations, `stamp` tells: the TLB clock when the la
 Everybody who lets go moves it, forward only, before the count falls, so that no order of users
 leaves an earlier time behind.
 
-Checking a tree of page tables can be long, so it can stop half way: such a table is PGT_partial,
-with one type reference and one reference of its own, and `stamp` says how far it is
-(kernel/paging/tree_walk.py).
+Checking a tree of page tables can be long, so it can stop half way: such a table is PGT_partial
+(kernel/frames/table_type.py).
 
 Locks: table and descriptor types of a domain's frames change under its page_lock. The writable type
 takes no lock.
@@ -46,10 +45,11 @@ from kernel.frames.frame import (
     MOST_REFERENCES,
     REFERENCE_MASK,
     get_frame,
+    mfn_of,
+    owner_id,
     page_at,
     put_frame,
     release_frame,
-    take_reference,
 )
 from kernel.state.domain import Domain
 from kernel.state.frame_table import Frame, frame_at, frame_valid
@@ -181,10 +181,10 @@ def fail_type(frame: Ptr[Frame]) -> None:
 
 
 @inline
-def take_writable(frame: Ptr[Frame]) -> bool:
-    """Take a reference and a writable type reference.
+def share_writable(frame: Ptr[Frame]) -> bool:
+    """Take a reference and a type reference to a frame that is writable memory already.
 
-    Returns: False when the frame is free, or in use as something else.
+    Returns: False when it is not, or free.
     """
     info = atomic_load(ref(frame.info))
     while True:
@@ -195,29 +195,10 @@ def take_writable(frame: Ptr[Frame]) -> bool:
             or count == 0
             or count >= MOST_REFERENCES
         ):
-            return become_writable(frame)
+            return False
         info, done = atomic_cas(ref(frame.info), info, info + (TYPE_ONE + 1))
         if done:
             return True
-
-
-@noinline
-def become_writable(frame: Ptr[Frame]) -> bool:
-    """Do the same for a frame that is no writable one so far."""
-    if not take_reference(frame):
-        return False
-    if begin_type(frame, PGT_writable_page) == TYPE_READY:
-        return True
-    old = atomic_sub(ref(frame.info), 1)
-    if old & REFERENCE_MASK == 1:
-        release_frame(mfn_of(frame))
-    return False
-
-
-@inline
-def mfn_of(frame: Ptr[Frame]) -> Mfn:
-    """Return the number of a frame by its entry."""
-    return Mfn((u64(frame) - u64(frame_at(Mfn(0)))) // 24)
 
 
 @inline
@@ -259,8 +240,27 @@ def put_frame_type(mfn: Mfn) -> None:
 @inline
 def put_frame_and_type(mfn: Mfn) -> None:
     """Give a reference and a type reference, writable or seg_desc, back."""
-    if drop_type(frame_at(mfn), 1) & REFERENCE_MASK == 1:
-        release_frame(mfn)
+    frame = frame_at(mfn)
+    if drop_type(frame, 1) & REFERENCE_MASK == 1:
+        release_frame(frame)
+
+
+@inline
+def get_writable_type(mfn: Mfn) -> bool:
+    """Take a writable type reference to a frame that the caller has a reference to.
+
+    Returns: False when it is in use as something else.
+    """
+    frame = frame_at(mfn)
+    info = atomic_load(ref(frame.info))
+    if (
+        info & (PGT_type_mask | PGT_validated) == PGT_writable_page | PGT_validated
+        and info & TYPE_COUNT_MASK != TYPE_COUNT_MASK
+    ):
+        _, done = atomic_cas(ref(frame.info), info, info + TYPE_ONE)
+        if done:
+            return True
+    return begin_type(frame, PGT_writable_page) == TYPE_READY
 
 
 def get_frame_type(mfn: Mfn, wanted: u64) -> bool:
@@ -297,15 +297,53 @@ def get_frame_and_type(mfn: Mfn, d: Ptr[Domain], wanted: u64) -> bool:
 
 
 def get_writable_frame(mfn: Mfn, d: Ptr[Domain]) -> bool:
-    """Take a reference and a writable type reference to a frame of domain `d`."""
-    if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
+    """Take a reference and a writable type reference to a frame of domain `d`.
+
+    One that is another's keeps its type: only who holds a frame of the right owner may change it.
+    """
+    if not frame_valid(mfn) or owner_id(mfn) != d.domain_id:
         return False
-    if not take_writable(frame_at(mfn)):
+    if not share_writable(frame_at(mfn)):
+        return become_writable(mfn, d)
+    if owner_id(mfn) == d.domain_id:
+        return True
+    put_frame_and_type(mfn)
+    return False
+
+
+@noinline
+def become_writable(mfn: Mfn, d: Ptr[Domain]) -> bool:
+    """Do the same for a frame that is no writable one so far."""
+    if not get_frame(mfn, d):
         return False
-    if frame_at(mfn).owner != d.domain_id:
-        put_frame_and_type(mfn)
-        return False
-    return True
+    if begin_type(frame_at(mfn), PGT_writable_page) == TYPE_READY:
+        return True
+    put_frame(mfn)
+    return False
+
+
+@inline
+def level_in_force(frame: Ptr[Frame]) -> u32:
+    """Return the level of a page table in force, one whose entries may be changed by request; 0 for
+    any other frame.
+
+    The owner's page_lock keeps it what it is.
+    """
+    info = atomic_load(ref(frame.info))
+    return table_level(info) if is_table(info) else 0
+
+
+@inline
+def holds_descriptors(mfn: Mfn) -> bool:
+    """Say whether a frame that the caller holds is in use as a descriptor table."""
+    info = frame_at(mfn).info
+    return info & PGT_type_mask == PGT_seg_desc_page and info & TYPE_COUNT_MASK != 0
+
+
+@inline
+def held_descriptors(mfn: Mfn) -> bool:
+    """Say whether a frame that the caller holds is a descriptor table, or was one last."""
+    return atomic_load(ref(frame_at(mfn).info)) & PGT_type_mask == PGT_seg_desc_page
 
 
 @inline

@@ -10,12 +10,11 @@ import abi
 from kpy import Ptr, i64, ref, u32, u64
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import page_at
-from kernel.frames.page_type import is_table, table_level
+from kernel.frames.frame import frame_of, page_at
+from kernel.frames.page_type import level_in_force
 from kernel.paging.entry import STORE_PLAIN, entry_mfn, read_entry, store_entry
 from kernel.paging.guest_walk import find_l1e
 from kernel.paging.l1_entry import put_l1e
-from kernel.state.frame_table import frame_at, frame_valid
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import PTE_ACCESSED, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE
 
@@ -35,15 +34,14 @@ def locate_l1e(v: Ptr[Vcpu], address: u64, flags: u32) -> Ptr[u64] | None:
     """Return the caller's L1 entry at a machine address (GNTMAP_contains_pte), or for a virtual
     one.
 
-    Locks: its page_lock.
+    Locks: its page_lock, which keeps the table in force.
     """
     if flags & abi.GNTMAP_contains_pte == 0:
         return find_l1e(v, address)
     mfn = Mfn(address >> 12)
-    if address & 7 != 0 or not frame_valid(mfn) or frame_at(mfn).owner != v.domain.domain_id:
-        return None
-    if not is_table(frame_at(mfn).info) or table_level(frame_at(mfn).info) != 1:
-        return None
+    with frame_of(mfn, v.domain) as frame:
+        if address & 7 != 0 or frame is None or level_in_force(frame) != 1:
+            return None
     return ref(page_at(mfn)[(address & 4095) >> 3])
 
 

@@ -10,18 +10,13 @@ from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
 from kernel.base.preempt import preempt_pending
-from kernel.frames.frame import (
-    FRAME_CORE,
-    alloc_domain_frames,
-    drop_allocation,
-    get_frame,
-    put_frame,
-)
+from kernel.frames.allocation import alloc_domain_frames
+from kernel.frames.frame import give_up_frame
 from kernel.frames.m2p import set_m2p
 from kernel.memory.operations import memory_op
 from kernel.paging.foreign import may_act_on
 from kernel.state.domain import Domain, get_domain_or_self, put_domain
-from kernel.state.frame_table import frame_at, max_page
+from kernel.state.frame_table import max_page
 from kernel.state.vcpu import Vcpu
 
 MEMOP_EXTENT_SHIFT = 6
@@ -159,11 +154,6 @@ def remove_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u
     if not copy_from_guest(ref(first), request.extent_start.index(i)):
         return False
     for j in range(u64(1) << u64(request.extent_order)):
-        mfn = Mfn(wrapping_add(first, j))
-        if not get_frame(mfn, d):
-            return False
-        dropped = frame_at(mfn).info & FRAME_CORE == 0 and drop_allocation(mfn)
-        put_frame(mfn)
-        if not dropped:
+        if not give_up_frame(Mfn(wrapping_add(first, j)), d):
             return False
     return True

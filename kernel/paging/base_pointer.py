@@ -5,18 +5,19 @@ reference.
 """
 
 import abi
-from kpy import Ptr, i64, noinline, u32, u64, wrapping_add
+from kpy import Ptr, i64, noinline, require, u32, u64, wrapping_add
 
 from kernel.base.guest_memory import guest_address_okay
 from kernel.base.ids import Mfn
 from kernel.entry.bounce import deliver_page_fault
-from kernel.frames.frame import frame_owner
-from kernel.frames.page_type import clear_pinned, set_pinned, table_level
+from kernel.frames.frame import frame_of
+from kernel.frames.page_type import clear_pinned, set_pinned
+from kernel.frames.table_type import level_of
 from kernel.paging.demote import drop_table
 from kernel.paging.l4_slots import hide_m2p, show_m2p
 from kernel.paging.ptwr import emulate_table_write
 from kernel.paging.segments import destroy_ldt, map_ldt_page
-from kernel.paging.table_ref import acquire_table, release_table
+from kernel.paging.table_ref import acquire_table, forget_old_table, release_table
 from kernel.state.domain import Domain
 from kernel.state.frame_table import frame_at
 from kernel.state.vcpu import Vcpu
@@ -87,7 +88,7 @@ def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
     with d.page_lock:
         result = acquire_table(v, d, kernel_l4, L4)
         if result != 0:
-            v.old_guest_table = Mfn(0)
+            forget_old_table(v)
             return result
         if u64(user_l4) != 0:
             result = acquire_table(v, d, user_l4, L4)
@@ -95,7 +96,7 @@ def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
                 # What is partial then, the next call or `relinquish_memory` goes on with: the vCPU,
                 # which doesn't run, could not.
                 drop_table(d, kernel_l4, L4)
-                v.old_guest_table = Mfn(0)
+                forget_old_table(v)
                 return result
             hide_m2p(user_l4, d)
         show_m2p(kernel_l4)
@@ -131,10 +132,9 @@ def unpin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn) -> i64:
     Errors: -EINVAL, the frame is not the domain's, or not pinned.
     Locks: takes the domain's page_lock.
     """
-    with d.page_lock:
-        if frame_owner(mfn) != d.domain_id or not clear_pinned(frame_at(mfn)):
-            return -abi.EINVAL
-        release_table(v, d, mfn, table_level(frame_at(mfn).info))
+    with d.page_lock, frame_of(mfn, d) as frame:
+        require(frame is not None and clear_pinned(frame), -abi.EINVAL)
+        release_table(v, d, mfn, level_of(mfn))
     return 0
 
 

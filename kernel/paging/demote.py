@@ -5,20 +5,18 @@ owns the tables.
 """
 
 import abi
-from kpy import Ptr, atomic_cas, atomic_load, atomic_sub, bit, i64, ref, u32, u64
+from kpy import Ptr, bit, i64, ref, u32, u64
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import page_at, put_frame
-from kernel.frames.page_type import TYPE_COUNT_MASK, TYPE_ONE, PGT_partial, PGT_validated
+from kernel.frames.frame import page_at, put_reference
+from kernel.frames.table_type import ENTRIES, cursor_of, drop_user, end_table, is_partial_of
 from kernel.paging.entry import entry_mfn, is_core_slot
 from kernel.paging.l1_entry import put_l1e
 from kernel.paging.tree_walk import (
-    ENTRIES,
     WALK_DONE,
     WALK_GOES_ON,
     Walk,
     enter_table,
-    is_partial,
     is_time_to_stop,
     suspend,
 )
@@ -27,7 +25,6 @@ from kernel.state.frame_table import frame_at
 from kernel.x86.bits import PTE_PRESENT
 from kernel.x86.ipi import drop_lazy_state
 from kernel.x86.percpu import cpu_by_id, nr_cpus
-from kernel.x86.tlb import tlb_clock_now
 
 
 def demote(d: Ptr[Domain], table: Mfn, level: u32) -> i64:
@@ -36,7 +33,7 @@ def demote(d: Ptr[Domain], table: Mfn, level: u32) -> i64:
     Returns: 0. Errors: -ERESTART, it is still partial, but less is left.
     """
     walk = Walk(top=level)
-    enter_table(ref(walk), level, table, frame_at(table).stamp)
+    enter_table(ref(walk), level, table, cursor_of(table))
     while True:
         result = demote_step(d, ref(walk))
         if result == WALK_DONE:
@@ -55,8 +52,8 @@ def demote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
     if walk.has_partial_child[level]:
         walk.has_partial_child[level] = False
         child = entry_mfn(table[walk.cursors[level]])
-        if is_partial(d, child, level - 1):
-            enter_table(walk, level - 1, child, frame_at(child).stamp)
+        if is_partial_of(d, child, level - 1):
+            enter_table(walk, level - 1, child, cursor_of(child))
             return WALK_GOES_ON
     while walk.cursors[level] > 0:
         index = walk.cursors[level] - 1
@@ -77,18 +74,14 @@ def demote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
 
 
 def finish_demotion(table: Mfn, level: u32) -> None:
-    """Turn a table none of whose entries holds references any more into an untyped frame.
+    """Let go of a table none of whose entries holds references any more.
 
     An idle processor may still have the L4 loaded of a vCPU that moved on since: it must leave it,
     before the guest can write to the core's slots in it.
     """
-    frame = frame_at(table)
     if level == 4:
         leave_l4(table)
-    frame.stamp = tlb_clock_now()
-    old = atomic_load(ref(frame.info))
-    atomic_sub(ref(frame.info), TYPE_ONE + (old & PGT_partial))
-    put_frame(table)
+    end_table(frame_at(table))
 
 
 def drop_table(d: Ptr[Domain], table: Mfn, level: u32) -> bool:
@@ -98,24 +91,13 @@ def drop_table(d: Ptr[Domain], table: Mfn, level: u32) -> bool:
     now, with all its entries, and `demote` must follow.
     """
     frame = frame_at(table)
-    info = atomic_load(ref(frame.info))
-    while True:
-        is_last = info & TYPE_COUNT_MASK == TYPE_ONE
-        new = info - TYPE_ONE
-        if is_last:
-            new = info & ~PGT_validated | PGT_partial
-        found, done = atomic_cas(ref(frame.info), info, new)
-        if done:
-            break
-        info = found
-    if is_last and level > 1:
-        frame.stamp = ENTRIES
+    if not drop_user(frame):
+        put_reference(frame)
+        return False
+    if level > 1:
         return True
-    if is_last:
-        demote_l1(d, table, ENTRIES)
-        finish_demotion(table, level)
-    else:
-        put_frame(table)
+    demote_l1(d, table, ENTRIES)
+    finish_demotion(table, level)
     return False
 
 

@@ -1,7 +1,7 @@
 """The hypercalls on segment descriptors: set_gdt, update_descriptor."""
 
 import abi
-from kpy import Array, Ptr, atomic_load, i64, ref, truncate, u32, u64, uninitialized, volatile_store
+from kpy import Array, Ptr, i64, ref, truncate, u32, u64, uninitialized, volatile_store
 
 from kernel.base.guest_memory import copy_bytes_from_guest
 from kernel.base.ids import Mfn
@@ -10,13 +10,12 @@ from kernel.frames.descriptor_check import checked_descriptor
 from kernel.frames.frame import get_frame, page_at, put_frame
 from kernel.frames.page_type import (
     PGT_seg_desc_page,
-    PGT_type_mask,
     PGT_writable_page,
     get_frame_type,
+    held_descriptors,
     put_frame_type,
 )
 from kernel.paging.segments import DESCRIPTORS_PER_FRAME, set_gdt
-from kernel.state.frame_table import frame_at
 from kernel.state.vcpu import Vcpu
 from kernel.x86.tlb import flush_tlb_local
 
@@ -76,9 +75,7 @@ def store_descriptor(mfn: Mfn, offset: u64, descriptor: u64) -> i64:
 
     Errors: -EINVAL, it can't be.
     """
-    wanted: u64 = PGT_writable_page
-    if atomic_load(ref(frame_at(mfn).info)) & PGT_type_mask == PGT_seg_desc_page:
-        wanted = PGT_seg_desc_page
+    wanted: u64 = PGT_seg_desc_page if held_descriptors(mfn) else PGT_writable_page
     if not get_frame_type(mfn, wanted):
         return -abi.EINVAL
     volatile_store(ref(page_at(mfn)[offset // DESCRIPTOR_BYTES]), descriptor)

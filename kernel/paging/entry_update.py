@@ -10,14 +10,8 @@ Locks: the page_lock of the domain whose table it is.
 import abi
 from kpy import Ptr, i64, inline, noinline, u32, u64
 
-from kernel.frames.page_type import (
-    TYPE_READY,
-    PGT_seg_desc_page,
-    PGT_type_mask,
-    PGT_writable_page,
-    begin_type,
-    drop_type,
-)
+from kernel.frames.frame import owner_id
+from kernel.frames.page_type import get_writable_type, held_descriptors, put_frame_type
 from kernel.paging.entry import (
     FREE_TO_CHANGE,
     UPPER_DISALLOWED,
@@ -31,7 +25,7 @@ from kernel.paging.entry import (
 from kernel.paging.l1_entry import PageOwner, bad_l1_flags, get_l1e_frame, put_l1e
 from kernel.paging.table_ref import acquire_table, release_table
 from kernel.state.domain import Domain
-from kernel.state.frame_table import frame_at, frame_valid
+from kernel.state.frame_table import frame_valid
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
 
@@ -57,24 +51,24 @@ def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner],
 @inline
 def is_plain_frame(l1e: u64, owner: Ptr[PageOwner]) -> bool:
     """Say whether an entry leads to RAM of `owner` that holds no descriptors."""
-    if not frame_valid(entry_mfn(l1e)):
+    mfn = entry_mfn(l1e)
+    if not frame_valid(mfn):
         return False
-    frame = frame_at(entry_mfn(l1e))
-    return frame.owner == owner.domain_id and frame.info & PGT_type_mask != PGT_seg_desc_page
+    return owner_id(mfn) == owner.domain_id and not held_descriptors(mfn)
 
 
 @inline
 def toggle_writable(entry: Ptr[u64], old: u64, new: u64, how: u32) -> i64:
     """Make an entry writable or read-only; the frame stays the same, and keeps its reference."""
-    frame = frame_at(entry_mfn(new))
-    if new & PTE_WRITE and begin_type(frame, PGT_writable_page) != TYPE_READY:
+    mfn = entry_mfn(new)
+    if new & PTE_WRITE and not get_writable_type(mfn):
         return -abi.EBUSY
     if not store_entry(entry, old, adjusted_l1e(new), how):
         if new & PTE_WRITE:
-            drop_type(frame, 0)
+            put_frame_type(mfn)
         return -abi.EBUSY
     if old & PTE_WRITE:
-        drop_type(frame, 0)
+        put_frame_type(mfn)
     return 0
 
 

@@ -12,14 +12,13 @@ import abi
 from kpy import Ptr, i64, inline, noinline, struct, u64
 
 from kernel.base.ids import DomId, Mfn
-from kernel.frames.frame import put_frame, take_reference
+from kernel.frames.frame import MOST_REFERENCES, owner_id, put_frame, take_reference
 from kernel.frames.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
 from kernel.frames.page_type import (
-    TYPE_COUNT_MASK,
-    PGT_seg_desc_page,
-    PGT_type_mask,
+    get_writable_type,
+    holds_descriptors,
     put_frame_and_type,
-    take_writable,
+    share_writable,
 )
 from kernel.paging.entry import L1_DISALLOWED, entry_mfn
 from kernel.paging.segments import forget_ldt_mappings
@@ -61,15 +60,18 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     # First without references: taking them disturbs an owner who must not notice.
     if not is_mappable(mfn, d, owner):
         return -abi.EBUSY
-    if l1e & PTE_WRITE:
-        if not take_writable(frame_at(mfn)):
-            return -abi.EBUSY
-    elif not take_reference(frame_at(mfn)):
+    frame = frame_at(mfn)
+    if l1e & PTE_WRITE and share_writable(frame):
+        if is_mappable(mfn, d, owner):
+            return 0
+        put_frame_and_type(mfn)
         return -abi.EBUSY
-    if not is_mappable(mfn, d, owner):
-        put_l1e_frame(l1e)
+    if not take_reference(frame, MOST_REFERENCES):
         return -abi.EBUSY
-    return 0
+    if is_mappable(mfn, d, owner) and (l1e & PTE_WRITE == 0 or get_writable_type(mfn)):
+        return 0
+    put_frame(mfn)
+    return -abi.EBUSY
 
 
 @inline
@@ -77,7 +79,7 @@ def is_mappable(mfn: Mfn, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
     """Say whether a frame of RAM may be mapped as one of `owner`; for certain only while a
     reference is held.
     """
-    real = frame_at(mfn).owner
+    real = owner_id(mfn)
     return real == owner.domain_id or may_map_anyway(real, d, owner)
 
 
@@ -122,8 +124,6 @@ def put_l1e(l1e: u64, d: Ptr[Domain]) -> None:
     """Give the references of an L1 entry of domain `d` back."""
     if l1e & PTE_PRESENT == 0 or not frame_valid(entry_mfn(l1e)):
         return
-    if l1e & PTE_WRITE == 0:
-        info = frame_at(entry_mfn(l1e)).info
-        if info & PGT_type_mask == PGT_seg_desc_page and info & TYPE_COUNT_MASK != 0:
-            forget_ldt_mappings(d)
+    if l1e & PTE_WRITE == 0 and holds_descriptors(entry_mfn(l1e)):
+        forget_ldt_mappings(d)
     put_l1e_frame(l1e)

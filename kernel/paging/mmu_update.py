@@ -9,6 +9,7 @@ from kpy import (
     inline,
     noinline,
     ref,
+    require,
     struct,
     truncate,
     u16,
@@ -24,16 +25,15 @@ from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array
 from kernel.base.ids import DomId, Mfn
 from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
-from kernel.frames.frame import get_frame_of, page_at, put_frame
+from kernel.frames.frame import frame_of, get_frame_of, page_at, put_frame
 from kernel.frames.m2p import set_m2p
-from kernel.frames.page_type import get_writable_frame, is_table, put_frame_and_type, table_level
+from kernel.frames.page_type import get_writable_frame, level_in_force, put_frame_and_type
 from kernel.paging.entry import STORE_KEEP_AD, STORE_PLAIN
 from kernel.paging.entry_update import update_l1e, update_upper_entry
 from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
 from kernel.paging.l1_entry import PageOwner
 from kernel.paging.table_ref import put_old_guest_table
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
-from kernel.state.frame_table import frame_at, frame_valid
 from kernel.state.vcpu import Vcpu
 
 MMU_UPDATE_PREEMPTED = 1 << 31  # in `count`: this call goes on with one that stopped half way
@@ -195,18 +195,16 @@ def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Ba
     """
     d = batch.tables
     mfn = Mfn(address >> 12)
-    if not frame_valid(mfn) or frame_at(mfn).owner != d.domain_id:
-        return -abi.EINVAL
-    info = frame_at(mfn).info
-    if not is_table(info):
-        return write_plain_frame(d, address, value)
-    entry = ref(page_at(mfn)[(address & 4095) >> 3])
-    level = table_level(info)
-    if level == 1:
-        return update_l1e(entry, value, d, ref(batch.owner), how)
-    if batch.owner.domain_id != d.domain_id:
-        return -abi.EINVAL
-    return update_upper_entry(v, entry, value, d, level, how)
+    with frame_of(mfn, d) as frame:
+        require(frame is not None, -abi.EINVAL)
+        level = level_in_force(frame)
+        if level == 0:
+            return write_plain_frame(d, address, value)
+        entry = ref(page_at(mfn)[(address & 4095) >> 3])
+        if level == 1:
+            return update_l1e(entry, value, d, ref(batch.owner), how)
+        require(batch.owner.domain_id == d.domain_id, -abi.EINVAL)
+        return update_upper_entry(v, entry, value, d, level, how)
 
 
 @noinline

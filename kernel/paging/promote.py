@@ -9,15 +9,8 @@ from kpy import Ptr, i64, ref, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import get_frame, page_at, put_frame
-from kernel.frames.page_type import (
-    TYPE_BUSY,
-    TYPE_PARTIAL,
-    TYPE_READY,
-    begin_type,
-    end_type,
-    fail_type,
-    table_type,
-)
+from kernel.frames.page_type import TYPE_BUSY, TYPE_PARTIAL, TYPE_READY, end_type, fail_type
+from kernel.frames.table_type import ENTRIES, begin_table, cursor_of
 from kernel.paging.demote import demote_l1
 from kernel.paging.entry import (
     UPPER_DISALLOWED,
@@ -29,7 +22,6 @@ from kernel.paging.entry import (
 from kernel.paging.l1_entry import PageOwner, get_l1e_frame
 from kernel.paging.l4_slots import fill_guest_l4
 from kernel.paging.tree_walk import (
-    ENTRIES,
     WALK_DONE,
     WALK_GOES_ON,
     Walk,
@@ -42,9 +34,8 @@ from kernel.state.frame_table import frame_at
 from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
 
 
-def promote(d: Ptr[Domain], table: Mfn, level: u32, stamp: u32) -> i64:
-    """Validate a table that `begin_type` has counted as fresh (`stamp` 0) or partial (`stamp` from
-    the frame).
+def promote(d: Ptr[Domain], table: Mfn, level: u32, cursor: u32) -> i64:
+    """Validate a table that `begin_table` has counted as fresh (`cursor` 0) or partial.
 
     Returns: 0, and the table is valid.
     Errors: -ERESTART, and -EINVAL and others for a bad entry, with the table partial; a table of
@@ -53,7 +44,7 @@ def promote(d: Ptr[Domain], table: Mfn, level: u32, stamp: u32) -> i64:
     if level == 1:
         return promote_l1(d, table)
     walk = Walk(top=level)
-    enter_table(ref(walk), level, table, stamp)
+    enter_table(ref(walk), level, table, cursor)
     while True:
         result = promote_step(d, ref(walk))
         if result == WALK_DONE:
@@ -115,8 +106,7 @@ def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: u64) -> i64:
     child = entry_mfn(entry)
     if not get_frame(child, d):
         return -abi.EINVAL
-    frame = frame_at(child)
-    outcome = begin_type(frame, table_type(walk.level - 1))
+    outcome = begin_table(child, walk.level - 1)
     if outcome == TYPE_READY:
         return 0
     if outcome == TYPE_BUSY:
@@ -124,11 +114,11 @@ def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: u64) -> i64:
         return -abi.EINVAL
     if walk.level == 2:
         return promote_l1_child(d, child)
-    stamp: u32 = 0
+    cursor: u32 = 0
     if outcome == TYPE_PARTIAL:
-        stamp = frame.stamp
+        cursor = cursor_of(child)
         put_frame(child)  # the partial state had a reference, now the entry's
-    enter_table(walk, walk.level - 1, child, stamp)
+    enter_table(walk, walk.level - 1, child, cursor)
     return 0
 
 

@@ -13,9 +13,9 @@ from kpy import Ptr, bit, noinline, popcount, ref, struct, u64
 from kernel.base.ids import Mfn, mfn_to_maddr
 from kernel.emulate.privop import finish
 from kernel.emulate.table_write import TableWrite, Write, decode_write, set_register, source_operand
-from kernel.frames.frame import page_at
+from kernel.frames.frame import owner_id, page_at
 from kernel.frames.iomem import IO_read, io_frame_rights
-from kernel.frames.page_type import is_table, table_level
+from kernel.frames.page_type import level_in_force
 from kernel.paging.entry import STORE_IF_SAME, entry_mfn, read_entry
 from kernel.paging.entry_update import update_l1e
 from kernel.paging.guest_walk import find_l1e
@@ -76,13 +76,8 @@ def is_own_l1_table(v: Ptr[Vcpu], mfn: Mfn) -> bool:
     emulated.
     """
     wants = v.domain.vm_assist & bit(abi.VMASST_TYPE_writable_pagetables) != 0
-    frame = frame_at(mfn)
-    return (
-        wants
-        and frame.owner == v.domain.domain_id
-        and is_table(frame.info)
-        and table_level(frame.info) == 1
-    )
+    # The entry that maps it holds it.
+    return wants and owner_id(mfn) == v.domain.domain_id and level_in_force(frame_at(mfn)) == 1
 
 
 def discard_write(v: Ptr[Vcpu]) -> bool:

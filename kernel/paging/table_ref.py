@@ -4,37 +4,25 @@ pointer.
 Work that can't be finished at once stays behind in a partial table. While a table is being taken
 into use the guest makes its hypercall again, which goes on. What is to be *released* would be lost
 if the guest didn't, so it is noted in the calling vCPU's `old_guest_table`, and every hypercall on
-page tables begins with finishing that.
+page tables begins with finishing that. The note has a reference of its own: whoever finishes the
+table in its place, it stays its owner's.
 
 Locks: the page_lock of the domain that owns the tables, but for `put_old_guest_table`, which takes
 it.
 """
 
 import abi
-from kpy import Ptr, atomic_load, i64, inline, noinline, ref, u32, u64
+from kpy import Ptr, i64, inline, noinline, u32, u64
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import get_frame, put_frame
-from kernel.frames.page_type import (
-    TYPE_BUSY,
-    TYPE_PARTIAL,
-    TYPE_READY,
-    PGT_partial,
-    begin_type,
-    table_level,
-    table_type,
-)
+from kernel.frames.frame import get_frame, hold_frame, owner_of, put_frame
+from kernel.frames.page_type import TYPE_BUSY, TYPE_PARTIAL, TYPE_READY
+from kernel.frames.table_type import begin_table, cursor_of, is_partial, level_of
 from kernel.paging.demote import demote, drop_table
 from kernel.paging.promote import promote
-from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.domain import Domain
 from kernel.state.frame_table import frame_at
 from kernel.state.vcpu import Vcpu
-
-
-@inline
-def is_partial(mfn: Mfn) -> bool:
-    """Say whether a table is partial."""
-    return atomic_load(ref(frame_at(mfn).info)) & PGT_partial != 0
 
 
 def acquire_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
@@ -45,30 +33,29 @@ def acquire_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
     """
     if not get_frame(mfn, d):
         return -abi.EINVAL
-    frame = frame_at(mfn)
-    outcome = begin_type(frame, table_type(level))
+    outcome = begin_table(mfn, level)
     if outcome == TYPE_READY:
         return 0
     if outcome == TYPE_BUSY:
         put_frame(mfn)
         return -abi.EINVAL
-    stamp: u32 = 0
+    cursor: u32 = 0
     if outcome == TYPE_PARTIAL:
-        stamp = frame.stamp
+        cursor = cursor_of(mfn)
         put_frame(mfn)  # the partial state had a reference, now the caller's
-    return finish_acquiring(v, d, mfn, level, stamp)
+    return finish_acquiring(v, d, mfn, level, cursor)
 
 
 @noinline
-def finish_acquiring(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32, stamp: u32) -> i64:
+def finish_acquiring(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32, cursor: u32) -> i64:
     """Validate a table whose references are taken; give them back if it is bad."""
-    result = promote(d, mfn, level, stamp)
+    result = promote(d, mfn, level, cursor)
     if result == 0 or result == -abi.ERESTART:
         return result
     if level == 1:
         put_frame(mfn)
     elif demote(d, mfn, level) != 0:
-        v.old_guest_table = mfn
+        release_later(v, mfn)
     return result
 
 
@@ -77,8 +64,22 @@ def release_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> None:
     the last of the type.
     """
     if drop_table(d, mfn, level) and demote(d, mfn, level) != 0:
-        assert u64(v.old_guest_table) == 0, "two page tables wait for their release"
-        v.old_guest_table = mfn
+        release_later(v, mfn)
+
+
+def release_later(v: Ptr[Vcpu], mfn: Mfn) -> None:
+    """Note a partial table whose release goes on later."""
+    assert u64(v.old_guest_table) == 0, "two page tables wait for their release"
+    hold_frame(mfn)
+    v.old_guest_table = mfn
+
+
+def forget_old_table(v: Ptr[Vcpu]) -> None:
+    """Drop the note."""
+    mfn = v.old_guest_table
+    if u64(mfn) != 0:
+        v.old_guest_table = Mfn(0)
+        put_frame(mfn)
 
 
 @inline
@@ -95,15 +96,14 @@ def put_old_guest_table(v: Ptr[Vcpu]) -> i64:
 
 @noinline
 def finish_release(v: Ptr[Vcpu]) -> i64:
-    """Do what `put_old_guest_table` promises."""
+    """Do what `put_old_guest_table` promises. Locks: takes the page_lock of the table's owner."""
     mfn = v.old_guest_table
-    result: i64 = 0
-    d = get_domain_by_id(frame_at(mfn).owner)  # its table may have gone with it
-    if d is not None:
-        with d.page_lock:
-            if is_partial(mfn) and frame_at(mfn).owner == d.domain_id:
-                result = demote(d, mfn, table_level(frame_at(mfn).info))
-        put_domain(d)
-    if result == 0:
-        v.old_guest_table = Mfn(0)
-    return result
+    d = owner_of(frame_at(mfn))
+    assert d is not None, "a table without an owner waits for its release"
+    with d.page_lock:
+        if is_partial(mfn):
+            result = demote(d, mfn, level_of(mfn))
+            if result != 0:
+                return result
+    forget_old_table(v)
+    return 0

@@ -3,26 +3,20 @@
 Both walk the tree without recursion, with one cursor per level in a `Walk`. The entries of a table
 before its cursor hold their references; so validation moves cursors up and release moves them down,
 and a walk that stops (more urgent work, or a bad entry) leaves every table that it was in as
-PGT_partial with the cursor in `stamp`: enough for either walk to go on from there. An L1 table is
-short enough to be done in one go.
+partial with its cursor (kernel/frames/table_type.py): enough for either walk to go on from there.
+An L1 table is short enough to be done in one go.
 
-The partial state owns the reference and type reference of the entry, or pin, or base pointer, that
-the table was wanted for.
 Locks: the page_lock of the domain that owns the tables.
 """
 
-from kpy import Array, Ptr, atomic_load, atomic_or, inline, ref, struct, truncate, u32, u64
+from kpy import Array, Ptr, inline, struct, truncate, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.base.preempt import preempt_pending
-from kernel.frames.page_type import PGT_partial, PGT_type_mask, table_type
-from kernel.state.domain import Domain
-from kernel.state.frame_table import frame_at, frame_valid
+from kernel.frames.table_type import suspend_table
 
-ENTRIES = 512
-CHILD_IS_PARTIAL = (
-    1 << 31
-)  # in `stamp`: the entry at the cursor leads to a table that is partial itself
+# In a cursor: the entry there leads to a table that is partial itself.
+CHILD_IS_PARTIAL = 1 << 31
 CURSOR_MASK = 0xFFFF
 CHILDREN_PER_LOOK = 16  # children done between two looks for more urgent work
 
@@ -41,12 +35,12 @@ class Walk:
 
 
 @inline
-def enter_table(walk: Ptr[Walk], level: u32, table: Mfn, stamp: u32) -> None:
-    """Make a table the one in work; `stamp` tells where to begin."""
+def enter_table(walk: Ptr[Walk], level: u32, table: Mfn, cursor: u32) -> None:
+    """Make a table the one in work; `cursor` tells where to begin."""
     walk.level = level
     walk.tables[level] = table
-    walk.cursors[level] = u64(stamp & CURSOR_MASK)
-    walk.has_partial_child[level] = stamp & CHILD_IS_PARTIAL != 0
+    walk.cursors[level] = u64(cursor & CURSOR_MASK)
+    walk.has_partial_child[level] = cursor & CHILD_IS_PARTIAL != 0
 
 
 def is_time_to_stop(walk: Ptr[Walk]) -> bool:
@@ -58,16 +52,7 @@ def is_time_to_stop(walk: Ptr[Walk]) -> bool:
 def suspend(walk: Ptr[Walk]) -> None:
     """Leave all tables that a walk is in as partial ones."""
     for level in range(walk.level, walk.top + 1):
-        frame = frame_at(walk.tables[level])
-        frame.stamp = truncate(u32, walk.cursors[level])
+        cursor = truncate(u32, walk.cursors[level])
         if level > walk.level or walk.has_partial_child[level]:
-            frame.stamp |= CHILD_IS_PARTIAL
-        atomic_or(ref(frame.info), PGT_partial)
-
-
-def is_partial(d: Ptr[Domain], table: Mfn, level: u32) -> bool:
-    """Say whether a frame is a partial table of a level, and the domain's."""
-    if not frame_valid(table) or frame_at(table).owner != d.domain_id:
-        return False
-    info = atomic_load(ref(frame_at(table).info))
-    return info & (PGT_type_mask | PGT_partial) == table_type(level) | PGT_partial
+            cursor |= CHILD_IS_PARTIAL
+        suspend_table(walk.tables[level], cursor)

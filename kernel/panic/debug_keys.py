@@ -25,7 +25,7 @@ from kpy import (
 from kernel.base.guest_memory import copy_bytes_from_guest
 from kernel.base.ids import DomId
 from kernel.console.console import printk
-from kernel.frames.frame import free_frames
+from kernel.frames.allocation import free_frames
 from kernel.panic.cpu_state import report_from_here
 from kernel.sched.place import cpu_scheds
 from kernel.sched.queue import run_queue

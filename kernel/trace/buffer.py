@@ -8,13 +8,14 @@ in them is ever believed but t_buf.cons, and that not without a look.
 import abi
 from kpy import Array, Ptr, i64, ref, sizeof, static, truncate, u16, u32, u64
 
-from kernel.base.ids import DomId, Vaddr
+from kernel.base.ids import Vaddr
 from kernel.console.console import printk
-from kernel.frames.core_page import alloc_core_pages, core_page_mfn, free_core_pages
-from kernel.frames.frame import FRAME_ALLOCATED, FRAME_CORE
-from kernel.frames.m2p import INVALID_M2P, set_m2p
-from kernel.frames.page_type import TYPE_ONE, PGT_validated, PGT_writable_page
-from kernel.state.frame_table import frame_at
+from kernel.frames.core_page import (
+    alloc_core_pages,
+    core_page_mfn,
+    free_core_pages,
+    share_with_privileged,
+)
 from kernel.x86.percpu import NR_CPUS, cpu_by_id, nr_cpus
 
 PAGE_BYTES = 4096
@@ -47,7 +48,7 @@ def alloc_trace_buffers(wanted: u32) -> i64:
             return -abi.EINVAL
         make_ring(cpu, buffer, pages)
     describe(info, pages)
-    share_pages(info, info_pages, False)
+    share_with_privileged(info, info_pages, False)
     t_info_bytes = info_pages * PAGE_BYTES
     t_info = u64(info)
     printk(f"trace: {pages} pages for each processor")
@@ -114,15 +115,4 @@ def describe(info: Vaddr, pages: u32) -> None:
         for page in range(pages):
             words[word] = truncate(u32, u64(core_page_mfn(buffer)) + u64(page))
             word += 1
-        share_pages(buffer, pages, True)
-
-
-def share_pages(address: Vaddr, count: u32, writable: bool) -> None:
-    """Let privileged domains map pages, naming DOMID_XEN as their owner. They are never freed."""
-    type_: u64 = PGT_writable_page if writable else 0
-    for page in range(u64(count)):
-        mfn = core_page_mfn(address) + page
-        set_m2p(mfn, INVALID_M2P)
-        frame = frame_at(mfn)
-        frame.owner = DomId(abi.DOMID_XEN)
-        frame.info = FRAME_CORE | FRAME_ALLOCATED | 1 | PGT_validated | TYPE_ONE | type_
+        share_with_privileged(buffer, pages, True)

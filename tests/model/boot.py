@@ -20,7 +20,7 @@ def boot(machine):
     """Bring the machine up to a running domain 0; return its Domain and its pages."""
     describe_machine(machine)
     machine["kernel.x86.smp.init_this_cpu"]()
-    machine["kernel.frames.frame.init_frames"]()
+    machine["kernel.frames.allocation.init_frames"]()
     machine["kernel.x86.percpu.nr_cpus"].value = NR_MODEL_CPUS
     for number in range(1, NR_MODEL_CPUS):
         cpu = machine["kernel.x86.percpu.cpu_by_id"](number)
@@ -59,7 +59,7 @@ def construct_dom0(machine):
     domain.max_pages = END
     pages = []
     for number in range(DOM0_PAGES):
-        mfn, done = machine["kernel.frames.frame.alloc_domain_frames"](domain, 0, 0)
+        mfn, done = machine["kernel.frames.allocation.alloc_domain_frames"](domain, 0, 0)
         assert done, "the model has too little memory for domain 0"
         machine["kernel.frames.m2p.set_m2p"](mfn, number)
         pages.append(mfn)

@@ -104,6 +104,8 @@ def holders_of_vcpu(v):
     for mfn in words_at(int(v.ref("gdt_frames")), 14) + words_at(int(v.ref("ldt_frames")), 16):
         if mfn:
             yield mfn, SEG_DESC, f"{name} descriptors"
+    if v.old_guest_table:
+        yield v.old_guest_table, NONE, f"{name} release to go on with"
     if v.vcpu_info_mfn:
         yield v.vcpu_info_mfn, WRITABLE, f"{name} vcpu_info"
 

@@ -56,7 +56,7 @@ MODELLED = {
 VCPUS = (1, 2)  # of the first guests: with domain 0's, one for each processor
 CALLABLE = [
     *(f"kernel.{name}" for name in ("base.cmdline", "dom0.construct", "state.domain")),
-    *(f"kernel.{name}" for name in ("domain.free", "frames.exchange", "frames.frame")),
+    *(f"kernel.{name}" for name in ("domain.free", "frames.allocation", "frames.exchange")),
     *(f"kernel.{name}" for name in ("frames.m2p", "x86.percpu", "x86.smp", "x86.tsc")),
     "tests.model.drive",
     "tests.model.processors",

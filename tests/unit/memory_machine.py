@@ -98,7 +98,7 @@ class MemoryMachine:
 
     def alloc(self, domain, order=0):
         """Allocate a block for a domain, None when there is none."""
-        mfn, done = self["kernel.frames.frame.alloc_domain_frames"](domain, order, 0)
+        mfn, done = self["kernel.frames.allocation.alloc_domain_frames"](domain, order, 0)
         return mfn if done else None
 
     @property

@@ -23,6 +23,7 @@ class TableMachine(MemoryMachine):
                 "kernel.paging.table_ref",
                 "kernel.domain.relinquish",
                 "kernel.frames.page_type",
+                "kernel.frames.allocation",
                 "kernel.frames.frame",
             ],
             replace={
@@ -87,7 +88,7 @@ class TableMachine(MemoryMachine):
 
     def expected(self, frames):
         """Count from the tables in force what `frames` should say: references, and by type."""
-        references, types = Counter(), {}
+        references, types = Counter([self.vcpu.old_guest_table]), {}
         for mfn in frames:
             references[mfn] += 1  # the owner's
             info = self.frame(mfn).info

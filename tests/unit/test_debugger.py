@@ -28,7 +28,12 @@ class Machine(MemoryMachine):
         self.woken, self.sleeping = [], []
         super().__init__(
             "kernel.control.debug",
-            also=["kernel.frames.frame", "kernel.frames.page_type", "kernel.frames.heap"],
+            also=[
+                "kernel.frames.allocation",
+                "kernel.frames.frame",
+                "kernel.frames.page_type",
+                "kernel.frames.heap",
+            ],
             replace={
                 "kernel.base.guest_memory.copy_bytes_from_guest": self.buffer.copy_from_guest,
                 "kernel.base.guest_memory.copy_bytes_to_guest": self.buffer.copy_to_guest,

@@ -14,7 +14,12 @@ DYING = 1
 def machine():
     return MemoryMachine(
         "kernel.frames.core_page",
-        also=["kernel.frames.exchange", "kernel.frames.frame", "kernel.frames.claims"],
+        also=[
+            "kernel.frames.exchange",
+            "kernel.frames.allocation",
+            "kernel.frames.frame",
+            "kernel.frames.claims",
+        ],
     )
 
 
@@ -25,7 +30,7 @@ def fresh(machine):
 
 
 def drop(machine, mfn):
-    assert machine["kernel.frames.frame.drop_allocation"](mfn)
+    assert machine["kernel.frames.frame.drop_allocation"](machine.frame(mfn))
 
 
 def test_a_frame_belongs_to_one_domain(fresh):
@@ -43,7 +48,7 @@ def test_the_last_reference_frees(fresh):
     fresh["kernel.frames.frame.get_frame"](mfn, one)
     drop(fresh, mfn)
     assert fresh.nr_free == NR_FRAMES - 1 and one.tot_pages == 1
-    assert not fresh["kernel.frames.frame.drop_allocation"](mfn), "only once"
+    assert not fresh["kernel.frames.frame.drop_allocation"](fresh.frame(mfn)), "only once"
     fresh["kernel.frames.frame.put_frame"](mfn)
     assert fresh.nr_free == NR_FRAMES and one.tot_pages == 0
     assert one.refcount == 1 and one.first_frame == 0
@@ -167,7 +172,9 @@ def test_references_add_up(machine, actions):
             machine["kernel.frames.frame.put_frame"](mfn)
             held[mfn] -= 1
         elif action == "drop":
-            assert machine["kernel.frames.frame.drop_allocation"](mfn) == (mfn in allocated)
+            assert machine["kernel.frames.frame.drop_allocation"](machine.frame(mfn)) == (
+                mfn in allocated
+            )
             held[mfn] -= mfn in allocated
             allocated.discard(mfn)
         held = {frame: count for frame, count in held.items() if count}

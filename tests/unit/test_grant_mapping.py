@@ -14,7 +14,7 @@ class Machine(MemoryMachine):
     """A vCPU whose lowest 2 MiB are mapped by one L1 table."""
 
     def __init__(self):
-        super().__init__("kernel.grant.l1_mapping", also=["kernel.frames.frame"])
+        super().__init__("kernel.grant.l1_mapping", also=["kernel.frames.allocation"])
 
     def start_over(self):
         super().start_over()

@@ -16,7 +16,12 @@ class Machine(MemoryMachine):
         self.guest = GuestMemory(ARGUMENT, 0x4000)
         super().__init__(
             "kernel.memory.reservation",
-            also=["kernel.memory.exchange", "kernel.frames.page_type", "kernel.frames.frame"],
+            also=[
+                "kernel.memory.exchange",
+                "kernel.frames.page_type",
+                "kernel.frames.allocation",
+                "kernel.frames.frame",
+            ],
             replace={
                 "kernel.base.guest_memory.copy_bytes_from_guest": self.guest.copy_from_guest,
                 "kernel.base.guest_memory.copy_bytes_to_guest": self.guest.copy_to_guest,

@@ -19,7 +19,12 @@ class Machine(MemoryMachine):
         self.flushed = self.flushed_here = 0
         super().__init__(
             "kernel.frames.scrub",
-            also=["kernel.frames.frame", "kernel.frames.exchange", "kernel.frames.core_page"],
+            also=[
+                "kernel.frames.allocation",
+                "kernel.frames.frame",
+                "kernel.frames.exchange",
+                "kernel.frames.core_page",
+            ],
             replace={
                 "kernel.x86.tlb.cpus_needing_flush": self.cpus_needing_flush,
                 "kernel.x86.tlb.flush_tlb_local": self.flush_here,
@@ -52,7 +57,7 @@ class Machine(MemoryMachine):
         return {mfn for mfn in range(FIRST, END) if self.frame(mfn).owner == SCRUBBED}
 
     def drop(self, mfn):
-        assert self["kernel.frames.frame.drop_allocation"](mfn)
+        assert self["kernel.frames.frame.drop_allocation"](self.frame(mfn))
 
 
 def test_all_free_memory_is_zeroed_once(machine):
