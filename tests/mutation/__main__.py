@@ -25,6 +25,7 @@ EXAMPLES = """examples:
   python -m tests.mutation --list kernel/evtchn          what there is to remove in these files
   python -m tests.mutation kernel/frames/page_type.py:104       the checks of one line
   python -m tests.mutation begin_type                    the checks of one function
+  python -m tests.mutation --lost kernel/irq             what the last whole run left over there
   python -m tests.mutation grant --tests 'tests/unit/test_grant_*.py'
 """
 
@@ -59,6 +60,7 @@ def main() -> int:
         formatter_class=argparse.RawDescriptionHelpFormatter,
     )
     parser.add_argument("checks", nargs="*", help="FILE:LINE, function, or part of FILE or text")
+    parser.add_argument("--lost", action="store_true", help="only what nobody noticed last time")
     parser.add_argument("--list", action="store_true", help="show the checks and try none")
     parser.add_argument("--tests", nargs="+", metavar="GLOB", help="only these test files")
     parser.add_argument("-j", type=int, default=CORES, metavar="N", help=f"workers ({CORES})")
@@ -67,6 +69,9 @@ def main() -> int:
     with step("find every check of the core"):
         checks = chosen(every := scope.census(), options.checks)
     reasons = table.read_reasons()
+    if options.lost:
+        known = table.read_killers().keys() | reasons.keys()
+        checks = [check for check in checks if check.key not in known]
     if options.list:
         print("\n".join(f"{c.file}:{c.line} {c.function}: {c.text}" for c in checks))
         return 0
