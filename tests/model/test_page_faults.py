@@ -168,7 +168,11 @@ def test_a_table_that_is_none_any_more(guest):
 
 
 def test_what_is_writable_or_absent_is_no_table(guest):
-    """A spurious fault, and one without an entry."""
+    """A spurious fault, one without an entry, and one whose entry is not in force."""
+    absent = guest.guest.pages[L1] << 12
+    assert guest.guest.call(UPDATE_VA, BASE + 26 * PAGE, absent, abi.UVMF_INVLPG) == 0
+    assert store(guest, at=BASE + 26 * PAGE + 8 * SLOT, rax=0) == PF
+    assert entry(guest) & ~0x60 == usual(guest)
     for at in (BASE + SLOT * PAGE, NOTHING_MAPPED, 0, 1 << 46, BASE - PAGE):
         assert store(guest, at=at, rax=0) == PF
 
@@ -249,7 +253,8 @@ def test_behind_its_end_an_ldt_faults_where_it_would_be(with_ldt):
         assert told_address(guest) == BASE + 18 * PAGE + offset
     assert touch(guest, 0) == "again"
     assert touch(guest, 0) == PF, "the page is there already"
-    remap(guest, 19, 0)
+    absent = guest.guest.pages[19] << 12
+    assert guest.guest.call(UPDATE_VA, BASE + 19 * PAGE, absent, abi.UVMF_INVLPG) == 0
     assert touch(guest, PAGE) == PF
     assert told_address(guest) == BASE + 19 * PAGE
     assert guest.v.ldt_frames[1] == 0

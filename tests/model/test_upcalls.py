@@ -102,3 +102,22 @@ def test_a_paused_guest_is_entered_later(machine, caller):
     assert caller.vcpu().regs.rip != CALLBACK
     domctl(machine.dom0, abi.XEN_DOMCTL_unpausedomain, caller.id)
     assert caller.vcpu().regs.rip == CALLBACK
+
+
+def test_a_masked_event_ends_no_block(machine, caller):
+    """It waits, but the guest does not want it now."""
+    info = caller.vcpu().vcpu_info
+    info.evtchn_upcall_mask = info.evtchn_upcall_pending = 1
+    machine["kernel.sched.wake.vcpu_block"](caller.vcpu())
+    assert caller.vcpu().pause_flags
+
+
+def test_who_blocks_is_blocked_also_while_paused(machine, caller):
+    """As the toolstack's list of vCPUs shows it."""
+    assert caller.call(abi.__HYPERVISOR_sched_op, abi.SCHEDOP_block) == 0
+    runstate = caller.vcpu().sched.runstate
+    assert runstate.state == abi.RUNSTATE_blocked
+    domctl(machine.dom0, abi.XEN_DOMCTL_pausedomain, caller.id)
+    assert runstate.state == abi.RUNSTATE_blocked
+    domctl(machine.dom0, abi.XEN_DOMCTL_pausedomain, machine.guests[1].id)
+    assert machine.guests[1].vcpu().sched.runstate.state == abi.RUNSTATE_offline

@@ -1,0 +1,507 @@
+"""Refusals that the tables by hypercall don't reach with one call: something must have been done
+before, or the refusing part is far down.
+"""
+
+import abi
+import pytest
+
+from kernel.frames.frame import MOST_REFERENCES
+from tests.model import invariants
+from tests.model.errors import (
+    CORE,
+    UNMAPPED,
+    In,
+    ReadOnly,
+    Wrong,
+    check,
+    expect_unchanged,
+    foreign_frame,
+    guest,
+    other,
+    own_frame,
+    picture,
+)
+from tests.model.guest import (
+    BASE,
+    FIRST_DATA_PAGE,
+    PAGE,
+    PRESENT,
+    USER,
+    WRITE,
+    create_guest,
+    make,
+    try_domctl,
+)
+from tests.model.memory import FIRST
+from tests.model.test_errors_domctl import (
+    HARD,
+    LIST,
+    MAP_OF_CPU_0,
+    SOFT,
+    affinity,
+    control,
+    create,
+    get_affinity,
+    mask,
+    question,
+    unstarted,
+)
+from tests.model.test_errors_grant import DEVICE, GRANTED, HOST, grants, mapped, one
+from tests.model.test_errors_grant import FREE_VA as GRANT_VA
+from tests.model.test_errors_memory import LATER, SELF, acquire, exchange, increase, listed, op
+from tests.model.test_errors_memory import LIST as FRAMES
+from tests.model.test_errors_mmu import IO, L1, XEN, map_va, mmuext, slot, update
+from tests.model.test_errors_physdev import map_pirq
+from tests.model.test_errors_physdev import op as physdev
+
+EINVAL, EFAULT, ESRCH, EBUSY = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EBUSY
+EPERM, ENOSYS, ENODEV, ENXIO = -abi.EPERM, -abi.ENOSYS, -abi.ENODEV, -abi.ENXIO
+BENT = 1 << 47
+UPDATE_VA, MULTICALL = abi.__HYPERVISOR_update_va_mapping, abi.__HYPERVISOR_multicall
+VCPU_OP, EVENT_OP = abi.__HYPERVISOR_vcpu_op, abi.__HYPERVISOR_event_channel_op
+GRANT_OP, PHYSDEV_OP = abi.__HYPERVISOR_grant_table_op, abi.__HYPERVISOR_physdev_op
+REFERENCES = (1 << 28) - 1
+DATA = BASE + FIRST_DATA_PAGE * PAGE
+
+
+def dom0(why, call, error, first=None, leaves_trace=False):
+    return Wrong(why, call, error, "dom0", first, leaves_trace)
+
+
+def without_vcpus(machine):
+    """Let there be a domain 3 that may have vCPUs, and has none yet."""
+    command, call = abi.XEN_DOMCTL_createdomain, create()
+    assert try_domctl(machine.dom0, command, 0, **call[1].fields["u"])[0] == 0
+
+
+def read_only_mask(machine):
+    """Let dom0's list begin with processor 0, on a page that it cannot write to."""
+    mask(1)(machine)
+    entry = machine.dom0.pages[FIRST_DATA_PAGE] << 12 | PRESENT | USER
+    assert machine.dom0.call(UPDATE_VA, LIST, entry, abi.UVMF_INVLPG) == 0
+
+
+def typed(machine):
+    """Let somebody have typed a letter that nobody has read yet."""
+    machine["kernel.console.input.input_written"].value += 1
+
+
+def printed(machine):
+    machine["kernel.console.console.ring_written"].value += 10
+
+
+def trace(cmd, **fields):
+    return question(abi.XEN_SYSCTL_tbuf_op, tbuf_op={"cmd": cmd} | fields)
+
+
+def with_rings(machine):
+    call = trace(abi.XEN_SYSCTL_TBUFOP_set_size, size=1)
+    assert machine.dom0.call(call[0], machine.dom0.put(call[1].type, **call[1].fields)) == 0
+
+
+def memory_of(domain):
+    fields = {"gva": BASE, "uva": LIST, "len": 8}
+    return control(abi.XEN_DOMCTL_gdbsx_guestmemio, domain, gdbsx_guest_memio=fields)
+
+
+CONTROL = [
+    Wrong(
+        "features: read-only",
+        (
+            abi.__HYPERVISOR_xen_version,
+            abi.XENVER_get_features,
+            ReadOnly(abi.xen_feature_info),
+        ),
+        EFAULT,
+        leaves_trace=True,
+    ),
+    dom0(
+        "console: nowhere to read to",
+        (abi.__HYPERVISOR_console_io, abi.CONSOLEIO_read, 8, UNMAPPED),
+        EFAULT,
+        typed,
+    ),
+    dom0(
+        "console ring: nowhere to copy to",
+        question(abi.XEN_SYSCTL_readconsole, readconsole={"buffer": UNMAPPED, "count": 8}),
+        EFAULT,
+        printed,
+    ),
+    dom0("create: unknown flags of x86", create(arch={"misc_flags": 1 << 31}), EINVAL),
+    dom0("memory: no vCPU", memory_of(3), EINVAL, without_vcpus),
+    dom0("memory: no page tables", memory_of(3), EFAULT, unstarted, True),
+    dom0(
+        "vcpu info: none yet",
+        control(abi.XEN_DOMCTL_getvcpuinfo, 3, getvcpuinfo={"vcpu": 0}),
+        ESRCH,
+        without_vcpus,
+    ),
+    *(
+        dom0(
+            f"affinity {command}: no vCPU yet",
+            control(command, 3, vcpuaffinity={"flags": HARD, "cpumap_hard": MAP_OF_CPU_0}),
+            ESRCH,
+            without_vcpus,
+        )
+        for command in (abi.XEN_DOMCTL_setvcpuaffinity, abi.XEN_DOMCTL_getvcpuaffinity)
+    ),
+    dom0(
+        "affinity: a map that is read-only",
+        affinity(flags=HARD, cpumap_hard=MAP_OF_CPU_0),
+        EFAULT,
+        read_only_mask,
+        True,
+    ),
+    dom0(
+        "affinity: a soft map that is read-only",
+        affinity(flags=SOFT, cpumap_soft=MAP_OF_CPU_0),
+        EFAULT,
+        read_only_mask,
+        True,
+    ),
+    dom0(
+        "affinity: no CPU that runs is best",
+        affinity(flags=SOFT, cpumap_soft=MAP_OF_CPU_0),
+        EINVAL,
+        mask(1 << 40),
+    ),
+    dom0("get affinity: neither", get_affinity(vcpu=0), EINVAL),
+    dom0("trace: no size", trace(abi.XEN_SYSCTL_TBUFOP_set_size, size=0), EINVAL),
+    dom0("trace: another size", trace(abi.XEN_SYSCTL_TBUFOP_set_size, size=2), EINVAL, with_rings),
+    dom0("trace: no rings", trace(abi.XEN_SYSCTL_TBUFOP_enable), EINVAL),
+    dom0(
+        "trace: a mask of processors that is unmapped",
+        trace(abi.XEN_SYSCTL_TBUFOP_set_cpu_mask, cpu_mask={"bitmap": UNMAPPED, "nr_bits": 64}),
+        EFAULT,
+    ),
+]
+
+
+# vCPUs of the caller
+
+
+def pair(machine):
+    """Let the caller have two vCPUs that run."""
+    machine.guests[0] = create_guest(machine, nr_vcpus=2)
+
+
+def half_started(machine):
+    """Let the caller's second vCPU have no registers."""
+    machine.guests[0] = create_guest(machine, nr_vcpus=2, initialised=1)
+
+
+def vcpu_info(vcpu, offset=0):
+    fields = {"mfn": own_frame(FIRST_DATA_PAGE), "offset": offset}
+    return (
+        VCPU_OP,
+        abi.VCPUOP_register_vcpu_info,
+        vcpu,
+        In(abi.vcpu_register_vcpu_info, fields),
+    )
+
+
+def base(which):
+    return (abi.__HYPERVISOR_set_segment_base, which, BENT)
+
+
+VCPUS = [
+    Wrong("vcpu_info: not aligned", vcpu_info(0, 4), ENXIO),
+    Wrong("vcpu_info: of one that runs", vcpu_info(1), EINVAL, first=pair),
+    Wrong("up: no registers", (VCPU_OP, abi.VCPUOP_up, 1), EINVAL, first=half_started),
+    *(
+        Wrong(f"segment base {which}: not canonical", base(which), EINVAL)
+        for which in (abi.SEGBASE_FS, abi.SEGBASE_GS_USER, abi.SEGBASE_GS_KERNEL)
+    ),
+]
+
+
+# Memory
+
+
+def unmapped(*numbers):
+    """Let the caller have unmapped some of its pages."""
+
+    def do(machine):
+        for number in numbers:
+            call = (UPDATE_VA, BASE + number * PAGE, 0, abi.UVMF_INVLPG)
+            assert guest(machine).call(*call) == 0
+
+    return do
+
+
+OWN = listed(own_frame(20))
+
+MEMORY = [
+    Wrong(
+        "exchange: of too large", exchange((FRAMES, 1, 10, SELF), (FRAMES, 1024, 0, SELF)), EPERM
+    ),
+    Wrong(
+        "exchange: for another domain",
+        exchange((OWN, 1, 0, SELF), (FRAMES, 1, 0, 2)),
+        EINVAL,
+        first=unmapped(20),
+    ),
+    Wrong(
+        "exchange: one for two",
+        exchange((OWN, 1, 0, SELF), (FRAMES, 2, 0, SELF)),
+        EINVAL,
+        first=unmapped(20),
+    ),
+    Wrong(
+        "exchange: nowhere to tell the new frame",
+        exchange((OWN, 1, 0, SELF), (UNMAPPED, 1, 0, SELF)),
+        EFAULT,
+        first=unmapped(20),
+        leaves_trace=True,
+    ),
+    Wrong(
+        "exchange: nowhere to tell the progress",
+        (
+            abi.__HYPERVISOR_memory_op,
+            abi.XENMEM_exchange,
+            ReadOnly(
+                abi.xen_memory_exchange,
+                {"in_": {"domid": SELF}, "out": {"domid": SELF}},
+            ),
+        ),
+        EFAULT,
+        leaves_trace=True,
+    ),
+    Wrong("increase: within 1 MiB", increase(mem_flags=20), 0),
+    Wrong("acquire: status frames", acquire(id=1, nr_frames=1, frame_list=LIST), EINVAL, "dom0"),
+    Wrong(
+        "acquire: the size, from the middle",
+        op(
+            abi.XENMEM_acquire_resource | LATER,
+            abi.xen_mem_acquire_resource,
+            domid=1,
+            type=abi.XENMEM_resource_grant_table,
+        ),
+        EINVAL,
+        "dom0",
+    ),
+]
+
+
+# Page tables
+
+
+def many_references(machine, left=0, whose=guest):
+    """Let a page be referenced as often as it can be, but for `left`."""
+    frame = machine.frame(whose(machine).pages[FIRST_DATA_PAGE])
+    frame.info = frame.info & ~REFERENCES | (MOST_REFERENCES - left)
+
+
+def with_core_tables(machine):
+    """Let the core have mapped something in its own slots, as on the machine."""
+    l3, l2, l1 = (FIRST + n for n in (262 - 255, 17, 18))
+    machine.memory.page(l3)[0] = l2 << 12 | 0x63
+    machine.memory.page(l2)[0] = l1 << 12 | 0x63
+    machine.memory.page(l1)[0] = FIRST << 12 | 0x63
+
+
+def of_io(cmd, at=None):
+    if at:
+        return (abi.__HYPERVISOR_mmuext_op, at, 1, 0, IO)
+    return mmuext(cmd, IO)
+
+
+TABLES = [
+    Wrong(
+        "L1: no more references",
+        update(slot(L1, 8 * 400), lambda m: own_frame(FIRST_DATA_PAGE)(m) << 12 | 5),
+        EBUSY,
+        first=many_references,
+    ),
+    Wrong("va: no L1", map_va(BASE + (1 << 21), 0), EINVAL),
+    Wrong("va: in the core's tables", map_va(CORE, 0), EINVAL, first=with_core_tables),
+    Wrong(
+        "va: processors that cannot be read",
+        map_va(DATA, 0, UNMAPPED | abi.UVMF_TLB_FLUSH),
+        EFAULT,
+        leaves_trace=True,
+    ),
+    dom0("ext of I/O: unmapped", of_io(0, UNMAPPED), EFAULT),
+    dom0("ext of I/O: no such operation", of_io(99), ENOSYS),
+    dom0("ext of I/O: the unused one", of_io(14), ENOSYS),
+    dom0(
+        "L1: another's frame as the core's",
+        update(
+            lambda m: (m.dom0.pages[L1] << 12) + 8 * 400,
+            lambda m: foreign_frame(FIRST_DATA_PAGE)(m) << 12 | 5,
+            XEN,
+        ),
+        EBUSY,
+    ),
+]
+
+
+# Grants
+
+
+def read_only(command, type_, **fields):
+    return (GRANT_OP, command, ReadOnly(type_, fields), 1)
+
+
+def no_device_reference(machine):
+    """The granted page takes one reference more, not two."""
+    grants(machine)
+    many_references(machine, 1, other)
+
+
+GRANTS = [
+    Wrong(
+        "swap: read-only",
+        read_only(abi.GNTTABOP_swap_grant_ref, abi.gnttab_swap_grant_ref, ref_a=9, ref_b=9),
+        EFAULT,
+        leaves_trace=True,
+    ),
+    Wrong(
+        "unmap: read-only",
+        read_only(abi.GNTTABOP_unmap_grant_ref, abi.gnttab_unmap_grant_ref, handle=77),
+        EFAULT,
+        leaves_trace=True,
+    ),
+    Wrong(
+        "unmap and replace: read-only",
+        read_only(abi.GNTTABOP_unmap_and_replace, abi.gnttab_unmap_and_replace, handle=77),
+        EFAULT,
+        leaves_trace=True,
+    ),
+]
+
+
+# Interrupts
+
+
+def all_reserved(machine):
+    """Let dom0 have set a pirq aside."""
+    at = machine.dom0.put(abi.physdev_get_free_pirq, type=abi.MAP_PIRQ_TYPE_MSI)
+    assert machine.dom0.call(PHYSDEV_OP, abi.PHYSDEVOP_get_free_pirq, at) == 0
+    machine.reserved = machine.dom0.get(abi.physdev_get_free_pirq, at).pirq
+
+
+INTERRUPTS = [
+    Wrong(
+        "eoi: of dom0's",
+        physdev(abi.PHYSDEVOP_eoi, abi.physdev_eoi, irq=lambda m: m.reserved),
+        EINVAL,
+        first=all_reserved,
+    ),
+    dom0("eoi: not mapped", physdev(abi.PHYSDEVOP_eoi, abi.physdev_eoi, irq=200), EINVAL),
+    dom0("map_pirq: no such wire, by dom0's number", map_pirq(0, index=5000), EINVAL),
+    dom0(
+        "device_remove: nothing there",
+        physdev(abi.PHYSDEVOP_pci_device_remove, abi.physdev_pci_device),
+        ENODEV,
+    ),
+]
+
+
+ALL = [*CONTROL, *VCPUS, *MEMORY, *TABLES, *GRANTS, *INTERRUPTS]
+
+
+@pytest.mark.parametrize("row", ALL, ids=str)
+def test_refused(machine, row):
+    check(machine, row)
+
+
+def test_a_device_mapping_without_a_reference_is_none(machine):
+    """The first reference, for the page table, goes back too."""
+    no_device_reference(machine)
+    call = one(
+        abi.GNTTABOP_map_grant_ref,
+        abi.gnttab_map_grant_ref,
+        ref=GRANTED,
+        dom=2,
+        flags=HOST | DEVICE,
+        host_addr=GRANT_VA,
+    )
+    who = guest(machine)
+    at = who.put(call[2].type, **call[2].fields)
+    before = picture(machine)
+    assert who.call(call[0], call[1], at, 1) == 0
+    assert who.get(abi.gnttab_map_grant_ref, at).status != abi.GNTST_okay
+    expect_unchanged(machine, before)
+
+
+def test_a_granted_page_stays_as_it_was_granted(machine):
+    """Mapped for reading by hand: another entry cannot make it writable."""
+    mapped(HOST | abi.GNTMAP_readonly)(machine)
+    who = guest(machine)
+    entry = other(machine).pages[FIRST_DATA_PAGE] << 12 | PRESENT | USER | WRITE
+    assert who.call(UPDATE_VA, GRANT_VA, entry, abi.UVMF_INVLPG) == EBUSY
+    invariants.check(machine)
+
+
+def test_domain_0_hands_its_right_on(machine):
+    """It maps its neighbour's page into the caller's memory, but nothing of the core's."""
+    caller, neighbour = guest(machine), other(machine)
+    entry = (caller.pages[L1] << 12) + 8 * 400
+    by_dom0 = SELF | caller.id + 1 << 16  # tables of the caller, frames as domain 0's
+    mfn = neighbour.pages[FIRST_DATA_PAGE]
+    for frame, result in {mfn: 0, FIRST + 1: EBUSY}.items():
+        call = update(entry, frame << 12 | PRESENT | USER, by_dom0)
+        at = machine.dom0.put(abi.mmu_update, **call[1].fields)
+        assert machine.dom0.call(call[0], at, *call[2:]) == result
+    invariants.check(machine, {(caller.id, mfn)})
+
+
+def test_an_nmi_handler_is_the_first_vcpus(machine):
+    pair(machine)
+    who = guest(machine)
+    at = who.put(abi.xennmi_callback, handler_address=BASE)
+    call = (abi.__HYPERVISOR_nmi_op, abi.XENNMI_register_callback, at)
+    assert who.call(*call, vcpu=1) == EINVAL
+    assert who.call(*call, vcpu=0) == 0
+
+
+def test_frames_need_no_list(machine):
+    """XENMEM_increase_reservation tells the frames only if it is told where."""
+    guest(machine).domain.max_pages += 1
+    fields = {"nr_extents": 1, "domid": SELF, "extent_start": 0}
+    at = guest(machine).put(abi.xen_memory_reservation, **fields)
+    call = (abi.__HYPERVISOR_memory_op, abi.XENMEM_increase_reservation, at)
+    assert guest(machine).call(*call) == 1
+
+
+def at_end_of_memory(machine, data):
+    """Put bytes in front of a page that is not mapped; return where."""
+    unmapped(22)(machine)
+    at = BASE + 22 * PAGE - len(data)
+    guest(machine).write(at, data)
+    return at
+
+
+def test_a_list_that_ends_early_is_done_up_to_there(machine):
+    """What could not be read is not what was read before."""
+    bind = guest(machine).put(abi.evtchn_bind_ipi, vcpu=0)
+    entry = make(abi.multicall_entry, op=EVENT_OP)
+    entry.args[0], entry.args[1] = abi.EVTCHNOP_bind_ipi, bind
+    at = at_end_of_memory(machine, bytes(entry))
+    before = guest(machine).domain.evtchn.nr_active
+    assert guest(machine).call(MULTICALL, at, 2) == EFAULT
+    assert guest(machine).domain.evtchn.nr_active == before + 1
+
+
+def test_a_list_that_cannot_take_its_progress(machine):
+    """An entry that stops half way is written back; where that fails the list ends."""
+    who = guest(machine)
+    flush = bytes(make(abi.mmuext_op, cmd=abi.MMUEXT_TLB_FLUSH_LOCAL))
+    entry = make(abi.multicall_entry, op=abi.__HYPERVISOR_mmuext_op)
+    entry.args[0], entry.args[1], entry.args[3] = who.put(flush * 3), 3, SELF
+    who.write(DATA, bytes(entry))
+    value = who.pages[FIRST_DATA_PAGE] << 12 | PRESENT | USER
+    assert who.call(UPDATE_VA, DATA, value, abi.UVMF_INVLPG) == 0
+    machine.preempt((1 << 64) - 1)
+    assert who.call(MULTICALL, DATA, 1) == EFAULT
+
+
+def test_device_memory_is_made_writable_and_read_only_again(machine):
+    """The entry changes in one bit, but there is no frame to count."""
+    machine["kernel.x86.features.max_physical_bits"].value = 46
+    at = BASE + 25 * PAGE
+    for flags in (5, 7, 5):
+        call = (UPDATE_VA, at, 0xFED00 << 12 | flags, abi.UVMF_INVLPG)
+        assert machine.dom0.call(*call) == 0
+        assert machine.memory.page(machine.dom0.pages[L1])[25] & 7 == flags
