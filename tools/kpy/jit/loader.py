@@ -23,6 +23,7 @@ from kpy.jit import calls as jit_calls
 from kpy.jit import link as jit_link
 from kpy.jit.link import HOST_TRIPLE
 from kpy.jit.memory import View, cell_size, from_word, read, slice_words, to_word, write
+from kpy.lower.edges import Edges
 from kpy.lower.mutants import Mutants
 from kpy.lower.types import is_aggregate
 from kpy.lower.unit import Unit, dotted
@@ -49,8 +50,10 @@ class CompileError(Exception):
 class Loaded:
     """A compiled program: attributes are functions and statics; `[…]` takes dotted names."""
 
-    def __init__(self, module, instances, statics, state, checks=()):
-        self.checks = checks
+    def __init__(self, module, instances, statics, state, checks=(), edges=()):
+        self.checks, self.edges = checks, edges
+        counts = state.lookup("kpy.edges")
+        self.edge_counts = (ctypes.c_uint8 * len(edges)).from_address(counts) if counts else None
         self._module, self._lookup, self._state = module, state.lookup, state
         self._functions = {dotted(i): i for i in instances}
         self._statics = {f"{s.module}.{s.name}": s for s in statics}
@@ -216,14 +219,15 @@ def _get_result(type_, address):
     return code if type_.value is NONE else get_cell(type_.value, address)
 
 
-def load(name, replace=None, also=(), mutants=(), switch_points=None):
+def load(name, replace=None, also=(), mutants=(), switch_points=None, edges=()):
     """Compile a module for this process.
 
     Args: replace: by the dotted names of the functions that they stand for, Python callables, or
     dotted names of kernel Python functions, which are compiled in their place; also: modules whose
     functions can be called too, whether or not the first one reaches them; mutants: modules or
     packages whose checks can be switched off (kpy.lower.mutants); switch_points: a hook before each
-    access to shared memory (kpy.lower.switch_points).
+    access to shared memory (kpy.lower.switch_points); edges: modules or packages whose edges are
+    counted (kpy.lower.edges).
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -239,7 +243,15 @@ def load(name, replace=None, also=(), mutants=(), switch_points=None):
     rewrite = Mutants(program, mutants) if mutants else None
     python = {name: value for name, value in replace.items() if name not in stand_ins}
     unit = Unit(
-        program, module.__name__, HOST_TRIPLE, True, python, rewrite, stand_ins, switch_points
+        program,
+        module.__name__,
+        HOST_TRIPLE,
+        whole=True,
+        replaced=python,
+        mutants=rewrite,
+        stand_ins=stand_ins,
+        switch_points=switch_points,
+        edges=Edges(edges) if edges else None,
     )
     for instance in roots:
         unit.function(instance)
@@ -251,7 +263,7 @@ def load(name, replace=None, also=(), mutants=(), switch_points=None):
     missing = [name for name in replace if not _exists(name)]
     if missing:
         raise ValueError(f"no such function: {', '.join(missing)}")
-    return _compile(unit, text, python, rewrite.checks if rewrite else [])
+    return _compile(unit, text, python)
 
 
 def _stand_ins(program, replace):
@@ -279,7 +291,7 @@ def _instance(program, dotted_name):
     return program.instantiate(program.declare(python), {})
 
 
-def _compile(unit, text, replace, checks):
+def _compile(unit, text, replace):
     state = State()
     inside, outside = [], []
     for instance in unit.instances():
@@ -298,7 +310,9 @@ def _compile(unit, text, replace, checks):
         state.keep.append(callback)
         place = ctypes.c_void_p.from_address(state.lookup(jit_calls.slot(symbol)))
         place.value = ctypes.cast(callback, ctypes.c_void_p).value
-    return Loaded(unit.module, inside, list(unit.statics), state, checks)
+    checks = unit.mutants.checks if unit.mutants else []
+    edges = unit.edges.edges if unit.edges else []
+    return Loaded(unit.module, inside, list(unit.statics), state, checks, edges)
 
 
 def _exists(dotted):

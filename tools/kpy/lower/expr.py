@@ -61,7 +61,7 @@ def branch(f, test, then, other):
         branch(f, test.operand, other, then)
     else:
         condition = value(f, test)
-        f.branch(condition, then, other)
+        f.fork(condition, then, other, test.at)
 
 
 @rule(typed.Logic)

@@ -20,6 +20,7 @@ class FunctionWriter:
         self.count = 0
         self.ended = False
         self.node = instance.function.tree
+        self.edges = unit.edges if unit.edges and unit.edges.covers(instance) else None
         self.scope = unit.debug.subprogram(instance)
         self.location = ""
 
@@ -62,6 +63,25 @@ class FunctionWriter:
 
     def branch(self, condition, then, other):
         self.end(f"br i1 {condition}, label %{then}, label %{other}")
+
+    def fork(self, condition, then, other, node):
+        """Branch by a condition at a node of the source, and count which way was taken."""
+        panics = {label for label, _ in self.panics.values()}
+        if self.edges is None or then in panics or other in panics:
+            self.branch(condition, then, other)
+            return
+        self.at(node)
+        ways = [self.name("edge"), self.name("edge")]
+        self.branch(condition, *ways)
+        for label, target, way in zip(ways, (then, other), ("true", "false"), strict=True):
+            self.label(label)
+            self.count_edge(way)
+            self.jump(target)
+
+    def count_edge(self, way):
+        """Count that this place was reached, if edges are counted here."""
+        if self.edges:
+            self.edges.count(self, way)
 
     def current_block(self):
         """The label of the current block, for a phi."""

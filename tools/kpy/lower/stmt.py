@@ -145,7 +145,7 @@ def _for_range(f, node):
     f.label(head)
     index = load(f, type_, counter)
     limit, op = (start, ">") if node.backwards else (stop, "<" if known >= 0 else ">")
-    f.branch(compare(f, op, type_, index, limit), body, end)
+    f.fork(compare(f, op, type_, index, limit), body, end, node.at)
     f.label(body)
     if node.backwards:
         index = f.emit(f"sub {register_type(type_)} {index}, 1")
@@ -186,7 +186,7 @@ def _for_each(f, node):
     store(f, u64, "0", counter)
     f.label(head)
     index = load(f, u64, counter)
-    f.branch(f.emit(f"icmp ult i64 {index}, {length}"), body, end)
+    f.fork(f.emit(f"icmp ult i64 {index}, {length}"), body, end, node.at)
     f.label(body)
     if node.counter:
         store(f, node.counter.type, index, f.slot(node.counter))
@@ -260,14 +260,18 @@ def _switch(f, node):
     default = f.name("default")
     f.at(node.at)
     f.end(f"switch {kind} {subject}, label %{default} [ {' '.join(arms)} ]")
-    for (_, body), label in zip(node.cases, labels, strict=True):
+    for (values, body), label in zip(node.cases, labels, strict=True):
         f.label(label)
+        f.at(node.at)
+        f.count_edge(f"case {' | '.join(str(int(v)) for v in values)}")
         block(f, body)
         f.jump(end)
     f.label(default)
     if node.default is None:
         f.panic(node.subject.at, f"value is no `{node.subject.type}`")
     else:
+        f.at(node.at)
+        f.count_edge("case _")
         block(f, node.default)
         f.jump(end)
     f.label(end)

@@ -44,9 +44,10 @@ class Unit:
         mutants=None,
         stand_ins=None,
         switch_points=None,
+        edges=None,
     ):
         self.program, self.module, self.triple = program, module, triple
-        self.mutants, self.switch_points = mutants, switch_points
+        self.mutants, self.switch_points, self.edges = mutants, switch_points, edges
         self.whole, self.replaced = whole, set(replaced)
         self.stand_ins = stand_ins or {}  # by dotted name: the instance compiled in its place
         self.local = "" if whole else "dso_local "
@@ -196,6 +197,8 @@ class Unit:
                 self.globals.append(define_static(self, self.pending_statics.pop()))
         defined = {i.symbol for i in self.instances() if not self.is_elsewhere(i)}
         declarations = [text for key, text in self.declarations.items() if key not in defined]
+        if self.edges:
+            self.globals.append(self.edges.define())
         head = [f'source_filename = "{self.module}"', f'target triple = "{self.triple}"']
         return "\n".join(
             [*head, *self.globals, *declarations, *self.bodies, *self.debug.finish(), ""]
@@ -243,6 +246,7 @@ def lower_function(unit, instance):
 def _lower_body(f, instance):
     shift = 1 if is_aggregate(instance.result) else 0
     f.at(instance.function.tree)
+    f.count_edge("enter")
     for i, var in enumerate(instance.body.params, shift):
         slot = f.slot(var)
         if is_aggregate(var.type):
