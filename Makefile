@@ -11,7 +11,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test mutate up down doctor bench compare debug golden lint clean
+.PHONY: help setup build run test mutate fuzz up down doctor bench compare debug golden lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -33,6 +33,10 @@ test: setup ## run all tests
 
 mutate: setup ## remove each check from the core, and see which test notices
 	@$(PYTHON) -m tests.mutation
+
+fuzz: setup ## hostile guests make random hypercalls: COUNT=n of them, TIME=s, REPLAY=file
+	@$(PYTHON) -m tests.fuzz $(if $(COUNT),--count $(COUNT)) $(if $(TIME),--time $(TIME)) \
+		$(if $(REPLAY),--replay $(REPLAY)) $(if $(TOOLSTACK),--toolstack) $(seed)
 
 up: setup ## keep a machine running for ./xm and the HTTP API
 	@$(PYTHON) -m tools.run up $(seed)

@@ -32,7 +32,7 @@ from kernel.state.frame_table import FRAME_BYTES, Frame
 from tests.model import instructions
 from tests.model.boot import boot
 from tests.model.guest import create_guest
-from tests.model.memory import FIRST, Memory, Snapshot, moved_constants
+from tests.model.memory import FIRST, PLACE, Memory, Snapshot, moved_constants
 
 # Functions that are replaced by those of the same name in tests/model, by module of kernel.
 MODELLED = {
@@ -79,12 +79,19 @@ def replacements():
 class Machine:
     """A machine that has booted: dom0 and two guests run."""
 
-    def __init__(self):
-        self.memory = Memory()
+    def __init__(self, also=(), edges=(), place=PLACE):
+        """Boot it. `also` are modules that can be called too, `edges` those whose edges are
+        counted; machines in one process need different places.
+        """
+        self.memory = Memory(place)
         with moved_constants(self.memory.constants()):
             self.points = SwitchPoints("tests.model.processors.before_access", ("kernel",))
             self.program = jit.load(
-                "kernel.main", replacements(), CALLABLE, switch_points=self.points
+                "kernel.main",
+                replacements(),
+                [*CALLABLE, *also],
+                switch_points=self.points,
+                edges=edges,
             )
         self.functions = {}
         self.dom0 = boot(self)

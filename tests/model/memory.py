@@ -27,7 +27,7 @@ MAP_FIXED_NOREPLACE = 0x100000
 class Memory:
     """One stretch of zeroed memory, and where in it everything lies."""
 
-    def __init__(self):
+    def __init__(self, place=PLACE):
         sizes = {
             "areas": NR_MODEL_CPUS * AREA_BYTES,  # first: aligned to AREA_BYTES
             "frames": NR_FRAMES * PAGE,
@@ -35,7 +35,7 @@ class Memory:
             "m2p": NR_FRAMES * 8,
             "stacks": NR_MODEL_CPUS * STACK_BYTES,
         }
-        at = self.start = map_memory(sum(sizes.values()))
+        at = self.start = map_memory(place, sum(sizes.values()))
         for name, size in sizes.items():
             setattr(self, name, at)
             at += size
@@ -63,17 +63,17 @@ class Memory:
         return self.frames + (mfn - FIRST) * PAGE
 
 
-def map_memory(size):
-    """Map zeroed memory, always at the same place: addresses are part of the compiled code, which
-    can then be used again (tools/kpy/jit/cache.py).
+def map_memory(place, size):
+    """Map zeroed memory, the same machine's always at the same place: addresses are part of the
+    compiled code, which can then be used again (tools/kpy/jit/cache.py).
     """
     libc = ctypes.CDLL(None, use_errno=True)
     libc.mmap.restype = ctypes.c_void_p
     libc.mmap.argtypes = [ctypes.c_void_p, ctypes.c_size_t, *[ctypes.c_int] * 3, ctypes.c_long]
     flags = mmap.MAP_PRIVATE | mmap.MAP_ANONYMOUS | MAP_FIXED_NOREPLACE
-    start = libc.mmap(PLACE, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
-    if start != PLACE:
-        raise OSError(ctypes.get_errno(), f"no memory can be mapped at {PLACE:#x}")
+    start = libc.mmap(place, size, mmap.PROT_READ | mmap.PROT_WRITE, flags, -1, 0)
+    if start != place:
+        raise OSError(ctypes.get_errno(), f"no memory can be mapped at {place:#x}")
     return start
 
 
@@ -85,7 +85,7 @@ class moved_constants:
 
     def __enter__(self):
         for module in list(sys.modules.values()):
-            if getattr(module, "__name__", "").startswith(("kernel.", "tests.model.")):
+            if getattr(module, "__name__", "").startswith(("kernel.", "tests.")):
                 for name in self.constants.keys() & vars(module).keys():
                     self.before.append((module, name, getattr(module, name)))
                     setattr(module, name, self.constants[name])
