@@ -7,6 +7,7 @@ import textwrap
 import kpy.jit
 import pytest
 from kpy.check import checker, verify
+from kpy.emit import dump
 from kpy.front import modules
 from kpy.front.diagnostics import Reported
 from kpy.front.program import Program
@@ -53,6 +54,22 @@ def errors(module):
         return program.diagnostics.render()
 
     return check
+
+
+@pytest.fixture
+def instructions(module, capsys):
+    """Compile a snippet; return the instructions of one function, without names of its module."""
+
+    def compile_one(text, function):
+        program, name = Program(), module(text)
+        dump.dump_module(program, modules.load(program, name), "asm")
+        assert not len(program.diagnostics), program.diagnostics.render()
+        shown = capsys.readouterr().out.replace(name, "module")
+        body = shown.split(f"\nmodule.{function}:", 1)[1].split(".Lfunc_end", 1)[0]
+        lines = (line.split("#")[0].split() for line in body.splitlines())
+        return [" ".join(words) for words in lines if words and words[0][0] not in '."#']
+
+    return compile_one
 
 
 def panics(text, call, *arguments):

@@ -16,12 +16,13 @@ PROGRAM = """
 class State:
     IDLE = 0
     RUNNING = 1
-Mfn = newtype("Mfn", u64)
+Mfn = newtype("Mfn", u64, none=0)
 @struct
 class Vcpu:
     id: u32
     state: State
     frame: Mfn
+    spare: Mfn | None
     next: Ptr["Vcpu"] | None
     counts: Array[u16, 3]
     name: Slice[u8]
@@ -105,10 +106,11 @@ def test_gdb_shows_the_python_program(executable):
     assert "debugged.py:" in shown
     assert "#0  inspect (vcpu=" in shown
     assert "in start () at" in shown
-    assert "id = 7, state = RUNNING, frame = 4660" in shown
+    assert "id = 7, state = RUNNING, frame = 4660, spare = 0" in shown
     assert "counts = {1, 2, 3}" in shown
     assert "$2 = 1" in shown
     assert "$3 = 0x1234" in shown
     assert "Mfn frame;" in shown
+    assert "Mfn spare;" in shown
     assert re.search(r"text = \{ptr = 0x\w+ .*length = 4\}", shown), "both words of a slice"
     assert "exited with code 052" in shown

@@ -9,7 +9,7 @@ from kpy.check.operators import SYMBOLS, arithmetic
 from kpy.check.statements import rule
 from kpy.front.decorators import Static
 from kpy.front.diagnostics import Reported
-from kpy.front.types import META, NEVER, NONE, NULL, TupleType, intern, is_pointer, non_null
+from kpy.front.types import META, NEVER, NONE, NULL, TupleType, intern, is_optional, non_null
 
 
 @rule(ast.Assign)
@@ -103,7 +103,7 @@ def _store(cx, node, target, expr, out):
             else ""
         )
         checked = coerce(cx, expr, type_, because)
-        if is_pointer(type_) and type_.nullable:
+        if is_optional(type_):
             known = expr.type in (non_null(type_), META) and target.var not in cx.exposed
             (cx.narrowed.add if known else cx.narrowed.discard)(target.var)
         out.append(typed.Assign(node, target, checked))

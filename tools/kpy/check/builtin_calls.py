@@ -18,6 +18,7 @@ from kpy.front.types import (
     VolatileType,
     intern,
     is_integer,
+    is_optional,
     is_pointer,
     u64,
 )
@@ -81,7 +82,7 @@ def _ref(cx, node, name, want, target):
     type_ = intern(VolatileType, found.type) if volatile else found.type
     if isinstance(found, typed.Local) and not isinstance(found.type, (StructType, ArrayType)):
         cx.keep_held(target, found.var)
-    if isinstance(found, typed.Local) and is_pointer(found.type):
+    if isinstance(found, typed.Local) and is_optional(found.var.type):
         type_ = found.var.type
         cx.exposed.add(found.var)
         cx.narrowed.discard(found.var)
@@ -106,7 +107,8 @@ def _store(cx, node, name, want, pointer, new):
 def _atomic_target(cx, node):
     pointer = _pointer(cx, node)
     type_, _ = _target(pointer)
-    if not (is_integer(type_) or is_pointer(type_) or isinstance(type_, EnumType) or type_ is BOOL):
+    words = is_integer(type_) or is_pointer(type_) or is_optional(type_)
+    if not words and not isinstance(type_, EnumType) and type_ is not BOOL:
         cx.error(node, f"`{type_}` is no type for an atomic operation")
     return pointer, type_
 

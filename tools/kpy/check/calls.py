@@ -16,7 +16,7 @@ from kpy.front.annotations import as_type, resolve, rewrite
 from kpy.front.decorators import traits_of
 from kpy.front.generics import match
 from kpy.front.program import collect_variables, is_function, unannotated
-from kpy.front.structs import StructType
+from kpy.front.structs import StructType, never_zero
 from kpy.front.types import (
     BOOL,
     META,
@@ -109,6 +109,7 @@ def _construct(cx, node, type_):
     """`T(…)`: a conversion, or an empty array."""
     if isinstance(type_, ArrayType):
         _arguments(cx, node, 0)
+        _zeroed(cx, node, type_)
         return typed.Zeroed(node, type_)
     if isinstance(type_, StructType):
         return _make_struct(cx, node, type_)
@@ -135,6 +136,12 @@ def _literal_type(type_):
     return type_ if isinstance(type_, IntType) else None
 
 
+def _zeroed(cx, node, type_, what=""):
+    """Refuse zero bytes that would be a number where None was meant."""
+    if part := never_zero(type_):
+        cx.error(node, f"{what}`{type_}` must be given: zeroed, its `{part}` would not be None")
+
+
 def _convert_at(node, expr):
     """Let an error in a conversion point at all of it."""
     if isinstance(expr, typed.Convert):
@@ -151,6 +158,9 @@ def _make_struct(cx, node, struct):
             cx.error(keyword.value, f"struct `{struct}` has no field `{keyword.arg}`")
         field = struct.fields[keyword.arg]
         fields[keyword.arg] = value(cx, keyword.value, field.type, f"field `{field.name}`")
+    for field in () if struct.is_union else struct.fields.values():
+        if field.name not in fields:
+            _zeroed(cx, node, field.type, f"field `{field.name}` of ")
     if not fields:
         return typed.Zeroed(node, struct)
     return typed.MakeStruct(node, struct, fields)

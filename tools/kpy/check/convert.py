@@ -19,6 +19,7 @@ from kpy.front.types import (
     GuestType,
     IntType,
     Newtype,
+    OptionalType,
     PtrType,
     ResultType,
     SliceType,
@@ -26,6 +27,7 @@ from kpy.front.types import (
     i64,
     intern,
     is_integer,
+    is_optional,
     is_pointer,
     non_null,
     u64,
@@ -114,7 +116,9 @@ def coerce(cx, expr, want, because=""):
         return expr
     if have is UNTYPED and is_integer(want):
         return fit(cx, expr, want)
-    if have is NULL and is_pointer(want) and want.nullable:
+    if have is UNTYPED and isinstance(want, OptionalType):
+        return typed.Const(expr.at, want, fit(cx, expr, want.newtype).value)
+    if have is NULL and is_optional(want):
         return typed.Const(expr.at, want, None)
     if have is META:
         return coerce(cx, _settle_meta(cx, expr), want, because)
@@ -122,7 +126,7 @@ def coerce(cx, expr, want, because=""):
         return _to_result(cx, expr, want, because)
     if want is i64 and have is intern(ResultType, NONE):
         return typed.Convert(expr.at, want, expr, "same")
-    if have is NEVER or (is_pointer(want) and want.nullable and non_null(want) is have):
+    if have is NEVER or (is_optional(want) and non_null(want) is have):
         return typed.Convert(expr.at, want, expr, "same")
     origin = ""
     if isinstance(expr, typed.Local) and expr.var.line != expr.at.lineno:
@@ -172,8 +176,8 @@ def _advice(cx, expr, want):
         return f"convert explicitly, `{want}({text})`"
     if want is BOOL and is_integer(have):
         return f"compare, `{text} != 0`"
-    if is_pointer(have) and have.nullable and non_null(have) is want:
-        return f"`{text}` may be null: check it first, `if {text} is None: return …`" + (
+    if is_optional(have) and (non_null(have) is want or isinstance(have, OptionalType)):
+        return f"`{text}` may be {missing(have)}: check it first, `if {text} is None: return …`" + (
             "" if isinstance(expr, typed.Local) else ", after copying it to a local variable"
         )
     if isinstance(want, PtrType) and want.target is have:
@@ -191,6 +195,16 @@ def _advice(cx, expr, want):
     return ""
 
 
+def declared_type(expr):
+    """The type of an expression, whatever is known of its value."""
+    return expr.var.type if isinstance(expr, typed.Local) else expr.type
+
+
+def missing(type_):
+    """What an optional value may be, in words."""
+    return "null" if is_pointer(type_) else "None"
+
+
 def truth(cx, expr):
     """An expression as a condition."""
     if expr.type is BOOL:
@@ -204,8 +218,11 @@ def truth(cx, expr):
         return typed.Compare(expr.at, BOOL, [expr, zero], ["!="])
     if expr.type is NULL:
         return typed.Const(expr.at, BOOL, False)
+    advice = f"`{cx.text(expr.at)} is not None`" if is_optional(expr.type) else ""
     return cx.error(
-        expr.at, f"a condition takes a bool, an integer or a pointer, not `{expr.type}`"
+        expr.at,
+        f"a condition takes a bool, an integer or a pointer, not `{expr.type}`",
+        help=advice,
     )
 
 
@@ -228,9 +245,9 @@ def to_integer(cx, expr, type_):
         return typed.Convert(expr.at, type_, expr, "checked")
     if type_.bits == 64 and (is_pointer(have) or isinstance(have, GuestType)):
         return typed.Convert(expr.at, type_, expr, "same")
-    advice = (
-        "take the address of it first, `ref(…)`"
-        if isinstance(have, (StructType, ArrayType))
-        else ""
-    )
+    advice = ""
+    if isinstance(have, (StructType, ArrayType)):
+        advice = "take the address of it first, `ref(…)`"
+    elif isinstance(have, OptionalType):
+        advice = f"check it first, `if {cx.text(expr.at)} is None: return …`"
     return cx.error(expr.at, f"cannot convert `{have}` to `{type_}`", help=advice)

@@ -31,8 +31,9 @@ from kpy.front.types import (
     i64,
     intern,
     is_integer,
-    is_pointer,
+    is_optional,
     non_null,
+    optional,
     u8,
     u64,
 )
@@ -96,7 +97,8 @@ def integer(cx, node):
     """Check an index, length or count: any integer type."""
     expr = settle(cx, expression(cx, node, u64))
     if not is_integer(expr.type):
-        cx.error(node, f"expected an integer, found `{expr.type}`")
+        advice = f"check it first, `{cx.text(node)} is not None`" if is_optional(expr.type) else ""
+        cx.error(node, f"expected an integer, found `{expr.type}`", help=advice)
     return expr
 
 
@@ -312,7 +314,7 @@ def _choose(cx, node, want):
 def _alternative_type(cx, then, other, want):
     """The type of a conditional expression; the context decides for literals and null only."""
     literals = then.type is UNTYPED and other.type is UNTYPED
-    if want is not None and (is_integer(want) if literals else is_pointer(want)):
+    if want is not None and (is_integer(want) if literals else optional(want)):
         return want
     return common_type(cx, then, other)
 
@@ -320,9 +322,9 @@ def _alternative_type(cx, then, other, want):
 def common_type(cx, left, right):
     """The type that two alternatives agree on."""
     for one, two in ((left, right), (right, left)):
-        if one.type is NULL and is_pointer(two.type):
-            return two.type | None
-        if is_pointer(one.type) and is_pointer(two.type) and one.type.nullable:
+        if one.type is NULL and optional(two.type):
+            return optional(two.type)
+        if is_optional(one.type) and non_null(one.type) is non_null(two.type):
             return one.type
         if one.type is UNTYPED and is_integer(two.type):
             return two.type

@@ -114,6 +114,7 @@ def loop_variable(cx, target, type_):
     cx.keep_held(target, var)
     if var is None or var.type is not type_:
         var = cx.declare(target.id, type_, target)
+    cx.narrowed.discard(var)
     return var
 
 

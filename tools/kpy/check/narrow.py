@@ -1,8 +1,8 @@
-"""Conditions, and what they tell about nullable pointers.
+"""Conditions, and what they tell about values that may be None.
 
-A nullable local variable is *narrowed* on the paths where a test has shown that it is not null: its
-type there is the plain pointer. Only variables are narrowed, never fields: nothing else can change
-a variable in between.
+A local variable of an optional type is *narrowed* on the paths where a test has shown that it is
+not None: its type there is the plain pointer or newtype. Only variables are narrowed, never fields:
+nothing else can change a variable in between.
 """
 
 import ast
@@ -10,7 +10,7 @@ import ast
 from kpy.check import typed
 from kpy.check.convert import truth
 from kpy.check.expr import expression
-from kpy.front.types import BOOL, is_pointer
+from kpy.front.types import BOOL, is_optional
 
 
 def condition(cx, node):
@@ -39,7 +39,7 @@ def _null_test(cx, node):
         outcome = isinstance(node.ops[0], (ast.IsNot, ast.NotEq))
         node = node.left
     var = cx.vars.get(node.id) if isinstance(node, ast.Name) else None
-    if var is None or var in cx.exposed or not is_pointer(var.type) or not var.type.nullable:
+    if var is None or var in cx.exposed or not is_optional(var.type):
         return None, outcome
     return var, outcome
 

@@ -4,7 +4,7 @@ import ast
 import operator
 
 from kpy.check import typed
-from kpy.check.convert import fit, fit_bits, settle, truth
+from kpy.check.convert import declared_type, fit, fit_bits, missing, settle, truth
 from kpy.check.expr import TEXT_TYPE, describe, expression, rule, value
 from kpy.check.refusals import COMPARE_TEXT, TEXT
 from kpy.front.types import (
@@ -17,6 +17,7 @@ from kpy.front.types import (
     IntType,
     Newtype,
     is_integer,
+    is_optional,
     is_pointer,
     non_null,
     u64,
@@ -166,9 +167,14 @@ def _advice(cx, op, left, right):
     if one is TEXT_TYPE or two is TEXT_TYPE:
         return TEXT if op not in ("==", "!=") else COMPARE_TEXT
     texts = [cx.text(left.at), cx.text(right.at)]
+    if NULL in (one, two):
+        return f"a `{two if one is NULL else one}` is never None"
     for expr in (left, right):
         if is_pointer(expr.type) and op in VERBS:
             return "a pointer has no arithmetic: index a slice, or compute with `u64(p)`"
+        if is_optional(expr.type):
+            text = cx.text(expr.at)
+            return f"`{text}` may be {missing(expr.type)}: check it first, `{text} is not None`"
         if isinstance(expr.type, GuestType):
             return "a guest address has no arithmetic: `g.index(i)`, or `g.address()`"
     if isinstance(one, IntType) and isinstance(two, IntType):
@@ -265,16 +271,20 @@ def _check_identity(cx, op, left, right):
     """`is` is for pointers and `None`."""
     if not isinstance(op, (ast.Is, ast.IsNot)):
         return
-    shown = next((e for e in (left, right) if not is_pointer(e.type) and e.type is not NULL), None)
+    shown = next((e for e in (left, right) if not _has_identity(e)), None)
     if shown is not None:
         sign = "==" if isinstance(op, ast.Is) else "!="
-        cx.error(
-            shown.at,
-            f"`is` compares pointers, and `{cx.text(shown.at)}` is a `{shown.type}`",
-            help=COMPARE_TEXT
-            if shown.type is TEXT_TYPE
-            else f"write `{cx.text(left.at)} {sign} {cx.text(right.at)}`",
-        )
+        advice = f"write `{cx.text(left.at)} {sign} {cx.text(right.at)}`"
+        if NULL in (left.type, right.type):
+            advice = f"a `{shown.type}` is never None"
+        elif shown.type is TEXT_TYPE:
+            advice = COMPARE_TEXT
+        message = f"`is` compares pointers, and `{cx.text(shown.at)}` is a `{shown.type}`"
+        cx.error(shown.at, message, help=advice)
+
+
+def _has_identity(expr):
+    return is_pointer(expr.type) or expr.type is NULL or is_optional(declared_type(expr))
 
 
 def _fold_comparison(node, op, left, right):
@@ -293,11 +303,11 @@ def comparable(cx, op, left, right):
     if right.type is UNTYPED and is_integer(left.type):
         right = fit(cx, right, left.type)
     for one, two in ((left, right), (right, left)):
-        if one.type is NULL and is_pointer(two.type):
-            null = typed.Const(one.at, two.type, None)
+        if one.type is NULL and (is_pointer(two.type) or is_optional(declared_type(two))):
+            null = typed.Const(one.at, declared_type(two), None)
             return (null, right) if one is left else (left, null)
     one, two = left.type, right.type
-    if is_pointer(one) and is_pointer(two):
+    if is_pointer(one) and is_pointer(two) or is_optional(one) or is_optional(two):
         if op in ("==", "!=") and non_null(one) is non_null(two):
             return left, right
     elif one is two and (is_integer(one) or op in ("==", "!=") and _has_equality(one)):

@@ -204,6 +204,9 @@ Array = Maker("Array", _array)
 Fn = Maker("Fn", _fn)
 
 
-def newtype(name, base):
-    """Make a distinct integer type with the representation of `base`."""
-    return Newtype(name, base, sys._getframe(1).f_globals["__name__"])
+def newtype(name, base, *, none=None):
+    """Make a distinct integer type with the representation of `base`; `none` is the value that
+    `… | None` has for None."""
+    if none is not None:
+        base(none)
+    return Newtype(name, base, sys._getframe(1).f_globals["__name__"], none)

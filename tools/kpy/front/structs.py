@@ -17,6 +17,7 @@ from kpy.front.types import (
     GuestType,
     IntType,
     Newtype,
+    OptionalType,
     PtrType,
     PythonFunction,
     SliceType,
@@ -173,7 +174,7 @@ def _round_up(value, align):
 def size_of(type_):
     """The size in bytes of a value in memory."""
     type_ = outermost(type_)
-    if isinstance(type_, (IntType, Newtype, EnumType)):
+    if isinstance(type_, (IntType, Newtype, OptionalType, EnumType)):
         return type_.bits // 8
     if type_ is BOOL:
         return 1
@@ -198,6 +199,18 @@ def align_of(type_):
     if isinstance(type_, StructType):
         return type_.align
     return 8 if isinstance(type_, SliceType) else size_of(type_)
+
+
+def never_zero(type_):
+    """The part of a type that must not start as zero bytes, which would be a number instead of
+    None; None where there is no such part."""
+    if isinstance(type_, OptionalType):
+        return type_ if type_.none else None
+    if isinstance(type_, (ArrayType, VolatileType)):
+        return never_zero(type_.element)
+    if isinstance(type_, StructType):
+        return next(filter(None, (never_zero(f.type) for f in type_.fields.values())), None)
+    return None
 
 
 def offset_of(type_, name):

@@ -23,7 +23,9 @@ class Type:
         return self.name
 
     def __or__(self, other):
-        raise TypeError(f"`{self} | None`: only a pointer may be null")
+        raise TypeError(
+            f"`{self} | None`: only a pointer, or a newtype that names its None, may be missing"
+        )
 
     def __mro_entries__(self, bases):
         raise Refused(
@@ -61,15 +63,36 @@ class IntType(Type):
 
 
 class Newtype(Type):
-    """A distinct integer type, such as `Mfn`."""
+    """A distinct integer type, such as `Mfn`; `none` is the value that stands for None, if any."""
 
-    def __init__(self, name, base, module):
-        self.name, self.base, self.module = name, base, module
+    def __init__(self, name, base, module, none=None):
+        self.name, self.base, self.module, self.none = name, base, module, none
         self.bits, self.signed = base.bits, base.signed
         self.fits = base.fits
 
     def __call__(self, value):
         return TypedInt(self.base(value), self)
+
+    def __or__(self, other):
+        if other is not None:
+            return Type.__or__(self, other)
+        if self.none is None:
+            raise TypeError(
+                f"`{self} | None`: `{self}` has no value to spare for None; name one, "
+                f'`newtype("{self}", {self.base}, none=…)`'
+            )
+        return intern(OptionalType, self)
+
+    __ror__ = __or__
+
+
+class OptionalType(Type):
+    """`Mfn | None`: an `Mfn` or None, in the memory of an `Mfn`."""
+
+    def __init__(self, newtype):
+        self.newtype, self.none = newtype, newtype.none
+        self.name = f"{newtype} | None"
+        self.bits, self.signed, self.fits = newtype.bits, newtype.signed, newtype.fits
 
 
 class EnumMember(TypedInt):
@@ -267,10 +290,25 @@ def intern(cls, *key):
     return found
 
 
+def is_optional(type_):
+    """Whether None is among the values of a type."""
+    return isinstance(type_, OptionalType) or is_pointer(type_) and type_.nullable
+
+
 def non_null(type_):
+    """The type without None, or the type itself where None is none of its values."""
     if isinstance(type_, PtrType):
         return intern(PtrType, type_.target, False)
-    return intern(FnType, type_.params, type_.result, False)
+    if isinstance(type_, FnType):
+        return intern(FnType, type_.params, type_.result, False)
+    return type_.newtype if isinstance(type_, OptionalType) else type_
+
+
+def optional(type_):
+    """The type with None, or None where it cannot have one."""
+    plain = non_null(type_)
+    can = is_pointer(plain) or isinstance(plain, Newtype) and plain.none is not None
+    return plain | None if can else None
 
 
 def is_pointer(type_):

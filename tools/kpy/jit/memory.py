@@ -11,6 +11,7 @@ from kpy.front.types import (
     EnumType,
     FnType,
     GuestType,
+    OptionalType,
     PtrType,
     ResultType,
     SliceType,
@@ -41,6 +42,8 @@ def from_word(type_, number):
         return bool(number)
     if isinstance(type_, EnumType):
         return next((member for member in type_ if int(member) == number), number)
+    if isinstance(type_, OptionalType):
+        return None if number == type_.none else number
     if isinstance(type_, PtrType):
         return None if number == 0 else View(type_.target, number)
     return number
@@ -82,7 +85,7 @@ def _write_struct(type_, address, value, keep):
 def to_word(type_, value):
     """The bits of a scalar."""
     if value is None:
-        return 0
+        return type_.none if isinstance(type_, OptionalType) else 0
     if isinstance(value, View):
         return int(value)
     if isinstance(value, SliceView):

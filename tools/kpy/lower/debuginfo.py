@@ -14,6 +14,7 @@ from kpy.front.types import (
     GuestType,
     IntType,
     Newtype,
+    OptionalType,
     PtrType,
     ResultType,
     SliceType,
@@ -137,6 +138,8 @@ class Debug:
             return "null"
         if isinstance(type_, ResultType):
             return self.type(type_.form)
+        if isinstance(type_, OptionalType):
+            return self.type(type_.newtype)
         if type_ not in self.known:
             self.known[type_] = self._node("")
             number = int(self.known[type_][1:])

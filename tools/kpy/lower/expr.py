@@ -12,7 +12,7 @@ def _const(f, expr):
     if expr.type is BOOL:
         return "true" if expr.value else "false"
     if expr.value is None:
-        return "null"
+        return "null" if is_pointer(expr.type) else str(expr.type.none)
     if is_pointer(expr.type):
         return f"inttoptr (i64 {expr.value} to ptr)"
     return str(expr.value)

@@ -5,12 +5,13 @@ from kpy.front.decorators import Static
 from kpy.front.diagnostics import Diagnostic
 from kpy.front.forward import Forward
 from kpy.front.program import is_function
-from kpy.front.structs import StructType, StructValue, align_of, size_of
+from kpy.front.structs import StructType, StructValue, align_of, never_zero, size_of
 from kpy.front.types import (
     BOOL,
     ArrayType,
     FnType,
     GuestType,
+    OptionalType,
     PtrType,
     SliceType,
     VolatileType,
@@ -74,7 +75,11 @@ def constant(unit, type_, value):
     """A typed LLVM constant for a Python value."""
     if isinstance(value, Forward):
         value = value.find()
+    if value is None and isinstance(type_, OptionalType):
+        return f"{memory_type(type_)} {type_.none or 'zeroinitializer'}"
     if value is None or _is_empty(value):
+        if part := never_zero(type_):
+            raise BadInitial(f"`{type_}` must be given: zeroed, its `{part}` would not be None")
         if is_aggregate(type_):
             return f"[{size_of(type_)} x i8] zeroinitializer"
         return f"{memory_type(type_)} zeroinitializer"

@@ -15,6 +15,7 @@ from kpy.front.types import (
     GuestType,
     IntType,
     Newtype,
+    OptionalType,
     PtrType,
     ResultType,
     SliceType,
@@ -23,6 +24,7 @@ from kpy.front.types import (
 )
 
 SLICE = "{ ptr, i64 }"
+NUMBERS = (IntType, Newtype, OptionalType, EnumType)
 
 
 def is_aggregate(type_):
@@ -32,7 +34,7 @@ def is_aggregate(type_):
 
 def register_type(type_):
     """The LLVM type of a value."""
-    if isinstance(type_, (IntType, Newtype, EnumType)):
+    if isinstance(type_, NUMBERS):
         return f"i{type_.bits}"
     if isinstance(type_, (PtrType, FnType)):
         return "ptr"
@@ -69,7 +71,7 @@ def extension(type_):
     """The attribute that makes a small argument or result fill its register, as C does."""
     if type_ is BOOL:
         return "zeroext "
-    if isinstance(type_, (IntType, Newtype, EnumType)) and type_.bits < 32:
+    if isinstance(type_, NUMBERS) and type_.bits < 32:
         return "signext " if type_.signed else "zeroext "
     return ""
 
