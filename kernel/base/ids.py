@@ -3,14 +3,18 @@
 `Mfn` counts machine frames, `Pfn` a guest's pseudo-physical frames, `Maddr` is a machine address in
 bytes and `Vaddr` a virtual one. `DomId`, `Port` and `GrantRef` are the ABI's names for domains,
 event channels and grants.
+
+`Mfn | None` has 0 for None: frame 0 is in no table, so nobody owns it, and zeroed memory means "no
+frame". It is for frames that somebody may hold; what a page table entry names, where domain 0 maps
+the firmware's frame 0 too, is a plain `Mfn`.
 """
 
 from kpy import inline, newtype, u16, u32, u64
 
-Mfn = newtype("Mfn", u64)
+Mfn = newtype("Mfn", u64, none=0)
 Pfn = newtype("Pfn", u64)
 Maddr = newtype("Maddr", u64)
-Vaddr = newtype("Vaddr", u64)
+Vaddr = newtype("Vaddr", u64, none=0)
 DomId = newtype("DomId", u16)
 Port = newtype("Port", u32)
 GrantRef = newtype("GrantRef", u32)

@@ -165,9 +165,8 @@ def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u
 
     Returns: False when the page is not there, or is not to be touched in this way.
     """
-    mfn, mapped = find_frame(v, address)
-    if not mapped:
-        return False
+    mfn = find_frame(v, address)
+    require(mfn is not None, False)
     offset = address & (PAGE_SIZE - 1)
     if is_write:
         if not get_frame_and_type(mfn, v.domain, PGT_writable_page):
@@ -182,7 +181,7 @@ def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u
     return left == 0
 
 
-def find_frame(v: Ptr[Vcpu], address: u64) -> tuple[Mfn, bool]:
+def find_frame(v: Ptr[Vcpu], address: u64) -> Mfn | None:
     """Return the frame behind an address of the guest kernel, or else of its user mode.
 
     Locks: takes the domain's page_lock.
@@ -193,5 +192,5 @@ def find_frame(v: Ptr[Vcpu], address: u64) -> tuple[Mfn, bool]:
             entry = find_l1e_below(v.guest_table_user, address)
         if entry is not None:
             l1e = atomic_load(entry)
-            return entry_mfn(l1e), l1e & PTE_PRESENT != 0
-    return Mfn(0), False
+            return entry_mfn(l1e) if l1e & PTE_PRESENT != 0 else None
+    return None

@@ -96,7 +96,7 @@ def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> i64:
 def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Ptr[Domain] | None:
     """Allocate a domain and set the fields that need nothing else."""
     address = alloc_core_page()
-    if address == Vaddr(0):
+    if address is None:
         return None
     # A fresh core page, that nobody else knows
     d = Ptr[Domain](u64(address))
@@ -118,8 +118,7 @@ def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Pt
 def fill_domain(d: Ptr[Domain], config: Ptr[abi.xen_domctl_createdomain]) -> bool:
     """Allocate what every domain has. Returns: whether there was memory for all of it."""
     shared = alloc_core_page()
-    if shared == Vaddr(0):
-        return False
+    require(shared is not None, False)
     # A fresh core page; only the guest's mappings share it
     d.shared_info = Ptr[abi.shared_info](u64(shared))
     d.shared_info_mfn = core_page_mfn(shared)
@@ -145,7 +144,7 @@ def free_shared_frames(d: Ptr[Domain]) -> None:
 def alloc_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
     """Make a vCPU, down and without registers. Locks: domctl_lock, held, or context: boot."""
     address = alloc_core_page()
-    if address == Vaddr(0):
+    if address is None:
         return None
     # A fresh core page, that nobody else knows
     v = Ptr[Vcpu](u64(address))

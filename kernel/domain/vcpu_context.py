@@ -57,8 +57,7 @@ VALID_VM_ASSIST = (
 def arch_init_vcpu(v: Ptr[Vcpu]) -> bool:
     """Prepare the trap state of a new vCPU. False: no memory."""
     page = alloc_core_page()
-    if u64(page) == 0:
-        return False
+    require(page is not None, False)
     # a page of 256 entries, the vCPU's own
     v.trap_table = Ptr[Array[abi.trap_info, 256]](u64(page))
     v.kernel_mode = True

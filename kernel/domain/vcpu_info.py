@@ -12,7 +12,6 @@ from kernel.state.vcpu import Vcpu, VPF_down
 from kernel.x86.memlayout import mfn_to_vaddr
 
 ALL_WORDS = (1 << 64) - 1
-NOWHERE = Mfn(0)  # in Vcpu.vcpu_info_mfn: still in the shared page
 
 
 def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -> i64:
@@ -25,8 +24,7 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     """
     if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info) or offset % alignof(abi.vcpu_info) != 0:
         return -abi.ENXIO
-    if v.vcpu_info_mfn != NOWHERE:
-        return -abi.EINVAL
+    require(v.vcpu_info_mfn is None, -abi.EINVAL)
     if v != caller and atomic_load(ref(v.pause_flags)) & VPF_down == 0:
         return -abi.EINVAL
     if not get_frame_and_type(Mfn(mfn), v.domain, PGT_writable_page):
@@ -51,6 +49,6 @@ def reset_vcpu_info(v: Ptr[Vcpu]) -> None:
     """
     mfn = v.vcpu_info_mfn
     v.vcpu_info = ref(v.domain.shared_info.vcpu_info[v.vcpu_id])
-    v.vcpu_info_mfn = NOWHERE
-    if mfn != NOWHERE:
+    v.vcpu_info_mfn = None
+    if mfn is not None:
         put_frame_and_type(mfn)

@@ -37,11 +37,10 @@ def add_channel_page(d: Ptr[Domain]) -> bool:
 
     Locks: the event lock, held.
     """
-    address = u64(alloc_core_page())
-    if address == 0:
-        return False
+    address = alloc_core_page()
+    require(address is not None, False)
     # A fresh core page belongs to us alone; zeroed, all its channels are closed.
-    page = Ptr[ChannelPage](address)
+    page = Ptr[ChannelPage](u64(address))
     zero(page)
     d.evtchn.pages[d.evtchn.nr_ports // CHANNELS_PER_PAGE] = page
     d.evtchn.nr_ports += CHANNELS_PER_PAGE

@@ -27,23 +27,23 @@ from kernel.x86.percpu import online_cpus
 from kernel.x86.tlb import cpus_needing_flush
 
 
-def alloc_core_page() -> Vaddr:
+def alloc_core_page() -> Vaddr | None:
     """Allocate a zeroed page for the core.
 
-    Returns: its address in the direct map, 0 when memory is out.
+    Returns: its address in the direct map, None when memory is out.
     """
     return alloc_core_pages(0)
 
 
-def alloc_core_pages(order: u32) -> Vaddr:
+def alloc_core_pages(order: u32) -> Vaddr | None:
     """Allocate 2^order adjacent zeroed pages for the core.
 
-    Returns: their address in the direct map, 0 when memory is out.
+    Returns: their address in the direct map, None when memory is out.
     """
     with heap_lock:
         mfn, stamp = take_block(order, ALL_ZONES)
     if u64(mfn) == NOTHING:
-        return Vaddr(0)
+        return None
     flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
     for i in range(u64(1) << u64(order)):
         frame_at(mfn + i).owner = CORE_OWNER

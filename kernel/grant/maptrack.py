@@ -5,7 +5,6 @@ The index is the guest's handle.
 
 from kpy import Ptr, inline, ref, u32, u64
 
-from kernel.base.ids import Vaddr
 from kernel.frames.core_page import alloc_core_page
 from kernel.state.domain import Domain
 from kernel.state.grant_table import (
@@ -69,7 +68,7 @@ def add_maptrack_frame(d: Ptr[Domain]) -> None:
         return
     directory = directory_of(d, frame)
     address = alloc_core_page()
-    if directory is None or address == Vaddr(0):
+    if directory is None or address is None:
         return
     # A fresh core page, that nobody else knows
     page = Ptr[MaptrackPage](u64(address))
@@ -92,7 +91,7 @@ def directory_of(d: Ptr[Domain], frame: u32) -> Ptr[MaptrackDirectory] | None:
     if directory is not None:
         return directory
     address = alloc_core_page()
-    if address == Vaddr(0):
+    if address is None:
         return None
     # A fresh, zeroed core page: it lists nothing
     fresh = Ptr[MaptrackDirectory](u64(address))

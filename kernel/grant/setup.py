@@ -7,7 +7,7 @@ import abi
 from kpy import Guest, Ptr, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
-from kernel.base.ids import INVALID_MFN, Mfn, Vaddr
+from kernel.base.ids import Mfn, Vaddr
 from kernel.frames.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.state.domain import Domain, DOMDYING_alive, get_domain_or_self, put_domain
 from kernel.state.grant_table import (
@@ -66,12 +66,12 @@ def add_frame(d: Ptr[Domain], index: u32) -> bool:
     for i in range(index * ACTIVE_PAGES_PER_FRAME, (index + 1) * ACTIVE_PAGES_PER_FRAME):
         if d.grant.active[i] is None:
             page = alloc_core_page()
-            if page == Vaddr(0):
+            if page is None:
                 return False
             # A fresh, zeroed core page: all its entries are unused
             d.grant.active[i] = Ptr[ActivePage](u64(page))
     shared = alloc_core_page()
-    if shared == Vaddr(0):
+    if shared is None:
         return False
     share_core_page(shared, d, True)
     # The guest writes this page too: its entries are read and changed by single atomic accesses
@@ -80,15 +80,15 @@ def add_frame(d: Ptr[Domain], index: u32) -> bool:
     return True
 
 
-def grant_frame(d: Ptr[Domain], index: u32) -> tuple[Mfn, bool]:
-    """Return a frame of a domain's table, which grows for it.
+def grant_frame(d: Ptr[Domain], index: u32) -> Mfn | None:
+    """Return a frame of a domain's table, which grows for it; None where it cannot.
 
-    Returns: it, and whether there is one. Takes the grant lock.
+    Locks: takes the grant lock.
     """
     with d.grant.lock:
         if index >= d.grant.max_frames or not grow(d, index + 1):
-            return Mfn(INVALID_MFN), False
-        return shared_frame_mfn(d, index), True
+            return None
+        return shared_frame_mfn(d, index)
 
 
 @inline
@@ -130,9 +130,8 @@ def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: u32) -> i16:
         if nr_frames > d.grant.max_frames or not grow(d, nr_frames):
             return abi.GNTST_general_error
     for i in range(nr_frames):
-        mfn, is_there = grant_frame(d, i)  # not for sure: the domain may begin to die
-        if not is_there:
-            return abi.GNTST_general_error
+        mfn = grant_frame(d, i)
+        require(mfn is not None, abi.GNTST_general_error)  # the domain may have begun to die
         frame = u64(mfn)
         if not copy_to_guest(to.index(u64(i)), ref(frame)):
             return abi.GNTST_bad_virt_addr

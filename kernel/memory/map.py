@@ -112,9 +112,9 @@ def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> i64:
         return -abi.EFAULT
     with d.page_lock:
         if u64(d.memory_map) == 0:
-            d.memory_map = alloc_core_page()
-        if u64(d.memory_map) == 0:
-            return -abi.ENOMEM
+            fresh = alloc_core_page()
+            require(fresh is not None, -abi.ENOMEM)
+            d.memory_map = fresh
         store(Ptr[Array[u8, 4096]](u64(d.memory_map)), page)
         d.nr_memory_map = map_.nr_entries
     return 0

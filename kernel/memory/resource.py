@@ -73,9 +73,8 @@ def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], st
     ):
         return -abi.EINVAL
     for i in range(u64(request.nr_frames)):
-        mfn, found = grant_frame(d, u32(request.frame + i))
-        if not found:
-            return -abi.EINVAL
+        mfn = grant_frame(d, u32(request.frame + i))
+        require(mfn is not None, -abi.EINVAL)
         number = u64(mfn)
         if not copy_to_guest(request.frame_list.index(i), ref(number)):
             return -abi.EFAULT

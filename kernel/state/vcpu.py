@@ -30,7 +30,7 @@ class Vcpu:
     processor: u32  # physical CPU that runs it, or ran it last
     domain: Ptr["kernel.state.domain.Domain"]
     vcpu_info: Ptr[abi.vcpu_info]  # in the shared page, or where VCPUOP_register_vcpu_info put it
-    vcpu_info_mfn: Mfn
+    vcpu_info_mfn: Mfn | None  # None: still in the shared page
     initialised: bool
     is_running: bool  # executes on `processor`
     is_paused_for_shutdown: bool

@@ -38,11 +38,10 @@ def alloc_trace_buffers(wanted: u32) -> i64:
         return -abi.EINVAL
     info_pages = (first_word(nr_cpus) + nr_cpus * pages) * 4 // PAGE_BYTES + 1
     info = alloc_pages(info_pages)
-    if info == Vaddr(0):
-        return -abi.EINVAL
+    require(info is not None, -abi.EINVAL)
     for cpu in range(nr_cpus):
         buffer = alloc_pages(pages)
-        if buffer == Vaddr(0):
+        if buffer is None:
             free_rings(cpu, pages)
             free_pages(info, info_pages)
             return -abi.EINVAL
@@ -55,12 +54,12 @@ def alloc_trace_buffers(wanted: u32) -> i64:
     return 0
 
 
-def alloc_pages(count: u32) -> Vaddr:
-    """Allocate adjacent zeroed core pages. Returns: their address, 0 when memory is out."""
+def alloc_pages(count: u32) -> Vaddr | None:
+    """Allocate adjacent zeroed core pages. Returns: their address, None when memory is out."""
     order = order_of(count)
     address = alloc_core_pages(order)
-    if address == Vaddr(0):
-        return address
+    if address is None:
+        return None
     for page in range(u64(count), u64(1) << u64(order)):
         free_core_pages(address + page * PAGE_BYTES, 0)
     return address

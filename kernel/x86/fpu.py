@@ -65,10 +65,9 @@ def load_xcr0(cpu: Ptr[Pcpu], value: u64) -> None:
 
 def fpu_init_vcpu(v: Ptr[Vcpu]) -> bool:
     """Give a new vCPU a save area in the initial state; false when memory is short."""
-    page = u64(alloc_core_page())
-    if page == 0:
-        return False
-    v.xsave_area = page
+    page = alloc_core_page()
+    require(page is not None, False)
+    v.xsave_area = u64(page)
     v.xcr0 = XSTATE_X87 | XSTATE_SSE
     fpu_reset(v)
     return True

@@ -58,7 +58,7 @@ def ldt_window(v: Ptr[Vcpu]) -> u64:
 def new_table() -> u64:
     """Return the machine address of a zeroed page, or 0."""
     page = alloc_core_page()
-    return u64(vaddr_to_maddr(page)) if u64(page) != 0 else u64(0)
+    return u64(vaddr_to_maddr(page)) if page is not None else u64(0)
 
 
 def table_of(maddr: u64) -> Ptr[PageTable]:

@@ -170,7 +170,7 @@ def picture_of(domain):
     for number in range(domain.max_vcpus):
         v = domain.vcpus[number]
         if v is not None:
-            values = [int(getattr(v, field)) for field in VCPU_FIELDS]
+            values = [int(getattr(v, field) or 0) for field in VCPU_FIELDS]
             seen[f"{name}v{number}"] = dict(zip(VCPU_FIELDS, values, strict=True))
             seen[f"{name}v{number}"] |= {"virqs": bytes(v.ref("virq_ports"))}
             seen[f"{name}v{number}"] |= {"affinity": v.sched.affinity}
