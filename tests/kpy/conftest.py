@@ -1,6 +1,7 @@
 """Compiling snippets: `jit(text)` runs one, `errors(text)` is what the compiler says about it."""
 
 import itertools
+import re
 import sys
 import textwrap
 
@@ -58,13 +59,15 @@ def errors(module):
 
 @pytest.fixture
 def instructions(module, capsys):
-    """Compile a snippet; return the instructions of one function, without names of its module."""
+    """Compile a snippet; return the instructions of one function, but for what depends on the
+    snippet's name and lines."""
 
     def compile_one(text, function):
         program, name = Program(), module(text)
         dump.dump_module(program, modules.load(program, name), "asm")
         assert not len(program.diagnostics), program.diagnostics.render()
         shown = capsys.readouterr().out.replace(name, "module")
+        shown = re.sub(r"\.Lpanic\.\d+", ".Lpanic", shown)
         body = shown.split(f"\nmodule.{function}:", 1)[1].split(".Lfunc_end", 1)[0]
         lines = (line.split("#")[0].split() for line in body.splitlines())
         return [" ".join(words) for words in lines if words and words[0][0] not in '."#']

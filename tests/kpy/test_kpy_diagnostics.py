@@ -81,7 +81,8 @@ CASES = {  # name: (declarations, body of f, message, help)
         "`q` may be null", "",
     ),
     "narrowing an exposed variable": (
-        STRUCT, "q: Ptr[S] | None = s\nr = ref(q)\nif q is not None:\n    return u64(q.a)",
+        STRUCT,
+        "q: Ptr[S] | None = s\nr = ref(q)\nassert q is not None\nstore(r, None)\nreturn u64(q.a)",
         "`q` may be null", "",
     ),
     "struct for pointer": (STRUCT, "t = load(s)\nh(t)", "expected `Ptr[S]`", "`ref(t)`"),

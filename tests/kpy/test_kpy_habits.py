@@ -47,7 +47,7 @@ BODIES = {  # name: (declarations, body of f, message, help)
     ),
     "maybe-null field": (
         "", "return u64(s.p.a)",
-        "`s.p` may be null", "copy it to a local and check that, `p = s.p`",
+        "`s.p` may be null", "check it first, `if s.p is None: return …`",
     ),
     "del": ("", "del port", "no `del`", "a local variable ends with its function"),
     "star target": ("", "x, *y = port, offset", "no `*` among the targets", "`a[1:]`"),

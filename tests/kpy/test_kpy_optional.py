@@ -223,7 +223,7 @@ def f(n: u64) -> u64:
         ("return use(mfn)", "expected `Mfn` (parameter `mfn` of `use`), found `Mfn | None`",
          "`mfn` may be None: check it first"),
         ("return u64(mfn + 1)", "cannot add `Mfn | None`", "`mfn is not None`"),
-        ("return use(t.frame)", "found `Mfn | None`", "copying it to a local variable"),
+        ("return use(t.frame)", "found `Mfn | None`", "a store or call ends what is known"),
         ("a = Array[u8, 4]()\nreturn u64(a[mfn])", "expected an integer", "`mfn is not None`"),
         ("if mfn:\n    return 1", "a condition takes a bool", "`mfn is not None`"),
         ("x: Pfn | None = None", "`Pfn` has no value to spare for None", 'newtype("Pfn", u64'),

@@ -3,9 +3,10 @@
 import ast
 
 from kpy.check import typed
-from kpy.check.convert import coerce, settle
+from kpy.check.convert import coerce, is_place, settle
 from kpy.check.expr import expression, place, value
 from kpy.check.operators import SYMBOLS, arithmetic
+from kpy.check.paths import learn
 from kpy.check.statements import rule
 from kpy.front.decorators import Static
 from kpy.front.diagnostics import Reported
@@ -74,8 +75,11 @@ def _assign_to(cx, target, source, out):
             var = cx.declare(target.id, expr.type, target)
         _store(cx, target, typed.Local(target, var.type, var), expr, out)
         return
-    found = place(cx, target)
-    _store(cx, target, found, expression(cx, source, found.type), out)
+    found, stores = place(cx, target), cx.stores
+    expr = expression(cx, source, found.type)
+    if cx.stores != stores:  # the value is computed first: is its place still known?
+        found = place(cx, target)
+    _store(cx, target, found, expr, out)
 
 
 def _first_value(cx, node, expr):
@@ -103,12 +107,14 @@ def _store(cx, node, target, expr, out):
             else ""
         )
         checked = coerce(cx, expr, type_, because)
-        if is_optional(type_):
-            known = expr.type in (non_null(type_), META) and target.var not in cx.exposed
-            (cx.narrowed.add if known else cx.narrowed.discard)(target.var)
+        cx.forget_variable(target.var)
+        if is_optional(type_) and expr.type in (non_null(type_), META):
+            cx.narrowed.add(target.var)
         out.append(typed.Assign(node, target, checked))
         return
     out.append(typed.Assign(node, target, coerce(cx, expr, target.type)))
+    cx.forget()
+    learn(cx, target, expr.type)
 
 
 def _unpack(cx, node, target, out):
@@ -150,7 +156,9 @@ def _unpack(cx, node, target, out):
 @rule(ast.AugAssign)
 def _augmented(cx, node, out):
     _may_change(cx, node.target)
-    target = place(cx, _as_load(node.target))
+    target = expression(cx, _as_load(node.target))
+    if not is_place(target):
+        cx.error(node.target, f"`{cx.text(node.target)}` is a value, not a place in memory")
     if isinstance(target, typed.Local):
         cx.keep_held(node.target, target.var)
     op = SYMBOLS[type(node.op)]
@@ -158,6 +166,12 @@ def _augmented(cx, node, out):
     result = arithmetic(cx, node, op, target, right)
     coerce(cx, result, target.type)
     out.append(typed.Augment(node, target, op, result.right))
+    if not isinstance(target, typed.Local):
+        cx.forget()
+    else:
+        is_known = target.var in cx.narrowed
+        cx.forget_variable(target.var)
+        cx.narrowed |= {target.var} if is_known else set()
     return False
 
 

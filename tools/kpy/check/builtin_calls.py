@@ -3,6 +3,7 @@
 from kpy.check import typed
 from kpy.check.convert import coerce, settle
 from kpy.check.expr import expression, integer, need_non_null, place, value
+from kpy.check.paths import known
 from kpy.front.structs import StructType, align_of, offset_of, size_of
 from kpy.front.types import (
     BOOL,
@@ -82,10 +83,6 @@ def _ref(cx, node, name, want, target):
     type_ = intern(VolatileType, found.type) if volatile else found.type
     if isinstance(found, typed.Local) and not isinstance(found.type, (StructType, ArrayType)):
         cx.keep_held(target, found.var)
-    if isinstance(found, typed.Local) and is_optional(found.var.type):
-        type_ = found.var.type
-        cx.exposed.add(found.var)
-        cx.narrowed.discard(found.var)
     return typed.AddressOf(node, intern(PtrType, type_, False), found)
 
 
@@ -93,7 +90,7 @@ def _ref(cx, node, name, want, target):
 def _load(cx, node, name, want, pointer):
     pointer = _pointer(cx, pointer)
     type_, volatile = _target(pointer)
-    return typed.Deref(node, type_, pointer, volatile or name == "volatile_load")
+    return known(cx, typed.Deref(node, type_, pointer, volatile or name == "volatile_load"))
 
 
 @builtin("store", "volatile_store")(2)

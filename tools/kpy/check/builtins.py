@@ -5,7 +5,12 @@ from kpy.front.types import TypedInt
 
 
 class Builtin:
-    """A name such as `ref`; `at_build_time`, if any, is its meaning at module level."""
+    """A name such as `ref`; `at_build_time`, if any, is its meaning at module level.
+
+    One that changes memory, or lets others change it, ends what is known of memory.
+    """
+
+    changes_memory = False
 
     def __init__(self, name, at_build_time=None):
         self.name, self.at_build_time = name, at_build_time
@@ -31,7 +36,11 @@ NUMBERS = ("wrapping_add", "wrapping_sub", "wrapping_mul", "saturating_sub")
 CHECKED = ("checked_add", "checked_sub", "checked_mul", "popcount", "clz", "ctz", "bswap")
 NAMES = [*MEMORY, *(f"atomic_{name}" for name in ATOMIC), *CONTROL, *POINTERS, *NUMBERS, *CHECKED]
 
+CHANGES = ("store", "volatile_store", "zero", "copy", "fill", "copy_slice", "barrier", "fence")
+
 TABLE = {name: Builtin(name) for name in NAMES}
+for _name in (*CHANGES, *(name for name in NAMES if name.startswith("atomic_"))):
+    TABLE[_name].changes_memory = True
 TABLE["atomic_or_"], TABLE["atomic_and_"] = TABLE["atomic_or"], TABLE["atomic_and"]
 TABLE["sizeof"] = Builtin("sizeof", size_of)
 TABLE["alignof"] = Builtin("alignof", align_of)

@@ -55,7 +55,10 @@ def _meta_call(cx, node, callee, want):
         return _make_struct(cx, node, callee)
     no_keywords(cx, node)
     if isinstance(callee, Builtin):
-        return CHECKS[callee.name](cx, node, want)
+        checked = CHECKS[callee.name](cx, node, want)
+        if callee.changes_memory:
+            cx.forget()
+        return checked
     if isinstance(callee, Hashable) and callee in PYTHON_BUILTINS:
         return PYTHON_BUILTINS[callee](cx, node, want)
     if callee is bool:
@@ -180,6 +183,7 @@ def _pointer_call(cx, node, callee):
     arguments = [
         value(cx, a, t) for a, t in zip(_arguments(cx, node, len(params)), params, strict=True)
     ]
+    cx.forget()
     return typed.CallPointer(node, callee.type.result, callee, arguments)
 
 
@@ -208,6 +212,7 @@ def call_function(cx, node, python, arguments, receiver=None):
         checked, bindings = _check_arguments(cx, function, arguments, receiver), {}
     instance = cx.program.instantiate(function, bindings)
     cx.instance.callees.setdefault(instance, node)
+    cx.forget()
     return typed.Call(node, instance.result, instance, checked)
 
 

@@ -9,11 +9,13 @@ from kpy.front.annotations import Maker, as_type, resolve, rewrite
 from kpy.front.decorators import Static
 from kpy.front.diagnostics import Note, Reported
 from kpy.front.forward import Forward
+from kpy.front.structs import StructType
 from kpy.front.types import (
     BOOL,
     META,
     NULL,
     UNTYPED,
+    ArrayType,
     LazyType,
     SliceType,
     TypedInt,
@@ -35,8 +37,8 @@ class Context:
         self.path = self.function.path
         self.vars = {}
         self.locals = []
-        self.narrowed = set()  # nullable variables known to be non-null here
-        self.exposed = set()  # variables whose address was taken: never narrowed
+        self.narrowed = set()  # variables and paths (see `paths`) known here not to be None
+        self.stores = 0  # how often memory may have changed so far
         self.loops = 0
         self.has_errors = False  # some statement did not check
         self.held = {}  # variables that a `with` gives back -> the function that does
@@ -47,6 +49,7 @@ class Context:
         cells = zip(python.__code__.co_freevars, python.__closure__ or (), strict=True)
         self.closure = {name: cell.cell_contents for name, cell in cells} | instance.types
         self.scope = python.__globals__
+        self.exposed_names = exposed_names(self.function.tree)
 
     def error(self, node, message, **more):
         """Record an error at a syntax node, and give up the statement."""
@@ -57,6 +60,27 @@ class Context:
 
     def text(self, node):
         return ast.unparse(node)
+
+    def is_exposed(self, var):
+        """Whether the address of a variable is taken somewhere: a store or call may change it."""
+        return var.name in self.exposed_names
+
+    def forget(self):
+        """Drop what is known of memory: a store or call may have changed it."""
+        self.stores += 1
+        self.narrowed = self.lasting(self.narrowed)
+
+    def lasting(self, keys):
+        """What of that which is known no store and no call can change."""
+        return {k for k in keys if isinstance(k, typed.Var) and not self.is_exposed(k)}
+
+    def forget_variable(self, var):
+        """Drop what is known of a variable that is assigned, and of what is reached through it."""
+        if self.is_exposed(var) or isinstance(var.type, (ArrayType, StructType)):
+            self.forget()
+        self.narrowed = {
+            k for k in self.narrowed if k is not var and not (isinstance(k, tuple) and var in k)
+        }
 
     def declare(self, name, type_, node):
         """Make a new local variable, with no type where its value did not check."""
@@ -218,6 +242,16 @@ class Context:
             self.instance.statics[value] = True
             return typed.StaticRef(node, resolve(value.declared), value)
         return typed.Meta(node, META, value)
+
+
+def exposed_names(tree):
+    """Every name whose address a function takes, by `ref(name)`."""
+    calls = [n for n in ast.walk(tree) if isinstance(n, ast.Call) and len(n.args) == 1]
+    return {
+        call.args[0].id
+        for call in calls
+        if isinstance(call.args[0], ast.Name) and ast.unparse(call.func).split(".")[-1] == "ref"
+    }
 
 
 def assigned_names(statements):

@@ -3,6 +3,8 @@
 import enum
 
 from kpy.check import typed
+from kpy.check.paths import path_of
+from kpy.front.annotations import resolve
 from kpy.front.decorators import traits_of
 from kpy.front.program import is_function
 from kpy.front.structs import StructType
@@ -177,9 +179,7 @@ def _advice(cx, expr, want):
     if want is BOOL and is_integer(have):
         return f"compare, `{text} != 0`"
     if is_optional(have) and (non_null(have) is want or isinstance(have, OptionalType)):
-        return f"`{text}` may be {missing(have)}: check it first, `if {text} is None: return …`" + (
-            "" if isinstance(expr, typed.Local) else ", after copying it to a local variable"
-        )
+        return f"`{text}` may be {missing(have)}: {how_to_check(cx, expr)}"
     if isinstance(want, PtrType) and want.target is have:
         return f"take its address, `ref({text})`"
     if isinstance(have, PtrType) and have.target is want:
@@ -197,12 +197,38 @@ def _advice(cx, expr, want):
 
 def declared_type(expr):
     """The type of an expression, whatever is known of its value."""
-    return expr.var.type if isinstance(expr, typed.Local) else expr.type
+    match expr:
+        case typed.Local():
+            return expr.var.type
+        case typed.StaticRef():
+            return resolve(expr.static.declared)
+        case typed.FieldOf():
+            return expr.field.type
+        case typed.ElementOf():
+            return _within(expr.base.type.element)
+        case typed.Deref():
+            return _within(expr.pointer.type.target)
+    return expr.type
+
+
+def _within(type_):
+    return type_.element if isinstance(type_, VolatileType) else type_
 
 
 def missing(type_):
     """What an optional value may be, in words."""
     return "null" if is_pointer(type_) else "None"
+
+
+def how_to_check(cx, expr):
+    """The advice for a value that may be None where it is used."""
+    text, path = cx.text(expr.at), path_of(cx, expr)
+    if path is None:
+        return "copy it to a local variable and check that"
+    advice = f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
+    if isinstance(expr, typed.Local) and not cx.is_exposed(expr.var):
+        return advice
+    return f"{advice}; a store or call ends what is known: copy it to a local variable before one"
 
 
 def truth(cx, expr):

@@ -8,7 +8,8 @@ computed, of the type that the context wants. `want` is a hint for literals and 
 import ast
 
 from kpy.check import typed
-from kpy.check.convert import coerce, is_place, settle
+from kpy.check.convert import coerce, declared_type, how_to_check, is_place, settle
+from kpy.check.paths import known
 from kpy.check.refusals import EXPRESSIONS, TEXT, VALUES
 from kpy.check.table import Table
 from kpy.front.annotations import Maker
@@ -80,6 +81,7 @@ def place(cx, node):
             f"`{cx.text(node)}` is a value, not a place in memory",
             help=_of_build_time(cx, node),
         )
+    expr.type = declared_type(expr)
     return expr
 
 
@@ -116,16 +118,15 @@ def _name(cx, node, want):
     if var is not None and node.id not in cx.global_names:
         if var.type is None:  # its value did not check
             raise Reported
-        type_ = non_null(var.type) if var in cx.narrowed else var.type
-        return typed.Local(node, type_, var)
-    return cx.wrap(node, cx.lookup(node, node.id))
+        return known(cx, typed.Local(node, var.type, var))
+    return known(cx, cx.wrap(node, cx.lookup(node, node.id)))
 
 
 @rule(ast.Attribute)
 def _attribute(cx, node, want):
     base = expression(cx, node.value)
     if isinstance(base, typed.Meta):
-        return cx.wrap(node, cx.attribute(node, base.value, node.attr))
+        return known(cx, cx.wrap(node, cx.attribute(node, base.value, node.attr)))
     base = settle(cx, base)
     type_ = base.type
     if isinstance(type_, PtrType) and isinstance(type_.target, StructType):
@@ -149,13 +150,7 @@ def _attribute(cx, node, want):
 def need_non_null(cx, expr):
     """Report a pointer that may be null where it is about to be used."""
     if expr.type.nullable:
-        text = cx.text(expr.at)
-        advice = (
-            f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
-        )
-        if not isinstance(expr, typed.Local):
-            advice = f"copy it to a local and check that, `p = {text}`, `if p is None: return …`"
-        cx.error(expr.at, f"`{text}` may be null", help=advice)
+        cx.error(expr.at, f"`{cx.text(expr.at)}` may be null", help=how_to_check(cx, expr))
 
 
 def _member(cx, node, base, pointer):
@@ -163,7 +158,7 @@ def _member(cx, node, base, pointer):
     struct = base.type
     if node.attr in struct.fields:
         field = struct.fields[node.attr]
-        return typed.FieldOf(node, field.type, base, field)
+        return known(cx, typed.FieldOf(node, field.type, base, field))
     if struct.method(node.attr):
         if pointer is None:
             pointer = typed.AddressOf(node.value, intern(PtrType, struct, False), base)
@@ -223,7 +218,7 @@ def _subscript(cx, node, want):
             advice = advice if index.value < 0 else ""
             cx.error(node.slice, f"index {index.value} is outside `{base.type}`", help=advice)
         checked = False
-    return typed.ElementOf(node, element, base, index, checked, volatile)
+    return known(cx, typed.ElementOf(node, element, base, index, checked, volatile))
 
 
 def _slice(cx, node, base):
@@ -303,9 +298,9 @@ def _choose(cx, node, want):
     before = set(cx.narrowed)
     cx.narrowed = before | yes
     then = expression(cx, node.body, want)
-    cx.narrowed = before | no
+    after_then, cx.narrowed = cx.narrowed, before | no
     other = expression(cx, node.orelse, want)
-    cx.narrowed = before
+    cx.narrowed &= after_then
     is_result = isinstance(want, ResultType)
     type_ = want if is_result else _alternative_type(cx, then, other, want)
     return typed.Choose(node, type_, test, coerce(cx, then, type_), coerce(cx, other, type_))

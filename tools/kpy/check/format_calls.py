@@ -101,4 +101,5 @@ def _invoke(cx, node, python, arguments):
     instance = cx.program.instantiate(function, {})
     cx.instance.callees.setdefault(instance, node)
     checked = [coerce(cx, a, t) for a, (_, t) in zip(arguments, function.params, strict=True)]
+    cx.forget()
     return typed.Evaluate(node, typed.Call(node, instance.result, instance, checked))

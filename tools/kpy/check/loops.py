@@ -18,6 +18,7 @@ def _loop_body(cx, node, extra=frozenset()):
     """Check the body of a loop: what it assigns is not known at its start, nor after it."""
     assigned = {cx.vars[name] for name in assigned_names(node.body) if name in cx.vars}
     cx.narrowed -= assigned
+    cx.forget()
     before = set(cx.narrowed)
     cx.narrowed |= extra
     cx.loops += 1
@@ -37,6 +38,7 @@ def _while(cx, node, out):
     _no_else(cx, node)
     assigned = {cx.vars[name] for name in assigned_names(node.body) if name in cx.vars}
     cx.narrowed -= assigned
+    cx.forget()
     test, yes, no = condition(cx, node.test)
     if isinstance(test, typed.Const) and not test.value:
         return False
@@ -114,7 +116,7 @@ def loop_variable(cx, target, type_):
     cx.keep_held(target, var)
     if var is None or var.type is not type_:
         var = cx.declare(target.id, type_, target)
-    cx.narrowed.discard(var)
+    cx.forget_variable(var)
     return var
 
 

@@ -1,15 +1,16 @@
 """Conditions, and what they tell about values that may be None.
 
-A local variable of an optional type is *narrowed* on the paths where a test has shown that it is
-not None: its type there is the plain pointer or newtype. Only variables are narrowed, never fields:
-nothing else can change a variable in between.
+A local variable of an optional type is *narrowed* where a test has shown that it is not None: its
+type there is the plain pointer or newtype. So is a field, element or static that a path reaches,
+until the next store or call.
 """
 
 import ast
 
 from kpy.check import typed
-from kpy.check.convert import truth
+from kpy.check.convert import declared_type, truth
 from kpy.check.expr import expression
+from kpy.check.paths import key_of
 from kpy.front.types import BOOL, is_optional
 
 
@@ -23,25 +24,22 @@ def condition(cx, node):
             return typed.Const(node, BOOL, not test.value), no, yes
         return typed.Unary(node, BOOL, "not", test), no, yes
     test = truth(cx, expression(cx, node))
-    var, non_null_if = _null_test(cx, node)
-    if var is None:
+    key, known_if = _null_test(cx, test)
+    if key is None:
         return test, set(), set()
-    return (test, {var}, set()) if non_null_if else (test, set(), {var})
+    return (test, {key}, set()) if known_if else (test, set(), {key})
 
 
-def _null_test(cx, node):
-    """Recognize `p`, `p is None`, `p is not None`; return `p` and which outcome means non-null."""
-    outcome = True
-    if isinstance(node, ast.Compare) and len(node.ops) == 1:
-        right = node.comparators[0]
-        if not (isinstance(right, ast.Constant) and right.value is None):
-            return None, outcome
-        outcome = isinstance(node.ops[0], (ast.IsNot, ast.NotEq))
-        node = node.left
-    var = cx.vars.get(node.id) if isinstance(node, ast.Name) else None
-    if var is None or var in cx.exposed or not is_optional(var.type):
-        return None, outcome
-    return var, outcome
+def _null_test(cx, test):
+    """Recognize a comparison with None; return what is compared, and which outcome means that it
+    is not None."""
+    if not isinstance(test, typed.Compare) or len(test.ops) != 1:
+        return None, True
+    for subject, none in (test.operands, reversed(test.operands)):
+        is_none = isinstance(none, typed.Const) and none.value is None
+        if is_none and is_optional(declared_type(subject)):
+            return key_of(cx, subject), test.ops[0] == "!="
+    return None, True
 
 
 def _logic(cx, node):
@@ -53,7 +51,11 @@ def _logic(cx, node):
         None,
     )  # known after every operand passed; known after any operand cut it short
     for operand in node.values:
+        stores = cx.stores
         test, yes, no = condition(cx, operand)
+        if cx.stores != stores:
+            before, passing = cx.lasting(before), cx.lasting(passing)
+            short = short if short is None else cx.lasting(short)
         if isinstance(test, typed.Const):
             if test.value is is_and:
                 continue

@@ -24,6 +24,7 @@ def _with(cx, node, out):
     finally:
         _give_back(cx, node, before)
     out.append(typed.With(node, holds, body))
+    cx.forget()
     return ended
 
 
