@@ -204,9 +204,8 @@ def evtchn_status(d: Ptr[Domain], status: Ptr[abi.evtchn_status]) -> i64:
 
 def remote_id(channel: Ptr[Channel]) -> u16:
     """Return the id of the domain at the far end."""
-    remote = channel.remote_domain
-    assert remote is not None, "an interdomain channel has lost its far end"
-    return u16(remote.domain_id)
+    assert channel.remote_domain is not None, "an interdomain channel has lost its far end"
+    return u16(channel.remote_domain.domain_id)
 
 
 def domain_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:

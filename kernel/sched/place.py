@@ -67,9 +67,8 @@ def advance_virtual_time(now: u64) -> None:
     Locks: the run queue's, held.
     """
     least: u64 = (1 << 64) - 1
-    first = run_queue.first
-    if first is not None:
-        least = first.sched.virtual_runtime
+    if run_queue.first is not None:
+        least = run_queue.first.sched.virtual_runtime
     for cpu in range(nr_cpus):
         running = cpu_scheds[cpu].running
         if running is not None:

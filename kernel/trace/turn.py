@@ -178,10 +178,9 @@ def add_preamble(cpu: Ptr[Pcpu], ring: Ptr[TraceRing], tsc: u64) -> None:
     """
     domain: u32 = abi.DOMID_IDLE
     vcpu = cpu.id
-    current = cpu.current
-    if current is not None and not cpu.is_lazy:
-        domain = u32(current.domain.domain_id)
-        vcpu = current.vcpu_id
+    if cpu.current is not None and not cpu.is_lazy:
+        domain = u32(cpu.current.domain.domain_id)
+        vcpu = cpu.current.vcpu_id
     if ring.nr_lost != 0:
         add_lost(ring, tsc, domain | vcpu << 16)
         return

@@ -69,10 +69,9 @@ def serve(cpu: Ptr[Pcpu]) -> None:
 
 def leave_lazy_tables(cpu: Ptr[Pcpu]) -> None:
     """Stop using page tables left over from a vCPU that does not run here any more."""
-    current = cpu.current
-    if not cpu.is_lazy or current is None:
+    if not cpu.is_lazy or cpu.current is None:
         return
-    atomic_and(ref(current.domain.dirty_cpumask), ~bit(u64(cpu.id)))
+    atomic_and(ref(cpu.current.domain.dirty_cpumask), ~bit(u64(cpu.id)))
     cpu.current = None
     cpu.fpu_owner = 0
     load_core_tables(cpu)  # first: the guest's GDT is not mapped in the core's page tables
