@@ -9,7 +9,7 @@ backend (objects), link.
 from typing import Never
 
 from kpy.check.builtins import TABLE as _builtins
-from kpy.front.annotations import Array, Fn, Guest, Ptr, Result, Slice, Volatile, newtype
+from kpy.front.annotations import Array, Fn, Guest, Ptr, Result, Slice, Tainted, Volatile, newtype
 from kpy.front.decorators import (
     asm,
     build_time,
@@ -39,6 +39,7 @@ __all__ = [  # fmt: skip
     "Ptr",
     "Result",
     "Slice",
+    "Tainted",
     "TypeVar",
     "Volatile",
     "alignof",
@@ -99,6 +100,7 @@ __all__ = [  # fmt: skip
     "store",
     "struct",
     "truncate",
+    "trusted",
     "u16",
     "u32",
     "u64",

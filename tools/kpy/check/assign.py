@@ -3,14 +3,14 @@
 import ast
 
 from kpy.check import typed
-from kpy.check.convert import coerce, is_place, settle
+from kpy.check.convert import coerce, declared_type, is_place, settle
 from kpy.check.expr import expression, place, value
 from kpy.check.operators import SYMBOLS, arithmetic
-from kpy.check.paths import learn
+from kpy.check.paths import learn, tells
 from kpy.check.statements import rule
 from kpy.front.decorators import Static
 from kpy.front.diagnostics import Reported
-from kpy.front.types import META, NEVER, NONE, NULL, TupleType, intern, is_optional, non_null
+from kpy.front.types import NEVER, NONE, NULL, TupleType, intern
 
 
 @rule(ast.Assign)
@@ -108,13 +108,13 @@ def _store(cx, node, target, expr, out):
         )
         checked = coerce(cx, expr, type_, because)
         cx.forget_variable(target.var)
-        if is_optional(type_) and expr.type in (non_null(type_), META):
+        if tells(type_, expr):
             cx.narrowed.add(target.var)
         out.append(typed.Assign(node, target, checked))
         return
     out.append(typed.Assign(node, target, coerce(cx, expr, target.type)))
     cx.forget()
-    learn(cx, target, expr.type)
+    learn(cx, target, expr)
 
 
 def _unpack(cx, node, target, out):
@@ -164,14 +164,15 @@ def _augmented(cx, node, out):
     op = SYMBOLS[type(node.op)]
     right = expression(cx, node.value, target.type if op not in ("<<", ">>") else None)
     result = arithmetic(cx, node, op, target, right)
-    coerce(cx, result, target.type)
-    out.append(typed.Augment(node, target, op, result.right))
+    coerce(cx, result, declared_type(target))
+    operation = result.operand if isinstance(result, typed.Convert) else result
+    out.append(typed.Augment(node, target, op, operation.right))
     if not isinstance(target, typed.Local):
         cx.forget()
-    else:
-        is_known = target.var in cx.narrowed
-        cx.forget_variable(target.var)
-        cx.narrowed |= {target.var} if is_known else set()
+        return False
+    cx.forget_variable(target.var)
+    if tells(target.var.type, result):
+        cx.narrowed.add(target.var)
     return False
 
 

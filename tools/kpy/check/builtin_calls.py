@@ -4,6 +4,7 @@ from kpy.check import typed
 from kpy.check.convert import coerce, settle
 from kpy.check.expr import expression, integer, need_non_null, place, value
 from kpy.check.paths import known
+from kpy.check.taint import bare, is_tainted, taint
 from kpy.front.structs import StructType, align_of, offset_of, size_of
 from kpy.front.types import (
     BOOL,
@@ -12,15 +13,14 @@ from kpy.front.types import (
     UNTYPED,
     ArrayType,
     EnumType,
-    IntType,
     PtrType,
     SliceType,
     TupleType,
     VolatileType,
     intern,
     is_integer,
-    is_optional,
     is_pointer,
+    is_uncertain,
     u64,
 )
 
@@ -104,7 +104,7 @@ def _store(cx, node, name, want, pointer, new):
 def _atomic_target(cx, node):
     pointer = _pointer(cx, node)
     type_, _ = _target(pointer)
-    words = is_integer(type_) or is_pointer(type_) or is_optional(type_)
+    words = is_integer(type_) or is_pointer(type_) or is_uncertain(type_)
     if not words and not isinstance(type_, EnumType) and type_ is not BOOL:
         cx.error(node, f"`{type_}` is no type for an atomic operation")
     return pointer, type_
@@ -236,9 +236,10 @@ def _offset(cx, node, name, want, target, field):
 @builtin("truncate")(2)
 def _truncate(cx, node, name, want, target, number):
     type_, expr = cx.type_at(target), settle(cx, expression(cx, number))
-    if not isinstance(expr.type, IntType) and not is_integer(expr.type) or not is_integer(type_):
+    if not is_integer(bare(expr).type) or not is_integer(type_):
         cx.error(node, f"cannot truncate `{expr.type}` to `{type_}`: it takes integers")
-    return typed.Convert(node, type_, expr, "truncate")
+    result = typed.Convert(node, type_, bare(expr), "truncate")
+    return taint(result) if is_tainted(expr) else result
 
 
 @builtin("panic")(1)

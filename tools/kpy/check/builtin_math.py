@@ -5,6 +5,7 @@ from kpy.check.builtin_calls import builtin
 from kpy.check.convert import coerce, fit, settle
 from kpy.check.expr import common_type, expression, indexable
 from kpy.check.operators import LARGEST_EXPONENT, arithmetic
+from kpy.check.taint import bare, is_tainted, taint
 from kpy.front.types import (
     BOOL,
     UNTYPED,
@@ -23,7 +24,7 @@ PYTHON_BUILTINS = {}
 
 def _two(cx, node, want, left, right):
     """Two operands of one integer type."""
-    one, two = expression(cx, left, want), expression(cx, right, want)
+    one, two = bare(expression(cx, left, want)), bare(expression(cx, right, want))
     type_ = (
         want
         if want is not None and one.type is UNTYPED and two.type is UNTYPED
@@ -56,7 +57,9 @@ def _overflowing(cx, node, name, want, left, right):
     if one.type is UNTYPED and two.type is UNTYPED:
         one = fit(cx, one, hint or u64)
     operation = arithmetic(cx, node, OPERATORS[name[8:]], one, two, hint, "overflowing")
-    operation.type = intern(TupleType, (operation.type, BOOL))
+    type_ = intern(TupleType, (operation.type, BOOL))
+    operation = operation.operand if is_tainted(operation) else operation
+    operation.type = type_
     return operation
 
 
@@ -65,9 +68,19 @@ def _bits(cx, node, name, want, number):
     expr = settle(
         cx, expression(cx, number, want if want is not None and is_integer(want) else None)
     )
-    if not isinstance(expr.type, IntType):
+    plain = bare(expr)
+    if not isinstance(plain.type, IntType):
         cx.error(number, f"`{name}` takes an integer, not `{expr.type}`")
-    return typed.Operation(node, expr.type, name, [expr])
+    result = typed.Operation(node, plain.type, name, [plain])
+    return taint(result) if name == "bswap" and is_tainted(expr) else result
+
+
+@builtin("trusted")(1)
+def _trusted(cx, node, name, want, number):
+    expr = expression(cx, number)
+    if not is_tainted(expr):
+        cx.error(number, f"`{cx.text(number)}` is a `{expr.type}`, that is trusted already")
+    return bare(expr)
 
 
 @builtin("bit")(1)
@@ -125,7 +138,9 @@ def _extreme(name):
                 node, UNTYPED, (min if name == "min" else max)(left.value, right.value)
             )
         one, two, type_ = _two(cx, node, want, *node.args)
-        return typed.Operation(node, type_, name, [one, two])
+        result = typed.Operation(node, type_, name, [one, two])
+        unbounded = [is_tainted(left), is_tainted(right)]
+        return taint(result) if (all if name == "min" else any)(unbounded) else result
 
     return check
 

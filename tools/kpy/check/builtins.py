@@ -31,7 +31,7 @@ def _truncate(type_, value):
 MEMORY = ("ref", "load", "store", "volatile_load", "volatile_store", "zero", "copy", "fill")
 ATOMIC = ("load", "store", "add", "sub", "or", "and", "xor", "xchg", "cas")
 CONTROL = ("barrier", "fence", "require", "ok", "panic", "unreachable")
-POINTERS = ("container_of", "cast", "uninitialized", "copy_slice")
+POINTERS = ("container_of", "cast", "uninitialized", "copy_slice", "trusted")
 NUMBERS = ("wrapping_add", "wrapping_sub", "wrapping_mul", "saturating_sub")
 CHECKED = ("checked_add", "checked_sub", "checked_mul", "popcount", "clz", "ctz", "bswap")
 NAMES = [*MEMORY, *(f"atomic_{name}" for name in ATOMIC), *CONTROL, *POINTERS, *NUMBERS, *CHECKED]

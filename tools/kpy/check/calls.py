@@ -12,6 +12,7 @@ from kpy.check.expr import expression, need_non_null, rule, value
 from kpy.check.format_calls import format_call
 from kpy.check.guest_calls import GUEST_METHODS
 from kpy.check.refusals import of_builtin
+from kpy.check.taint import bare
 from kpy.front.annotations import as_type, resolve, rewrite
 from kpy.front.decorators import traits_of
 from kpy.front.generics import match
@@ -29,6 +30,7 @@ from kpy.front.types import (
     Newtype,
     PtrType,
     SliceType,
+    TaintedType,
     TypeArgument,
     intern,
     non_null,
@@ -127,8 +129,11 @@ def _construct(cx, node, type_):
         )
     if type_ is BOOL:
         return truth(cx, expression(cx, argument))
+    if isinstance(type_, TaintedType):
+        return coerce(cx, to_integer(cx, expression(cx, argument), type_.inner), type_)
     if isinstance(type_, GuestType):
-        return typed.Convert(node, type_, value(cx, argument, u64), "same")
+        address = bare(expression(cx, argument, u64))
+        return typed.Convert(node, type_, coerce(cx, address, u64), "same")
     if isinstance(type_, (PtrType, FnType)):
         how = "same" if type_.nullable else "nonnull"
         return typed.Convert(node, type_, value(cx, argument, u64), how)
@@ -239,7 +244,8 @@ def _check_arguments(cx, function, arguments, receiver):
 
 
 def _infer(cx, node, function, arguments, receiver):
-    """Bind the type variables of a generic function; typed arguments decide before literals do."""
+    """Bind the type variables of a generic function; typed arguments decide before literals do, and
+    before guest addresses, which do not tell whether the core's copy is tainted."""
     bindings, checked = {}, []
     slots = [receiver] if receiver is not None else []
     slots += [
@@ -250,7 +256,7 @@ def _infer(cx, node, function, arguments, receiver):
     for late in (False, True):
         for slot, (name, type_) in pairs:
             literal = isinstance(slot, typed.Expr) and slot.type is UNTYPED
-            if literal is late:
+            if (literal or isinstance(type_, GuestType)) is late:
                 _bind(cx, slot, name, type_, bindings)
     missing = [str(variable) for variable in function.variables if variable not in bindings]
     if missing:

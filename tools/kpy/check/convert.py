@@ -25,12 +25,16 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedType,
     VolatileType,
+    bare,
+    certain,
     i64,
     intern,
     is_integer,
     is_optional,
     is_pointer,
+    is_uncertain,
     non_null,
     u64,
 )
@@ -120,6 +124,8 @@ def coerce(cx, expr, want, because=""):
         return fit(cx, expr, want)
     if have is UNTYPED and isinstance(want, OptionalType):
         return typed.Const(expr.at, want, fit(cx, expr, want.newtype).value)
+    if have is UNTYPED and isinstance(want, TaintedType):
+        return typed.Const(expr.at, want, fit(cx, expr, want.inner).value)
     if have is NULL and is_optional(want):
         return typed.Const(expr.at, want, None)
     if have is META:
@@ -128,7 +134,7 @@ def coerce(cx, expr, want, because=""):
         return _to_result(cx, expr, want, because)
     if want is i64 and have is intern(ResultType, NONE):
         return typed.Convert(expr.at, want, expr, "same")
-    if have is NEVER or (is_optional(want) and non_null(want) is have):
+    if have is NEVER or (is_uncertain(want) and certain(want) is have):
         return typed.Convert(expr.at, want, expr, "same")
     origin = ""
     if isinstance(expr, typed.Local) and expr.var.line != expr.at.lineno:
@@ -168,6 +174,8 @@ def _advice(cx, expr, want):
         if have.value is want:
             return f"`ok({text})` is the value, or returns the error from this function"
         return f"`ok({text})` returns the error from this function, `.error` is it"
+    if isinstance(have, TaintedType):
+        return _how_to_bound(cx, expr, want)
     if isinstance(have, (IntType, Newtype, EnumType)) and isinstance(
         want, (IntType, Newtype, EnumType)
     ):
@@ -220,15 +228,30 @@ def missing(type_):
     return "null" if is_pointer(type_) else "None"
 
 
+def _how_to_bound(cx, expr, want):
+    text = cx.text(expr.at)
+    if want is not expr.type.inner:
+        return ""
+    return (
+        f"a guest gave `{text}`: show an upper bound first, `require({text} < …, …)`, "
+        f"or take it as `{expr.type}`" + how_long(cx, expr)
+    )
+
+
 def how_to_check(cx, expr):
     """The advice for a value that may be None where it is used."""
     text, path = cx.text(expr.at), path_of(cx, expr)
     if path is None:
         return "copy it to a local variable and check that"
     advice = f"check it first, `if {text} is None: return …` or `require({text} is not None, …)`"
+    return advice + how_long(cx, expr)
+
+
+def how_long(cx, expr):
+    """A warning, if a store or call ends what a test shows of an expression."""
     if isinstance(expr, typed.Local) and not cx.is_exposed(expr.var):
-        return advice
-    return f"{advice}; a store or call ends what is known: copy it to a local variable before one"
+        return ""
+    return "; a store or call ends what is known: copy it to a local variable before one"
 
 
 def truth(cx, expr):
@@ -239,6 +262,8 @@ def truth(cx, expr):
         return typed.Const(expr.at, BOOL, expr.value != 0)
     if expr.type is META:
         expr = settle(cx, expr)
+    if isinstance(expr.type, TaintedType):
+        expr = typed.Convert(expr.at, expr.type.inner, expr, "same")
     if is_integer(expr.type) or is_pointer(expr.type):
         zero = typed.Const(expr.at, expr.type, 0 if is_integer(expr.type) else None)
         return typed.Compare(expr.at, BOOL, [expr, zero], ["!="])
@@ -258,15 +283,18 @@ def to_integer(cx, expr, type_):
         return fit(cx, expr, type_)
     expr = settle(cx, expr)
     have = expr.type
-    if isinstance(type_, Newtype) and isinstance(have, (Newtype, EnumType)) and have is not type_:
+    given = bare(have)
+    if isinstance(type_, Newtype) and isinstance(given, (Newtype, EnumType)) and given is not type_:
         text = cx.text(expr.at)
         cx.error(
             expr.at,
             f"`{have}` and `{type_}` do not mix",
-            help=f"go through `{type_}({have.base}({text}))`",
+            help=f"go through `{type_}({given.base}({text}))`",
         )
     if have is type_:
         return expr
+    if isinstance(have, TaintedType):
+        return _tainted_to_integer(cx, expr, type_)
     if have is BOOL or isinstance(have, (IntType, Newtype, EnumType)):
         return typed.Convert(expr.at, type_, expr, "checked")
     if type_.bits == 64 and (is_pointer(have) or isinstance(have, GuestType)):
@@ -277,3 +305,17 @@ def to_integer(cx, expr, type_):
     elif isinstance(have, OptionalType):
         advice = f"check it first, `if {cx.text(expr.at)} is None: return …`"
     return cx.error(expr.at, f"cannot convert `{have}` to `{type_}`", help=advice)
+
+
+def _tainted_to_integer(cx, expr, type_):
+    """Convert what a guest gave: it stays tainted, and must fit whatever it is."""
+    have, text = expr.type, cx.text(expr.at)
+    low, high = (-1 << have.bits - 1, 1 << have.bits - 1) if have.signed else (0, 1 << have.bits)
+    if isinstance(type_, EnumType) or not (type_.fits(low) and type_.fits(high - 1)):
+        cx.error(
+            expr.at,
+            f"a guest gave `{text}`, a `{have}`: it may not fit in `{type_}`",
+            help=f"show an upper bound first, `require({text} < …, …)`, or cut it, "
+            f"`truncate({type_}, {text})`" + how_long(cx, expr),
+        )
+    return typed.Convert(expr.at, type_.tainted(), expr, "checked")

@@ -26,6 +26,7 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedType,
     TupleType,
     Type,
     VolatileType,
@@ -98,6 +99,10 @@ def _of_build_time(cx, node):
 def integer(cx, node):
     """Check an index, length or count: any integer type."""
     expr = settle(cx, expression(cx, node, u64))
+    if isinstance(expr.type, TaintedType):
+        from kpy.check.taint import refuse
+
+        refuse(cx, expr, "an index or length")
     if not is_integer(expr.type):
         advice = f"check it first, `{cx.text(node)} is not None`" if is_optional(expr.type) else ""
         cx.error(node, f"expected an integer, found `{expr.type}`", help=advice)
@@ -321,6 +326,8 @@ def common_type(cx, left, right):
             return optional(two.type)
         if is_optional(one.type) and non_null(one.type) is non_null(two.type):
             return one.type
+        if isinstance(one.type, TaintedType) and two.type in (one.type.inner, UNTYPED):
+            return one.type
         if one.type is UNTYPED and is_integer(two.type):
             return two.type
     if left.type is UNTYPED and right.type is UNTYPED and min(left.value, right.value) < 0:
@@ -346,4 +353,6 @@ def describe(expr):
     """The type of an operand and where it comes from, for a note below it."""
     if isinstance(expr, typed.Local) and expr.var.line != expr.at.lineno:
         return f"`{expr.type}`, from line {expr.var.line}"
+    if isinstance(expr, typed.FieldOf):
+        return f"`{expr.type}`, in `{expr.base.type}`"
     return f"`{expr.type}`"

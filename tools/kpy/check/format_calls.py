@@ -7,6 +7,7 @@ from kpy.check import typed
 from kpy.check.context import TEXT
 from kpy.check.convert import coerce, settle
 from kpy.check.expr import expression
+from kpy.check.taint import bare
 from kpy.front.decorators import traits_of
 from kpy.front.types import (
     BOOL,
@@ -41,7 +42,7 @@ def _piece(cx, piece, write_str, write_int, steps):
     spec, shown = "", piece
     if isinstance(piece, ast.FormattedValue):
         spec, shown = _spec(cx, piece), piece.value
-    expr = settle(cx, expression(cx, shown))
+    expr = bare(settle(cx, expression(cx, shown)))
     if isinstance(expr.type, EnumType) and not spec:
         expr = typed.EnumName(shown, TEXT, expr)
     if expr.type is BOOL:

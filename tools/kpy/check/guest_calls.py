@@ -2,6 +2,9 @@
 
 from kpy.check import typed
 from kpy.check.builtin_calls import length
+from kpy.check.convert import to_integer
+from kpy.check.expr import expression
+from kpy.check.taint import bare, is_tainted
 from kpy.front.structs import size_of
 from kpy.front.types import GuestType, intern, u64
 
@@ -26,7 +29,9 @@ def guest_method(name, count):
 @guest_method("index", 1)
 def _index(cx, node, guest, number):
     size = typed.Const(node, u64, size_of(guest.type.target))
-    offset = typed.Binary(node, u64, "*", length(cx, number), size, "wrapping")
+    expr = expression(cx, number, u64)
+    index = bare(to_integer(cx, expr, u64)) if is_tainted(expr) else length(cx, number)
+    offset = typed.Binary(node, u64, "*", index, size, "wrapping")
     base = typed.Convert(node, u64, guest, "same")
     return typed.Convert(
         node, guest.type, typed.Binary(node, u64, "+", base, offset, "wrapping"), "same"

@@ -8,6 +8,7 @@ from kpy.check.convert import coerce, is_place, settle
 from kpy.check.expr import expression, indexable
 from kpy.check.narrow import condition
 from kpy.check.statements import block, rule
+from kpy.check.taint import is_tainted, refuse
 from kpy.front.structs import StructType
 from kpy.front.types import UNTYPED, PtrType, intern, is_integer, u64
 
@@ -126,6 +127,9 @@ def _for_range(cx, node, call, backwards):
     bounds = [expression(cx, argument) for argument in call.args]
     step = bounds.pop() if len(bounds) == 3 else typed.Const(call, UNTYPED, 1)
     start, stop = bounds if len(bounds) == 2 else (typed.Const(call, UNTYPED, 0), bounds[0])
+    for bound in (start, stop, step):
+        if is_tainted(bound):
+            refuse(cx, bound, "a bound of a `range`")
     type_ = next((b.type for b in (start, stop) if b.type is not UNTYPED), None)
     if type_ is None:
         type_ = settle(cx, start if start.value < 0 else stop).type

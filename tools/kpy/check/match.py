@@ -5,13 +5,17 @@ import ast
 from kpy.check import typed
 from kpy.check.convert import coerce
 from kpy.check.expr import expression, value
+from kpy.check.paths import key_of
 from kpy.check.statements import block, rule
+from kpy.check.taint import bare, is_tainted
 from kpy.front.types import EnumType, is_integer
 
 
 @rule(ast.Match)
 def _match(cx, node, out):
-    subject = value(cx, node.subject)
+    given = value(cx, node.subject)
+    subject = bare(given)
+    shown = {key_of(cx, given)} - {None} if is_tainted(given) else set()
     if not is_integer(subject.type) and not isinstance(subject.type, EnumType):
         cx.error(node.subject, f"`match` takes an enum or an integer, not `{subject.type}`")
     cases, default, seen, all_end = [], None, {}, True
@@ -22,7 +26,7 @@ def _match(cx, node, out):
         if default is not None:
             cx.error(case.pattern, "this case is never reached, `case _` came before")
         values = _pattern(cx, case.pattern, subject.type, seen)
-        cx.narrowed = set(before)
+        cx.narrowed = before | (shown if values is not None else set())
         body, ended = block(cx, case.body)
         if not ended:
             outcomes.append(cx.narrowed)

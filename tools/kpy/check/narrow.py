@@ -1,4 +1,4 @@
-"""Conditions, and what they tell about values that may be None.
+"""Conditions, and what they tell about values that may be None, or that a guest gave.
 
 A local variable of an optional type is *narrowed* where a test has shown that it is not None: its
 type there is the plain pointer or newtype. So is a field, element or static that a path reaches,
@@ -11,6 +11,7 @@ from kpy.check import typed
 from kpy.check.convert import declared_type, truth
 from kpy.check.expr import expression
 from kpy.check.paths import key_of
+from kpy.check.taint import bounded
 from kpy.front.types import BOOL, is_optional
 
 
@@ -24,13 +25,25 @@ def condition(cx, node):
             return typed.Const(node, BOOL, not test.value), no, yes
         return typed.Unary(node, BOOL, "not", test), no, yes
     test = truth(cx, expression(cx, node))
-    key, known_if = _null_test(cx, test)
-    if key is None:
-        return test, set(), set()
-    return (test, {key}, set()) if known_if else (test, set(), {key})
+    yes, no = _shown(test)
+    return test, _keys(cx, yes), _keys(cx, no)
 
 
-def _null_test(cx, test):
+def _shown(test):
+    """The places of which a test tells what they are narrowed to, if it is true and if not."""
+    if isinstance(test, typed.Unary):
+        return reversed(_shown(test.operand))
+    subject, is_known_if = _null_test(test)
+    if subject is None:
+        return bounded(test)
+    return ([subject], []) if is_known_if else ([], [subject])
+
+
+def _keys(cx, places):
+    return {key_of(cx, place) for place in places} - {None}
+
+
+def _null_test(test):
     """Recognize a comparison with None; return what is compared, and which outcome means that it
     is not None."""
     if not isinstance(test, typed.Compare) or len(test.ops) != 1:
@@ -38,7 +51,7 @@ def _null_test(cx, test):
     for subject, none in (test.operands, reversed(test.operands)):
         is_none = isinstance(none, typed.Const) and none.value is None
         if is_none and is_optional(declared_type(subject)):
-            return key_of(cx, subject), test.ops[0] == "!="
+            return subject, test.ops[0] == "!="
     return None, True
 
 

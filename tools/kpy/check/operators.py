@@ -3,7 +3,7 @@
 import ast
 import operator
 
-from kpy.check import typed
+from kpy.check import taint, typed
 from kpy.check.convert import declared_type, fit, fit_bits, missing, settle, truth
 from kpy.check.expr import TEXT_TYPE, describe, expression, rule, value
 from kpy.check.refusals import COMPARE_TEXT, TEXT
@@ -58,6 +58,9 @@ def arithmetic(cx, node, op, left, right, want=None, mode="checked"):
         cx.error(node, f"kernel Python has no `{op}`", help=MISSING[op])
     if left.type is UNTYPED and right.type is UNTYPED:
         return _fold(cx, node, op, left, right)
+    if taint.is_tainted(left) or taint.is_tainted(right):
+        compute = lambda one, two: arithmetic(cx, node, op, one, two, want, mode)  # noqa: E731
+        return taint.arithmetic(cx, node, op, left, right, mode, compute)
     if op in ("<<", ">>"):
         return _shift(cx, node, op, left, right, want)
     if op == "**":
@@ -205,6 +208,9 @@ def _unary(cx, node, want):
         return operand
     op = "neg" if isinstance(node.op, ast.USub) else "invert"
     operand = settle(cx, operand)
+    if taint.is_tainted(operand) and op == "invert":
+        plain = taint.bare(operand)
+        return taint.taint(typed.Unary(node, plain.type, op, plain))
     if not isinstance(operand.type, IntType):
         cx.error(node, f"`{cx.text(node)}`: `{operand.type}` has no such operator")
     if op == "neg" and not operand.type.signed:
@@ -296,6 +302,7 @@ def _fold_comparison(node, op, left, right):
 
 def comparable(cx, op, left, right):
     """Make the operands of a comparison have one type, or report them."""
+    left, right = taint.bare(left), taint.bare(right)
     if left.type is UNTYPED and right.type is UNTYPED:
         return left, right
     if left.type is UNTYPED and is_integer(right.type):

@@ -7,7 +7,15 @@ assignment to it.
 """
 
 from kpy.check import typed
-from kpy.front.types import SliceType, VolatileType, is_optional, non_null
+from kpy.front.types import (
+    META,
+    UNTYPED,
+    SliceType,
+    TaintedType,
+    VolatileType,
+    certain,
+    is_uncertain,
+)
 
 READ = "*"  # the step through a pointer or slice
 
@@ -52,18 +60,25 @@ def _index(cx, expr):
 
 def known(cx, expr):
     """Give a place that was just checked the type that is known of it."""
-    if is_optional(expr.type) and key_of(cx, expr) in cx.narrowed:
-        expr.type = non_null(expr.type)
+    if is_uncertain(expr.type) and key_of(cx, expr) in cx.narrowed:
+        expr.type = certain(expr.type)
     return expr
 
 
-def learn(cx, target, type_):
-    """Note that a value of a plain type was just stored to a place in memory.
+def tells(type_, expr):
+    """Whether a value that is stored to a place of a type shows what it is narrowed to."""
+    if expr.type is UNTYPED:
+        return isinstance(type_, TaintedType)
+    return is_uncertain(type_) and expr.type in (certain(type_), META)
+
+
+def learn(cx, target, expr):
+    """Note what was just stored to a place in memory.
 
     Only where the way to the place reads no memory: the store might have changed that.
     """
     path = path_of(cx, target)
-    if path is None or type_ is not non_null(target.type) or not is_optional(target.type):
+    if path is None or not tells(target.type, expr):
         return
     is_variable = isinstance(path[0], typed.Var) and not cx.is_exposed(path[0])
     if path.count(READ) <= is_variable:

@@ -21,6 +21,7 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedPromise,
     TupleType,
     Type,
     TypeArgument,
@@ -106,6 +107,8 @@ def _find(text, scope):
 
 def outermost(type_):
     """Look a type up that is named by a string, but none that it mentions: its size is known."""
+    if isinstance(type_, TaintedPromise):
+        return outermost(type_.inner)
     while isinstance(type_, LazyType):
         found = as_type(_find(type_.name, type_.scope), type_.scope)
         if isinstance(found, LazyType) and found.name == type_.name:
@@ -136,7 +139,9 @@ def rewrite(type_, leaf):
     if isinstance(type_, (SliceType, VolatileType)):
         return intern(type(type_), rewrite(type_.element, leaf))
     if isinstance(type_, GuestType):
-        return intern(GuestType, rewrite(type_.target, leaf))
+        return intern(GuestType, rewrite(type_.target, leaf).untainted())
+    if isinstance(type_, TaintedPromise):
+        return rewrite(type_.inner, leaf).tainted()
     if isinstance(type_, TypeArgument):
         return intern(TypeArgument, rewrite(type_.variable, leaf))
     if isinstance(type_, ResultType):
@@ -150,7 +155,7 @@ def rewrite(type_, leaf):
 
 
 class Maker:
-    """The subscriptable names `Ptr`, `Array`, `Slice`, `Guest`, `Volatile`, `Result` and `Fn`."""
+    """The subscriptable names of types: `Ptr`, `Array`, `Slice`, `Guest` and their kin."""
 
     def __init__(self, name, build):
         self.name, self.build = name, build
@@ -183,13 +188,24 @@ def _fn(scope, params, result):
     return intern(FnType, params, as_type(result, scope), False)
 
 
+def _tainted(scope, inner):
+    inner = as_type(inner, scope)
+    made = inner.tainted()
+    if made is inner and inner.untainted() is inner:
+        raise TypeError(f"`Tainted[{inner}]`: only integers, structs and arrays can be tainted")
+    return made
+
+
 Ptr = Maker("Ptr", lambda scope, target: intern(PtrType, as_type(target, scope), False))
 
 
 Slice = Maker("Slice", lambda scope, element: intern(SliceType, as_type(element, scope)))
 
 
-Guest = Maker("Guest", lambda scope, target: intern(GuestType, as_type(target, scope)))
+Guest = Maker("Guest", lambda scope, target: intern(GuestType, as_type(target, scope).untainted()))
+
+
+Tainted = Maker("Tainted", _tainted)
 
 
 Volatile = Maker("Volatile", lambda scope, element: intern(VolatileType, as_type(element, scope)))

@@ -7,6 +7,7 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedPromise,
     TupleType,
     TypeVar,
     VolatileType,
@@ -20,14 +21,17 @@ def match(param, argument, bindings):
     if isinstance(param, PtrType) and isinstance(argument, PtrType):
         fits = param.nullable or not argument.nullable
         return fits and match(param.target, argument.target, bindings)
+    if isinstance(param, TaintedPromise):
+        inner = argument.untainted()
+        return inner is not argument and match(param.inner, inner, bindings)
+    if isinstance(param, GuestType) and isinstance(argument, GuestType):
+        return _match_guest(param.target, argument.target, bindings)
     if type(param) is not type(argument):
         return False
     if isinstance(param, (SliceType, VolatileType)):
         return match(param.element, argument.element, bindings)
     if isinstance(param, ResultType):
         return match(param.value, argument.value, bindings)
-    if isinstance(param, GuestType):
-        return match(param.target, argument.target, bindings)
     if isinstance(param, ArrayType):
         counts = (
             match(param.count, argument.count, bindings)
@@ -38,6 +42,14 @@ def match(param, argument, bindings):
     if isinstance(param, (TupleType, FnType)):
         return _match_all(_parts(param), _parts(argument), bindings)
     return param is argument
+
+
+def _match_guest(param, argument, bindings):
+    """Guest memory holds an `S` whether or not the core's copy of it is tainted."""
+    if isinstance(param, TypeVar) and bindings.get(param, argument).untainted() is argument:
+        bindings.setdefault(param, argument)
+        return True
+    return match(param, argument, bindings)
 
 
 def _parts(type_):

@@ -5,7 +5,7 @@ because a field may mention a type that is not imported yet.
 """
 
 import sys
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from kpy.front.annotations import as_type, outermost, resolve
 from kpy.front.diagnostics import Refused
@@ -21,8 +21,10 @@ from kpy.front.types import (
     PtrType,
     PythonFunction,
     SliceType,
+    TaintedType,
     Type,
     VolatileType,
+    intern,
 )
 
 NO_BASE = "make `{base}` a field, `base: {base}`; what both need are functions of that"
@@ -105,6 +107,9 @@ class StructType(Type):
         self._lay_out()
         return self._align
 
+    def tainted(self):
+        return intern(TaintedStruct, self)
+
     def method(self, name):
         found = self.namespace.get(name)
         return found if isinstance(found, PythonFunction) else None
@@ -155,6 +160,42 @@ def _reason(error):
     return str(error) if isinstance(error, Refused) else f"{type(error).__name__}: {error}"
 
 
+class TaintedStruct(StructType):
+    """`Tainted[abi.mmuext_op]`: a struct of the same layout whose integers a guest gave."""
+
+    def __init__(self, struct):
+        vars(self).update(vars(struct))
+        self.struct, self.name = struct, f"Tainted[{struct.name}]"
+        self._tainted_fields = None
+
+    @property
+    def fields(self):
+        if self._tainted_fields is None:
+            self._tainted_fields = {
+                name: replace(field, type=field.type.tainted())
+                for name, field in self.struct.fields.items()
+            }
+        return self._tainted_fields
+
+    @property
+    def offsets(self):
+        return self.struct.offsets
+
+    @property
+    def size(self):
+        return self.struct.size
+
+    @property
+    def align(self):
+        return self.struct.align
+
+    def tainted(self):
+        return self
+
+    def untainted(self):
+        return self.struct
+
+
 def _is_class_plumbing(name):
     plumbing = (
         "__module__",
@@ -174,7 +215,7 @@ def _round_up(value, align):
 def size_of(type_):
     """The size in bytes of a value in memory."""
     type_ = outermost(type_)
-    if isinstance(type_, (IntType, Newtype, OptionalType, EnumType)):
+    if isinstance(type_, (IntType, Newtype, OptionalType, TaintedType, EnumType)):
         return type_.bits // 8
     if type_ is BOOL:
         return 1

@@ -22,6 +22,13 @@ class Type:
     def __repr__(self):
         return self.name
 
+    def tainted(self):
+        """The type of such a value that a guest gave: its integers are tainted."""
+        return self
+
+    def untainted(self):
+        return self
+
     def __or__(self, other):
         raise TypeError(
             f"`{self} | None`: only a pointer, or a newtype that names its None, may be missing"
@@ -56,6 +63,9 @@ class IntType(Type):
     def fits(self, value):
         return self.low <= value <= self.high
 
+    def tainted(self):
+        return intern(TaintedType, self)
+
     def __call__(self, value):
         if not self.fits(int(value)):
             raise OverflowError(f"{value} does not fit in {self}")
@@ -72,6 +82,9 @@ class Newtype(Type):
 
     def __call__(self, value):
         return TypedInt(self.base(value), self)
+
+    def tainted(self):
+        return intern(TaintedType, self)
 
     def __or__(self, other):
         if other is not None:
@@ -93,6 +106,27 @@ class OptionalType(Type):
         self.newtype, self.none = newtype, newtype.none
         self.name = f"{newtype} | None"
         self.bits, self.signed, self.fits = newtype.bits, newtype.signed, newtype.fits
+
+
+class TaintedType(Type):
+    """`Tainted[u64]`: an integer that a guest gave, of which no upper bound is known."""
+
+    def __init__(self, inner):
+        self.inner, self.name = inner, f"Tainted[{inner}]"
+        self.bits, self.signed, self.fits = inner.bits, inner.signed, inner.fits
+
+    def untainted(self):
+        return self.inner
+
+
+class TaintedPromise(Type):
+    """`Tainted[T]`, where `T` is a type variable, or named by a string and not known yet."""
+
+    def __init__(self, inner):
+        self.inner, self.name = inner, f"Tainted[{inner}]"
+
+    def untainted(self):
+        return self.inner
 
 
 class EnumMember(TypedInt):
@@ -177,6 +211,12 @@ class ArrayType(Type):
     def name(self):
         return f"Array[{self.element}, {self.count}]"
 
+    def tainted(self):
+        return intern(ArrayType, self.element.tainted(), self.count)
+
+    def untainted(self):
+        return intern(ArrayType, self.element.untainted(), self.count)
+
 
 class SliceType(Type):
     def __init__(self, element):
@@ -206,6 +246,9 @@ class VolatileType(Type):
     @property
     def name(self):
         return f"Volatile[{self.element}]"
+
+    def tainted(self):
+        return intern(VolatileType, self.element.tainted())
 
 
 class TupleType(Type):
@@ -250,6 +293,9 @@ class TypeVar(Type):
     def __init__(self, name):
         self.name = name
 
+    def tainted(self):
+        return intern(TaintedPromise, self)
+
 
 class TypeArgument(Type):
     """`type[T]` as a parameter: the argument is a type, gone at run time."""
@@ -267,6 +313,9 @@ class LazyType(Type):
 
     def __init__(self, text, scope):
         self.name, self.scope = text, scope.names
+
+    def tainted(self):
+        return intern(TaintedPromise, self)
 
 
 NONE = SimpleType("None")
@@ -288,6 +337,21 @@ def intern(cls, *key):
     if found is None:
         found = _interned[cls, *key] = cls(*key)
     return found
+
+
+def bare(type_):
+    """The integer type below `Tainted`, or the type itself."""
+    return type_.inner if isinstance(type_, TaintedType) else type_
+
+
+def is_uncertain(type_):
+    """Whether a test narrows values of a type: they may be None, or too large."""
+    return is_optional(type_) or isinstance(type_, TaintedType)
+
+
+def certain(type_):
+    """What a type is narrowed to."""
+    return bare(non_null(type_))
 
 
 def is_optional(type_):

@@ -3,7 +3,7 @@
 import os
 
 from kpy.front.modules import ROOT
-from kpy.front.structs import StructType, size_of
+from kpy.front.structs import StructType, TaintedStruct, size_of
 from kpy.front.types import (
     BOOL,
     NEVER,
@@ -18,6 +18,7 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedType,
     TupleType,
     VolatileType,
     u64,
@@ -140,6 +141,8 @@ class Debug:
             return self.type(type_.form)
         if isinstance(type_, OptionalType):
             return self.type(type_.newtype)
+        if isinstance(type_, (TaintedType, TaintedStruct)):
+            return self.type(type_.untainted())
         if type_ not in self.known:
             self.known[type_] = self._node("")
             number = int(self.known[type_][1:])

@@ -19,12 +19,13 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedType,
     TupleType,
     VolatileType,
 )
 
 SLICE = "{ ptr, i64 }"
-NUMBERS = (IntType, Newtype, OptionalType, EnumType)
+NUMBERS = (IntType, Newtype, OptionalType, TaintedType, EnumType)
 
 
 def is_aggregate(type_):
