@@ -211,3 +211,89 @@ def test_multiplication_agrees_with_python(calculator, a, b):
         assert calculator.mul(a, b) == a * b
     except kpy.jit.KpyPanic:
         assert not -(2**31) <= a * b < 2**31
+
+
+FLAGS = """
+READ = 1
+WRITE = 2
+BLOCKED = u32(4)
+OTHERS = ~BLOCKED
+BOTH = BLOCKED | READ
+KNOWN = {READ, WRITE}
+@struct
+class Entry:
+    flags: u16
+    wide: u32
+assert BOTH == 5 and OTHERS == 0xFFFFFFFB
+word = static(u16, 0xFF)
+def take(flags: u16) -> u16:
+    return flags
+def argument() -> u16:
+    return take(~READ)
+def result() -> u16:
+    return ~(READ | WRITE)
+def assigned() -> u8:
+    x: u8 = ~WRITE
+    return x
+def augmented(x: u16) -> u16:
+    x &= ~READ
+    return x
+def constructed() -> u32:
+    e = Entry(flags=~READ, wide=~WRITE)
+    return u32(e.flags) + (e.wide >> 16)
+def atomic() -> u16:
+    atomic_and(ref(word), ~READ)
+    atomic_store(ref(word), atomic_load(ref(word)) & ~WRITE)
+    _, done = atomic_cas(ref(word), 0xFC, ~READ)
+    assert done
+    return atomic_xchg(ref(word), ~WRITE)
+def compared(x: u16) -> bool:
+    return x == ~READ
+def chosen(wide: bool) -> u64:
+    x = ~READ if wide else ~WRITE
+    return x
+def chosen_narrow(c: bool) -> u16:
+    return ~READ if c else 0
+def matched(x: u8) -> bool:
+    match x:
+        case 0xFE:
+            return x == ~READ
+        case _:
+            return False
+def typed_flags(x: u32) -> u32:
+    return x & ~BLOCKED & OTHERS | BOTH
+def typed_argument(x: u32) -> u32:
+    y: u32 = OTHERS
+    return typed_flags(~BLOCKED) & y
+def in_code(x: u32) -> bool:
+    return x in (BLOCKED, BOTH)
+"""
+
+
+def test_flags_and_their_complements(jit):
+    p = jit(FLAGS)
+    assert p.argument() == 0xFFFE
+    assert p.result() == 0xFFFC
+    assert p.assigned() == 0xFD
+    assert p.augmented(7) == 6
+    assert p.constructed() == 0xFFFE + 0xFFFF
+    assert p.atomic() == 0xFFFE
+    assert [p.compared(x) for x in (0xFFFE, 1)] == [True, False]
+    assert [p.chosen(True), p.chosen(False)] == [2**64 - 2, 2**64 - 3]
+    assert [p.chosen_narrow(True), p.chosen_narrow(False)] == [0xFFFE, 0]
+    assert [p.matched(0xFE), p.matched(1)] == [True, False]
+    assert p.typed_flags(0xFF) == 0xFB | 5
+    assert p.typed_argument(0) == 0xFFFFFFFB | 1 & 0xFFFFFFFB
+    assert p.in_code(5)
+
+
+def test_a_complement_must_fit_and_a_typed_flag_keeps_its_type(errors):
+    for line, message in (
+        ("y: u8 = ~0x100", "does not fit in `u8`"),
+        ("y: u16 = -2", "does not fit in `u16`"),
+        ("y: u16 = ~BLOCKED", "expected `u16` (the type of `y`, from line"),
+        ("y: u16 = OTHERS", "expected `u16`"),
+    ):
+        shown = errors(f"{FLAGS}def f() -> None:\n    {line}\n")
+        assert message in shown, shown
+        assert shown.count("error:") == 1

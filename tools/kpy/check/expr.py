@@ -330,7 +330,8 @@ def common_type(cx, left, right):
             return one.type
         if one.type is UNTYPED and is_integer(two.type):
             return two.type
-    if left.type is UNTYPED and right.type is UNTYPED and min(left.value, right.value) < 0:
+    literals = [e for e in (left, right) if e.type is UNTYPED]
+    if len(literals) == 2 and any(e.value < 0 and not e.inverted for e in literals):
         return i64
     return settle(cx, left).type
 

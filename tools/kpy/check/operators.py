@@ -219,6 +219,8 @@ def _unary(cx, node, want):
             f"cannot negate an unsigned `{operand.type}`",
             help="`wrapping_sub(0, x)`, or convert first",
         )
+    if op == "invert" and isinstance(operand, typed.Const) and not operand.type.signed:
+        return typed.Const(node, operand.type, ~operand.value & operand.type.high)
     return typed.Unary(node, operand.type, op, operand)
 
 

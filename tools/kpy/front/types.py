@@ -52,6 +52,26 @@ class TypedInt(int):
     def __reduce__(self):
         return int, (int(self),)
 
+    def __invert__(self):
+        return self._bits(~int(self))
+
+    def __and__(self, other):
+        return self._bits(int(self) & other)
+
+    def __or__(self, other):
+        return self._bits(int(self) | other)
+
+    def __xor__(self, other):
+        return self._bits(int(self) ^ other)
+
+    __rand__, __ror__, __rxor__ = __and__, __or__, __xor__
+
+    def _bits(self, value):
+        """Flags of a plain unsigned type keep it: `~u32(1)` is 0xfffffffe, a u32."""
+        if not isinstance(self.type, IntType) or self.type.signed:
+            return value
+        return TypedInt(value & self.type.high, self.type)
+
 
 class IntType(Type):
     def __init__(self, bits, signed):
