@@ -21,7 +21,6 @@ GrantRef = newtype("GrantRef", u32)
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
-PAGE_MASK = ~(PAGE_SIZE - 1) & (1 << 64) - 1
 INVALID_MFN = (1 << 64) - 1
 NR_PIRQS = 256  # physical interrupts that domain 0 can have
 

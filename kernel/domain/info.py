@@ -42,7 +42,7 @@ def describe_vcpus(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> u
             continue
         info.nr_online_vcpus += 1
         if pause_flags & VPF_blocked == 0:
-            flags &= ~abi.XEN_DOMINF_blocked & 0xFFFFFFFF
+            flags &= ~abi.XEN_DOMINF_blocked
         if v.is_running:
             flags |= abi.XEN_DOMINF_running
     return flags if info.nr_online_vcpus else 0

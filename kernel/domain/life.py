@@ -78,9 +78,9 @@ def create_domain(
 
 def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> i64:
     """Check what the toolstack wants. Returns: 0 or an error, as `create_domain`."""
-    if config.flags & ~KNOWN_FLAGS & 0xFFFFFFFF or config.iommu_opts or config.vmtrace_size:
+    if config.flags & ~KNOWN_FLAGS or config.iommu_opts or config.vmtrace_size:
         return -abi.EINVAL
-    if not 1 <= config.max_vcpus <= MAX_VCPUS or config.arch.misc_flags & ~KNOWN_MISC & 0xFFFFFFFF:
+    if not 1 <= config.max_vcpus <= MAX_VCPUS or config.arch.misc_flags & ~KNOWN_MISC:
         return -abi.EINVAL
     if config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask != GRANT_VERSION:
         return -abi.EINVAL

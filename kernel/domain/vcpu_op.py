@@ -121,7 +121,7 @@ def vcpu_up(v: Ptr[Vcpu]) -> i64:
     with v.domain.lock:
         if not v.initialised:
             return -abi.EINVAL
-        was_down = atomic_and(ref(v.pause_flags), ~VPF_down & 0xFFFFFFFF) & VPF_down != 0
+        was_down = atomic_and(ref(v.pause_flags), ~VPF_down) & VPF_down != 0
     if was_down:
         vcpu_wake(v)
     return 0

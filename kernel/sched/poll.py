@@ -65,7 +65,7 @@ def start_polling(v: Ptr[Vcpu]) -> None:
 def stop_polling(v: Ptr[Vcpu]) -> None:
     """Go on without having slept."""
     atomic_and(ref(v.domain.evtchn.polling_vcpus), ~bit(u64(v.vcpu_id)))
-    atomic_and(ref(v.pause_flags), ~VPF_blocked & 0xFFFFFFFF)
+    atomic_and(ref(v.pause_flags), ~VPF_blocked)
 
 
 def look_at_ports(v: Ptr[Vcpu], op: Ptr[abi.sched_poll]) -> tuple[bool, i64, u32]:

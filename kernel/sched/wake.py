@@ -80,7 +80,7 @@ def vcpu_block(v: Ptr[Vcpu]) -> None:
     """
     atomic_or(ref(v.pause_flags), VPF_blocked)
     if has_event(v):
-        atomic_and(ref(v.pause_flags), ~VPF_blocked & 0xFFFFFFFF)
+        atomic_and(ref(v.pause_flags), ~VPF_blocked)
     else:
         trace_2(abi.TRC_SCHED_BLOCK, u32(v.domain.domain_id), v.vcpu_id)
         this_cpu().reschedule = True
@@ -96,7 +96,7 @@ def has_event(v: Ptr[Vcpu]) -> bool:
 @noinline
 def vcpu_unblock(v: Ptr[Vcpu]) -> None:
     """End a vCPU's wait for an event, if it waits; a wait by SCHEDOP_poll ends too."""
-    if atomic_and(ref(v.pause_flags), ~VPF_blocked & 0xFFFFFFFF) & VPF_blocked == 0:
+    if atomic_and(ref(v.pause_flags), ~VPF_blocked) & VPF_blocked == 0:
         return
     if v.domain.evtchn.polling_vcpus != 0:
         v.poll_port = 0

@@ -21,7 +21,7 @@ from kernel.x86.percpu import this_cpu
 
 # In the first word of TRC_PV_HYPERCALL_V2: arguments 0 to 2 follow, 64 bits each.
 THREE_WIDE_ARGS = 0b101010 << 20
-NUMBER_MASK = ~abi.TRC_PV_HYPERCALL_V2_ARG_MASK & 0xFFFFFFFF  # what a guest calls may be any number
+NUMBER_MASK = ~abi.TRC_PV_HYPERCALL_V2_ARG_MASK  # what a guest calls may be any number
 
 
 @inline
