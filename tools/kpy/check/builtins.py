@@ -1,5 +1,6 @@
 """The functions of the language: known to the compiler, most of them meaningless to CPython."""
 
+from kpy.front.later import soon
 from kpy.front.structs import align_of, offset_of, size_of
 from kpy.front.types import TypedInt
 
@@ -42,8 +43,8 @@ TABLE = {name: Builtin(name) for name in NAMES}
 for _name in (*CHANGES, *(name for name in NAMES if name.startswith("atomic_"))):
     TABLE[_name].changes_memory = True
 TABLE["atomic_or_"], TABLE["atomic_and_"] = TABLE["atomic_or"], TABLE["atomic_and"]
-TABLE["sizeof"] = Builtin("sizeof", size_of)
-TABLE["alignof"] = Builtin("alignof", align_of)
-TABLE["offsetof"] = Builtin("offsetof", offset_of)
+TABLE["sizeof"] = Builtin("sizeof", soon(size_of))
+TABLE["alignof"] = Builtin("alignof", soon(align_of))
+TABLE["offsetof"] = Builtin("offsetof", soon(offset_of))
 TABLE["bit"] = Builtin("bit", lambda number: 1 << number)
 TABLE["truncate"] = Builtin("truncate", _truncate)

@@ -9,6 +9,7 @@ import typing
 
 from kpy.front.diagnostics import Refused
 from kpy.front.forward import Forward
+from kpy.front.later import Later, NotYet
 from kpy.front.types import (
     BOOL,
     NEVER,
@@ -30,6 +31,10 @@ from kpy.front.types import (
     intern,
 )
 
+HALF_IMPORTED = (
+    "the size of `{}` is needed while its module is only half imported: break the circle of "
+    "imports that leads here"
+)
 _scopes: dict = {}
 _NO_SCOPE: dict = {}
 _typing_variables: dict = {}
@@ -100,6 +105,8 @@ def _find(text, scope):
         return eval(text, scope)
     except (NameError, AttributeError):
         module, _, name = text.rpartition(".")
+        if not module and getattr(scope.get("__spec__"), "_initializing", False):
+            raise NotYet(HALF_IMPORTED.format(text)) from None
         if not module:
             raise
         return getattr(importlib.import_module(module), name)
@@ -112,11 +119,13 @@ def outermost(type_):
     while isinstance(type_, LazyType):
         found = as_type(_find(type_.name, type_.scope), type_.scope)
         if isinstance(found, LazyType) and found.name == type_.name:
-            raise ImportError(
-                f"the size of `{type_.name}` is needed while its module is only half imported: "
-                "break the circle of imports that leads here"
-            )
+            raise NotYet(HALF_IMPORTED.format(type_.name))
         type_ = found
+    if isinstance(type_, ArrayType) and isinstance(type_.count, Forward):
+        count = type_.count.find()
+        if isinstance(count, Forward):
+            raise NotYet(HALF_IMPORTED.format(type_.name))
+        return intern(ArrayType, type_.element, count)
     return type_
 
 
@@ -135,6 +144,7 @@ def rewrite(type_, leaf):
         return intern(PtrType, rewrite(type_.target, leaf), type_.nullable)
     if isinstance(type_, ArrayType):
         count = leaf(type_.count) if isinstance(type_.count, TypeVar) else type_.count
+        count = count.find() if isinstance(count, Forward) else count
         return intern(ArrayType, rewrite(type_.element, leaf), count)
     if isinstance(type_, (SliceType, VolatileType)):
         return intern(type(type_), rewrite(type_.element, leaf))
@@ -174,9 +184,11 @@ def _array(scope, element, *count):
     (count,) = count
     if isinstance(count, typing.TypeVar):
         count = as_type(count, scope)
+    if isinstance(count, Later):
+        count = int(count)
     if isinstance(count, int) and count < 0:
         raise Refused(f"`Array[{element}, {count}]`: the count is negative")
-    if not isinstance(count, (int, TypeVar)):
+    if not isinstance(count, (int, TypeVar, Forward)):
         raise TypeError(
             f"`Array[{element}, {count}]`: the count must be an integer known at build time"
         )

@@ -6,7 +6,7 @@ import os
 import sys
 import traceback
 
-from kpy.front import forward, source
+from kpy.front import forward, later, source
 from kpy.front.decorators import Static, traits_of
 from kpy.front.diagnostics import Diagnostic, Refused, Reported
 from kpy.front.forward import ROOT
@@ -36,6 +36,7 @@ def load(program, name):
         module = importlib.import_module(name)
         for broken, promise in forward.settle():
             program.diagnostics.add(_broken_promise(broken, promise))
+        _report_claims(program)
         return module
     except LayoutError as error:
         program.layout_error(error)
@@ -43,6 +44,16 @@ def load(program, name):
     except Exception as error:  # noqa: BLE001  anything may go wrong in the programmer's module
         program.diagnostics.add(_import_error(name, error))
         raise Reported from None
+
+
+def _report_claims(program):
+    """Report what was asked of sizes at import, and does not hold now that they are known."""
+    for path, line, error in later.broken_claims():
+        if isinstance(error, LayoutError):
+            program.layout_error(error)
+        else:
+            end = len(source.line_of(path, line))
+            program.diagnostics.add(Diagnostic(path, line, 0, end, str(error)))
 
 
 def _broken_promise(module, promise):

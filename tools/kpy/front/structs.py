@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 
 from kpy.front.annotations import as_type, outermost, resolve
 from kpy.front.diagnostics import Refused
+from kpy.front.later import NotYet
 from kpy.front.types import (
     BOOL,
     ArrayType,
@@ -138,7 +139,7 @@ class StructType(Type):
         try:
             type_ = as_type(annotation, self._scope)
             return size_of(type_), align_of(type_)
-        except LayoutError:
+        except (LayoutError, NotYet):
             raise
         except Exception as error:
             raise LayoutError(self, name, _reason(error)) from None
