@@ -1,12 +1,12 @@
-"""Event channels of a domain.
-
-The structs, apart from the operations so that `kernel.state.domain` can embed the table.
+"""Event channels of a domain: the table that it holds.
 
 A channel is 16 bytes, so a page holds 256 and the 4096 ports of the two-level ABI need at most 16
 pages, each allocated when its first port is. Port 0 is never used: guests take it for "none".
 """
 
 from kpy import Array, Ptr, sizeof, struct, u8, u16, u32, u64
+
+from kernel.state.domain import Domain
 
 EVTCHN_MAX_PORTS = 4096  # EVTCHN_2L_NR_CHANNELS: 64 words of 64 bits
 CHANNELS_PER_PAGE = 256
@@ -17,9 +17,7 @@ CHANNEL_PAGES = EVTCHN_MAX_PORTS // CHANNELS_PER_PAGE
 class Channel:
     """One port; guarded by its domain's event lock, an interdomain channel by both ends' locks."""
 
-    remote_domain: (
-        Ptr["kernel.state.domain.Domain"] | None
-    )  # interdomain; no reference: closing severs
+    remote_domain: Ptr[Domain] | None  # interdomain; no reference: closing severs
     number: u32  # interdomain: remote port; virq, pirq: its number; unbound: who may bind
     notify_vcpu: u16
     state: u8  # EVTCHNSTAT_*

@@ -6,6 +6,8 @@ Its place in a run queue, its share, and where its time went.
 import abi
 from kpy import Ptr, struct, u64
 
+from kernel.state.vcpu import Vcpu
+
 DEFAULT_WEIGHT = 256
 
 
@@ -13,10 +15,8 @@ DEFAULT_WEIGHT = 256
 class SchedUnit:
     """The scheduler's part of a `Vcpu`; guarded by the run queue's lock."""
 
-    next: (
-        Ptr["kernel.state.vcpu.Vcpu"] | None
-    )  # neighbours in the run queue, by rising virtual_runtime
-    previous: Ptr["kernel.state.vcpu.Vcpu"] | None
+    next: Ptr[Vcpu] | None  # neighbours in the run queue, by rising virtual_runtime
+    previous: Ptr[Vcpu] | None
     is_queued: bool
     virtual_runtime: u64  # ns of processor time, scaled by DEFAULT_WEIGHT / its domain's weight
     gives_way: bool  # does not insist on LEAST_RUN_NS this time: it yields, or must leave its CPU

@@ -1,7 +1,6 @@
 """Timers: the struct that others embed, a node of a per-CPU heap ordered by expiry.
 
-The operations are in `kernel.sched.timer_heap`; this file is apart so that `kernel.state.vcpu` can
-embed a `Timer` without importing the processor's part.
+The operations are in `kernel.sched.timer_heap`.
 """
 
 from kpy import Fn, Ptr, struct, u32, u64

@@ -8,6 +8,7 @@ import abi
 from kpy import Array, Ptr, sizeof, struct, u32, u64
 
 from kernel.base.ids import Mfn
+from kernel.state.domain import Domain
 from kernel.state.sched_unit import SchedUnit
 from kernel.state.timer import Timer
 
@@ -28,7 +29,7 @@ class Vcpu:
 
     vcpu_id: u32
     processor: u32  # physical CPU that runs it, or ran it last
-    domain: Ptr["kernel.state.domain.Domain"]
+    domain: Ptr[Domain]
     vcpu_info: Ptr[abi.vcpu_info]  # in the shared page, or where VCPUOP_register_vcpu_info put it
     vcpu_info_mfn: Mfn | None  # None: still in the shared page
     initialised: bool
