@@ -15,6 +15,7 @@ from kpy import (
     export,
     i64,
     inline,
+    noinline,
     ref,
     static,
     truncate,
@@ -54,8 +55,14 @@ def syscall_from_guest(vcpu: Ptr[Vcpu]) -> Ptr[Vcpu]:
     elif vcpu.kernel_mode:
         serve_hypercall(vcpu)
     else:
-        bounce_syscall(vcpu)
+        bounce_user(vcpu)
     return exit_to_guest(vcpu)
+
+
+@noinline
+def bounce_user(vcpu: Ptr[Vcpu]) -> None:
+    """Let the guest kernel serve its user: apart, since a hypercall needs fewer registers saved."""
+    bounce_syscall(vcpu)
 
 
 @cold
