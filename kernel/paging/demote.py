@@ -8,7 +8,7 @@ import abi
 from kpy import Ptr, bit, i64, ref, u32, u64
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import page_at, put_reference
+from kernel.frames.frame import page_at, put_frame
 from kernel.frames.table_type import ENTRIES, cursor_of, drop_user, end_table, is_partial_of
 from kernel.paging.entry import entry_mfn, is_core_slot
 from kernel.paging.l1_entry import put_l1e
@@ -92,7 +92,7 @@ def drop_table(d: Ptr[Domain], table: Mfn, level: u32) -> bool:
     """
     frame = frame_at(table)
     if not drop_user(frame):
-        put_reference(frame)
+        put_frame(table)
         return False
     if level > 1:
         return True

@@ -11,6 +11,7 @@ import abi
 from kpy import Ptr, i64, inline, noinline, u32, u64
 
 from kernel.frames.frame import owner_id
+from kernel.frames.page_owner import PageOwner
 from kernel.frames.page_type import get_writable_type, held_descriptors, put_frame_type
 from kernel.paging.entry import (
     FREE_TO_CHANGE,
@@ -22,7 +23,7 @@ from kernel.paging.entry import (
     read_entry,
     store_entry,
 )
-from kernel.paging.l1_entry import PageOwner, bad_l1_flags, get_l1e_frame, put_l1e
+from kernel.paging.l1_entry import bad_l1_flags, get_l1e_frame, put_l1e
 from kernel.paging.table_ref import acquire_table, release_table
 from kernel.state.domain import Domain
 from kernel.state.frame_table import frame_valid

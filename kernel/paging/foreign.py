@@ -4,7 +4,7 @@ import abi
 from kpy import Ptr, i64, inline, noinline, truncate, u16, u64
 
 from kernel.base.ids import DomId
-from kernel.paging.l1_entry import PageOwner
+from kernel.frames.page_owner import PageOwner
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu
 

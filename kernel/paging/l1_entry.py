@@ -9,33 +9,17 @@ Locks: the page_lock of the domain whose table it is.
 """
 
 import abi
-from kpy import Ptr, i64, inline, noinline, struct, u64
+from kpy import Ptr, i64, inline, noinline, u64
 
-from kernel.base.ids import DomId, Mfn
-from kernel.frames.frame import MOST_REFERENCES, owner_id, put_frame, take_reference
+from kernel.frames.frame import put_frame
 from kernel.frames.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
-from kernel.frames.page_type import (
-    get_writable_type,
-    holds_descriptors,
-    put_frame_and_type,
-    share_writable,
-)
+from kernel.frames.page_owner import PageOwner, get_mappable_frame
+from kernel.frames.page_type import holds_descriptors, put_frame_and_type
 from kernel.paging.entry import L1_DISALLOWED, entry_mfn
 from kernel.paging.segments import forget_ldt_mappings
 from kernel.state.domain import Domain
-from kernel.state.frame_table import frame_at, frame_valid
+from kernel.state.frame_table import frame_valid
 from kernel.x86.bits import PTE_ADDRESS, PTE_PRESENT, PTE_WRITE
-
-
-@struct
-class PageOwner:
-    """Whose frames an update may map, and whose rights count for I/O frames: mmu_update's foreign
-    domain.
-    """
-
-    domain_id: DomId  # DOMID_IO, DOMID_XEN: no domain
-    domain: Ptr[Domain] | None  # rights to I/O frames; with a reference if `is_foreign`
-    is_foreign: bool
 
 
 @inline
@@ -57,41 +41,8 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     mfn = entry_mfn(l1e)
     if not frame_valid(mfn):
         return check_io_frame(l1e, d, owner)
-    # First without references: taking them disturbs an owner who must not notice.
-    if not is_mappable(mfn, d, owner):
-        return -abi.EBUSY
-    frame = frame_at(mfn)
-    if l1e & PTE_WRITE and share_writable(frame):
-        if is_mappable(mfn, d, owner):
-            return 0
-        put_frame_and_type(mfn)
-        return -abi.EBUSY
-    if not take_reference(frame, MOST_REFERENCES):
-        return -abi.EBUSY
-    if is_mappable(mfn, d, owner) and (l1e & PTE_WRITE == 0 or get_writable_type(mfn)):
-        return 0
-    put_frame(mfn)
-    return -abi.EBUSY
-
-
-@inline
-def is_mappable(mfn: Mfn, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
-    """Say whether a frame of RAM may be mapped as one of `owner`; for certain only while a
-    reference is held.
-    """
-    real = owner_id(mfn)
-    return real == owner.domain_id or may_map_anyway(real, d, owner)
-
-
-@noinline
-def may_map_anyway(real: DomId, d: Ptr[Domain], owner: Ptr[PageOwner]) -> bool:
-    """Say whether a frame of another domain than `owner` may be mapped: a privileged domain hands
-    its right on to `d`.
-    """
-    named = owner.domain
-    if named is None or owner.domain_id == d.domain_id:
-        return False
-    return named.is_privileged and u64(real) < abi.DOMID_FIRST_RESERVED
+    is_taken = get_mappable_frame(mfn, d, owner, l1e & PTE_WRITE != 0)
+    return 0 if is_taken else -abi.EBUSY
 
 
 @noinline

@@ -27,11 +27,11 @@ from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
 from kernel.frames.frame import frame_of, get_frame_of, page_at, put_frame
 from kernel.frames.m2p import set_m2p
+from kernel.frames.page_owner import PageOwner
 from kernel.frames.page_type import get_writable_frame, level_in_force, put_frame_and_type
 from kernel.paging.entry import STORE_KEEP_AD, STORE_PLAIN
 from kernel.paging.entry_update import update_l1e, update_upper_entry
 from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
-from kernel.paging.l1_entry import PageOwner
 from kernel.paging.table_ref import put_old_guest_table
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu

@@ -11,9 +11,9 @@ from kernel.base.ids import DomId, Mfn
 from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
 from kernel.frames.iomem import has_io_memory
+from kernel.frames.page_owner import PageOwner
 from kernel.paging.base_pointer import new_guest_cr3, new_user_cr3, pin_table, unpin_table
 from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
-from kernel.paging.l1_entry import PageOwner
 from kernel.paging.mmu_update import MMU_UPDATE_PREEMPTED, earlier_progress, report_progress
 from kernel.paging.page_copy import clear_guest_page, copy_guest_page
 from kernel.paging.segments import MAX_LDT_ENTRIES, set_ldt

@@ -9,6 +9,7 @@ from kpy import Ptr, i64, ref, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import get_frame, page_at, put_frame
+from kernel.frames.page_owner import PageOwner
 from kernel.frames.page_type import TYPE_BUSY, TYPE_PARTIAL, TYPE_READY, end_type, fail_type
 from kernel.frames.table_type import ENTRIES, begin_table, cursor_of
 from kernel.paging.demote import demote_l1
@@ -19,7 +20,7 @@ from kernel.paging.entry import (
     entry_mfn,
     is_core_slot,
 )
-from kernel.paging.l1_entry import PageOwner, get_l1e_frame
+from kernel.paging.l1_entry import get_l1e_frame
 from kernel.paging.l4_slots import fill_guest_l4
 from kernel.paging.tree_walk import (
     WALK_DONE,

@@ -15,11 +15,11 @@ from kernel.emulate.privop import finish
 from kernel.emulate.table_write import TableWrite, Write, decode_write, set_register, source_operand
 from kernel.frames.frame import owner_id, page_at
 from kernel.frames.iomem import IO_read, io_frame_rights
+from kernel.frames.page_owner import PageOwner
 from kernel.frames.page_type import level_in_force
 from kernel.paging.entry import STORE_IF_SAME, entry_mfn, read_entry
 from kernel.paging.entry_update import update_l1e
 from kernel.paging.guest_walk import find_l1e
-from kernel.paging.l1_entry import PageOwner
 from kernel.state.frame_table import frame_at, frame_valid
 from kernel.state.vcpu import Vcpu
 from kernel.trace.wide import trace_values_3

@@ -7,11 +7,11 @@ from kpy import Guest, Ptr, bit, i64, inline, ref, u64
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
+from kernel.frames.page_owner import PageOwner
 from kernel.paging.entry import STORE_PLAIN
 from kernel.paging.entry_update import update_l1e
 from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
 from kernel.paging.guest_walk import find_l1e
-from kernel.paging.l1_entry import PageOwner
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.ipi import flush_tlb_mask

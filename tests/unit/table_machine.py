@@ -4,7 +4,7 @@ from collections import Counter
 
 import abi
 
-from kernel.paging.l1_entry import PageOwner
+from kernel.frames.page_owner import PageOwner
 from tests.unit.memory_machine import PARTIAL, PINNED, VALIDATED, WRITABLE, MemoryMachine
 
 ERESTART, EINVAL, EBUSY = -abi.ERESTART, -abi.EINVAL, -abi.EBUSY

@@ -13,25 +13,44 @@ from kpy.front.program import Program
 
 from kernel.state.frame_table import Frame
 
+# Steps of the protocol, which are wrong when they are made alone.
+STEPS = {
+    "take_reference",
+    "put_last_reference",
+    "release_frame",
+    "share_writable",
+    "begin_type",
+    "drop_type",
+    "advance_stamp",
+    "move_stamp",
+    "link_frame",
+    "unlink_frame",
+}
 STATE = {"info", "owner", "stamp", "previous", "order"}
 ROOM = "kernel.frames."
 
 
 @pytest.fixture(scope="module")
-def accesses():
-    """(module, function, field) of every access to a field of a Frame in the core."""
+def instances():
+    """Every function of the core, checked."""
     program = Program()
     modules.load(program, "kernel.main")
     core = [module for name, module in sys.modules.items() if name.startswith("kernel.")]
     roots = [each for module in core for each in modules.declared_instances(program, module)]
-    instances = checker.check_all(program, roots)
+    found = checker.check_all(program, roots)
     assert not len(program.diagnostics)
-    found = set()
-    for instance in instances:
-        for node in nodes_of(instance.body):
-            if isinstance(node, typed.FieldOf) and node.base.type is Frame:
-                found.add((instance.function.module, instance.function.name, node.field.name))
     return found
+
+
+@pytest.fixture(scope="module")
+def accesses(instances):
+    """(module, function, field) of every access to a field of a Frame in the core."""
+    return {
+        (instance.function.module, instance.function.name, node.field.name)
+        for instance in instances
+        for node in nodes_of(instance.body)
+        if isinstance(node, typed.FieldOf) and node.base.type is Frame
+    }
 
 
 def nodes_of(tree):
@@ -61,3 +80,14 @@ def test_the_search_finds_what_it_looks_for(accesses):
         ("begin_type", "info"),
     ):
         assert any(each[1:] == (function, field) for each in accesses), function
+
+
+def test_only_the_frames_room_makes_the_steps_of_its_protocol(instances):
+    calls = {
+        (instance.function.module, instance.function.name, callee.function.name)
+        for instance in instances
+        for callee in instance.callees
+        if callee.function.module.startswith(ROOM) and callee.function.name in STEPS
+    }
+    assert {called for _, _, called in calls} == STEPS, "each is there, and found"
+    assert not [call for call in sorted(calls) if not call[0].startswith(ROOM)]
