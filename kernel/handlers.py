@@ -4,6 +4,7 @@ import kernel.console.console_io  # noqa: F401
 import kernel.control.domctl  # noqa: F401
 import kernel.control.platform  # noqa: F401
 import kernel.control.sysctl  # noqa: F401
+import kernel.control.tracing  # noqa: F401
 import kernel.control.version  # noqa: F401
 import kernel.domain.vcpu_op  # noqa: F401
 import kernel.domain.vm_assist  # noqa: F401
@@ -22,4 +23,3 @@ import kernel.paging.mmuext  # noqa: F401
 import kernel.paging.update_va  # noqa: F401
 import kernel.sched.sched_op  # noqa: F401
 import kernel.sched.time  # noqa: F401
-import kernel.trace.control  # noqa: F401

@@ -7,11 +7,11 @@ processor's own. The other processors come from ap_boot.asm to `start_ap`. All o
 
 from kpy import Fn, Never, Ptr, export, extern, static, u64
 
+import kernel.entry.core_trap  # noqa: F401
 import kernel.entry.hypercall  # noqa: F401  reached from entry.asm
 import kernel.entry.trap  # noqa: F401
 import kernel.irq.irq  # noqa: F401
 import kernel.panic.panic  # noqa: F401  the compiler calls kpy_panic
-import kernel.x86.core_trap  # noqa: F401
 from kernel.base.cmdline import command_line, set_command_line
 from kernel.console.console import console_init, printk
 from kernel.dom0.construct import construct_dom0
@@ -86,7 +86,8 @@ def start_on_own_stack() -> Never:
     """Go on with the first processor's own area: interrupt controllers, time, memory, processors,
     domain 0.
     """
-    acpi.acpi_init()
+    if not acpi.acpi_init():
+        printk("no ACPI tables: one processor, no I/O APIC")
     apic_map(acpi.apic_maddr)
     tsc_init(acpi.pm_timer_port)
     fpu_init()

@@ -9,15 +9,14 @@ caller's, as loaded.
 
 from typing import TypeVar
 
+import abi
 from kpy import Guest, Ptr, extern, inline, sizeof, u64, wrapping_add
-
-from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
 
 T = TypeVar("T")
 
 LOWER_HALF_END = 1 << 47
 
-assert HYPERVISOR_VIRT_START == (1 << 64) - LOWER_HALF_END
+assert abi.HYPERVISOR_VIRT_START == (1 << 64) - LOWER_HALF_END
 
 
 @extern
@@ -40,7 +39,7 @@ def write_guest(to: u64, from_: u64, size: u64) -> u64:
 @inline
 def guest_address_okay(address: u64) -> bool:
     """Say whether an address lies outside of the core's hole."""
-    return address < LOWER_HALF_END or address >= HYPERVISOR_VIRT_END
+    return address < LOWER_HALF_END or address >= abi.HYPERVISOR_VIRT_END
 
 
 @inline
@@ -49,7 +48,7 @@ def guest_range_ok(address: u64, size: u64) -> bool:
     end = wrapping_add(address, size)
     if address < LOWER_HALF_END:
         return address <= end <= LOWER_HALF_END
-    return address >= HYPERVISOR_VIRT_END and (end > address or end == 0 or size == 0)
+    return address >= abi.HYPERVISOR_VIRT_END and (end > address or end == 0 or size == 0)
 
 
 @inline

@@ -2,7 +2,7 @@
 dispatch by.
 
 Nothing is listed twice: a handler names its operation where it is defined, and the tables are made
-from these dictionaries.
+from these dictionaries, after all imports.
 """
 
 from kpy import build_time
@@ -11,6 +11,7 @@ hypercalls = {}
 domctls = {}
 domctls_with_result = set()
 sysctls = {}
+idle_work = {}
 
 
 @build_time
@@ -51,8 +52,6 @@ def sysctl(number):
 
 
 @build_time
-def as_table(handlers, length):
-    """Return the handlers as a list of `length`, `None` where there is none: the initial value of a
-    static table.
-    """
-    return [handlers.get(number) for number in range(length)]
+def idle(function):
+    """Register what a processor that has nothing to run does before it sleeps."""
+    return register(idle_work, "idle work", 0)(function)

@@ -14,11 +14,11 @@ from kernel.base.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
 from kernel.base.ids import PAGE_SIZE, Mfn
 from kernel.base.registry import domctl
 from kernel.control.vcpus import vcpu_of
-from kernel.domain.pause import MAX_CONTROLLER_PAUSES, domain_pause, domain_unpause
 from kernel.frames.frame import get_frame, put_frame
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.paging.entry import entry_mfn
 from kernel.paging.guest_walk import find_l1e, find_l1e_below
+from kernel.sched.pause import MAX_CONTROLLER_PAUSES, domain_pause, domain_unpause
 from kernel.sched.wake import vcpu_sleep_sync, vcpu_unpause
 from kernel.state.domain import Domain, DOMDYING_alive
 from kernel.state.vcpu import Vcpu

@@ -9,7 +9,7 @@ from kernel.base.ids import DomId
 from kernel.base.registry import domctl
 from kernel.domain.info import domain_info
 from kernel.domain.life import create_domain, domain_kill
-from kernel.domain.pause import (
+from kernel.sched.pause import (
     domain_pause_by_controller,
     domain_resume,
     domain_unpause_by_controller,

@@ -7,18 +7,18 @@ caller where the operation has a result.
 """
 
 import abi
-from kpy import Array, Fn, Guest, Ptr, i64, ref, static, u8, u32, u64, uninitialized
+from kpy import Array, Fn, Guest, Ptr, build_time, i64, ref, static, u8, u32, u64, uninitialized
 
 import kernel.control.debug
 import kernel.control.domains
 import kernel.control.memory
 import kernel.control.vcpus  # noqa: F401  these four register their operations
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import DomId
-from kernel.base.registry import as_table, domctls, domctls_with_result, hypercall
+from kernel.base.registry import domctls, domctls_with_result, hypercall
 from kernel.base.spinlock import SpinLock
 from kernel.control.domains import createdomain
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, first_domain_from, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu
 
@@ -38,10 +38,20 @@ def slot_of(cmd: u32) -> u32:
     return cmd - FIRST_GDBSX + NR_DOMCTLS
 
 
-by_slot = {slot_of(cmd): handler for cmd, handler in domctls.items()}
-operations = static(Array[Operation | None, NR_SLOTS], as_table(by_slot, NR_SLOTS))
-slots_with_result = [slot_of(cmd) for cmd in domctls_with_result]
-has_result = static(Array[u8, NR_SLOTS], [int(n in slots_with_result) for n in range(NR_SLOTS)])
+@build_time
+def handlers_by_slot():
+    """Return the handlers of all operations, once all are registered."""
+    return {slot_of(cmd): handler for cmd, handler in domctls.items()}
+
+
+@build_time
+def slots_with_result():
+    """Return 1 for each operation whose structure is written back."""
+    return {slot_of(cmd): 1 for cmd in domctls_with_result}
+
+
+operations = static(Array[Operation | None, NR_SLOTS], handlers_by_slot)
+has_result = static(Array[u8, NR_SLOTS], slots_with_result)
 
 domctl_lock = static(SpinLock)
 

@@ -21,7 +21,7 @@ from kpy import (
 
 from kernel.base.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_to_guest
 from kernel.base.ids import DomId
-from kernel.base.registry import as_table, hypercall, sysctl, sysctls
+from kernel.base.registry import hypercall, sysctl, sysctls
 from kernel.console.console import console_read_ring, console_ring_clear
 from kernel.domain.info import domain_info
 from kernel.frames.allocation import free_frames
@@ -177,4 +177,4 @@ def sysctl_cputopoinfo(op: Ptr[abi.xen_sysctl]) -> i64:
 
 
 Operation = Fn[[Ptr[abi.xen_sysctl]], i64]
-operations = static(Array[Operation | None, NR_SYSCTLS], as_table(sysctls, NR_SYSCTLS))
+operations = static(Array[Operation | None, NR_SYSCTLS], sysctls)

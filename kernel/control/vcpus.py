@@ -9,8 +9,8 @@ from kernel.base.guest_bitmap import read_bitmap, write_bitmap
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.registry import domctl
 from kernel.domain.life import alloc_vcpu
-from kernel.domain.pause import domain_pause, domain_unpause
 from kernel.domain.vcpu_context import arch_get_vcpu_context, arch_set_vcpu_context
+from kernel.sched.pause import domain_pause, domain_unpause
 from kernel.sched.place import set_hard_affinity
 from kernel.sched.runstate import vcpu_runtime_ns
 from kernel.sched.time import update_wallclock

@@ -26,7 +26,6 @@ from kernel.base.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_
 from kernel.base.ids import PAGE_SIZE
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
-from kernel.x86.memlayout import HYPERVISOR_VIRT_START
 
 T = TypeVar("T")
 
@@ -82,7 +81,7 @@ def do_xen_version(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u
         case abi.XENVER_changeset:
             return answer(arg, ref(changeset))
         case abi.XENVER_platform_parameters:
-            where = abi.xen_platform_parameters(virt_start=HYPERVISOR_VIRT_START)
+            where = abi.xen_platform_parameters(virt_start=abi.HYPERVISOR_VIRT_START)
             return answer(arg, ref(where))
         case abi.XENVER_get_features:
             return get_features(vcpu, arg)

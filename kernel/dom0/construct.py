@@ -37,9 +37,9 @@ from kernel.dom0.layout import Layout, plan, round_up
 from kernel.dom0.memory import clear, frame_address, populate, write
 from kernel.dom0.tables import build_tables
 from kernel.domain.life import alloc_vcpu, create_domain
-from kernel.domain.pause import domain_unpause_by_controller
 from kernel.frames.allocation import free_boot_frames, free_frames
 from kernel.paging.base_pointer import pin_table, set_guest_tables
+from kernel.sched.pause import domain_unpause_by_controller
 from kernel.state.domain import Domain
 from kernel.state.vcpu import MAX_VCPUS, VPF_down
 from kernel.x86 import multiboot

@@ -10,6 +10,8 @@ import abi
 from kpy import Ptr, u32, u64
 
 from kernel.base.ids import Vaddr
+from kernel.base.registry import idle
+from kernel.domain.perdomain import destroy_perdomain
 from kernel.domain.vcpu_context import arch_free_vcpu
 from kernel.evtchn.close import free_evtchn_table
 from kernel.frames.core_page import free_core_page
@@ -17,10 +19,9 @@ from kernel.grant.setup import free_grant_table
 from kernel.state.domain import Domain, domain_table
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import trace_1
-from kernel.x86.fpu import fpu_free_vcpu
-from kernel.x86.perdomain import destroy_perdomain
 
 
+@idle
 def free_buried_domains() -> None:
     """Free every domain that has lost its last reference. Context: no lock held."""
     if domain_table.buried is None:
@@ -56,5 +57,6 @@ def free_domain(d: Ptr[Domain]) -> None:
 def free_vcpu(v: Ptr[Vcpu]) -> None:
     """Free a vCPU that will never run again."""
     arch_free_vcpu(v)
-    fpu_free_vcpu(v)
+    if v.xsave_area != 0:
+        free_core_page(Vaddr(v.xsave_area))
     free_core_page(Vaddr(u64(v)))

@@ -6,27 +6,28 @@ from kpy import Ptr, i64, ref, require, u8, u32, u64
 import kernel.state.domain
 from kernel.base.ids import DomId, Vaddr
 from kernel.domain.free import free_buried_domains, free_domain, free_vcpu
-from kernel.domain.pause import domain_pause
+from kernel.domain.perdomain import add_perdomain_vcpu, create_perdomain
 from kernel.domain.relinquish import relinquish_memory
-from kernel.domain.shutdown import SHUTDOWN_CODE_none
 from kernel.domain.vcpu_context import arch_init_vcpu
 from kernel.domain.vcpu_info import reset_vcpu_info
+from kernel.domain.watchdog import stop_watchdogs
 from kernel.evtchn.bind import init_evtchn
 from kernel.evtchn.close import evtchn_close_all
 from kernel.evtchn.virq import send_global_virq
 from kernel.frames.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.grant.release import grant_release_mappings
 from kernel.grant.setup import init_grant_table, release_shared_frames
+from kernel.sched.pause import domain_pause
 from kernel.sched.schedule import init_sched_unit
 from kernel.sched.time import init_vcpu_time, update_vcpu_time, update_wallclock
 from kernel.sched.timer_heap import stop_timer_sync
-from kernel.sched.watchdog import stop_watchdogs
 from kernel.state.domain import (
     Domain,
     DOMDYING_alive,
     DOMDYING_dead,
     DOMDYING_dying,
     KillPhase,
+    SHUTDOWN_CODE_none,
     put_domain,
 )
 from kernel.state.domain_table import link_domain
@@ -37,7 +38,6 @@ from kernel.trace.record import trace_1, trace_2
 from kernel.x86.fpu import fpu_init_vcpu
 from kernel.x86.ipi import drop_lazy_state
 from kernel.x86.percpu import online_cpus
-from kernel.x86.perdomain import add_perdomain_vcpu, create_perdomain
 
 KNOWN_FLAGS = (
     abi.XEN_DOMCTL_CDF_xs_domain | abi.XEN_DOMCTL_CDF_oos_off | abi.XEN_DOMCTL_CDF_s3_integrity
@@ -157,11 +157,19 @@ def alloc_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
     init_sched_unit(v)
     init_vcpu_time(v)
     update_vcpu_time(v)
-    if not (fpu_init_vcpu(v) and arch_init_vcpu(v) and add_perdomain_vcpu(v)):
+    if not (add_save_area(v) and arch_init_vcpu(v) and add_perdomain_vcpu(v)):
         free_vcpu(v)
         return None
     d.vcpus[vcpu_id] = v
     return v
+
+
+def add_save_area(v: Ptr[Vcpu]) -> bool:
+    """Give a new vCPU a page for its FPU state; false when memory is short."""
+    page = alloc_core_page()
+    require(page is not None, False)
+    fpu_init_vcpu(v, page)
+    return True
 
 
 def domain_kill(d: Ptr[Domain]) -> i64:

@@ -10,7 +10,6 @@ import abi
 from kpy import Ptr, i64, u64
 
 from kernel.base.ids import Mfn, Vaddr
-from kernel.base.preempt import preempt_pending
 from kernel.frames.claims import set_claim
 from kernel.frames.core_page import free_core_page
 from kernel.frames.frame import drop_allocation, frame_of
@@ -24,6 +23,7 @@ from kernel.paging.table_ref import put_old_guest_table, release_table
 from kernel.state.domain import Domain
 from kernel.state.frame_table import Frame
 from kernel.state.vcpu import Vcpu
+from kernel.x86.preempt import preempt_pending
 
 FRAMES_PER_LOOK = 64
 L4 = 4

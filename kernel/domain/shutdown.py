@@ -10,13 +10,11 @@ from kernel.console.console import printk
 from kernel.evtchn.virq import send_global_virq
 from kernel.panic.crash_report import report_crash
 from kernel.sched.wake import vcpu_pause_nosync
-from kernel.state.domain import Domain, crash_handlers
+from kernel.state.domain import Domain, SHUTDOWN_CODE_none, crash_handlers
 from kernel.state.vcpu import EVENT_shutdown
 from kernel.trace.record import trace_2
 from kernel.x86.percpu import this_cpu
 from kernel.x86.power import machine_power_off, machine_restart
-
-SHUTDOWN_CODE_none = (1 << 32) - 1  # in Domain.shutdown_code: it has not shut down
 
 
 def domain_shutdown(d: Ptr[Domain], reason: u32) -> i64:

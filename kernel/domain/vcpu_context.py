@@ -23,6 +23,7 @@ from kpy import (
     zero,
 )
 
+from kernel.base.guest_memory import guest_address_okay
 from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr
 from kernel.emulate.control import CR4_GUEST, guest_cr0, guest_cr4
 from kernel.entry.callback import RPL_USER
@@ -35,7 +36,6 @@ from kernel.state.vcpu import Vcpu, VPF_down
 from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT
 from kernel.x86.canonical import is_canonical
 from kernel.x86.fpu import fpu_changed, fpu_fxsave_view
-from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
 
 CALLBACK_FLAGS = abi.VGCF_failsafe_disables_events | abi.VGCF_syscall_disables_events
 MAX_LDT_ENTRIES = 8192
@@ -103,7 +103,7 @@ def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     for trap in c.trap_ctxt:
         require(is_canonical(trap.address), -abi.EINVAL)
     require(c.ldt_ents <= MAX_LDT_ENTRIES and c.ldt_base & (PAGE_SIZE - 1) == 0, -abi.EINVAL)
-    require(c.ldt_ents == 0 or guest_address(c.ldt_base), -abi.EINVAL)
+    require(c.ldt_ents == 0 or guest_address_okay(c.ldt_base), -abi.EINVAL)
     require(
         is_canonical(c.fs_base) and is_canonical(c.gs_base_kernel) and is_canonical(c.gs_base_user),
         -abi.EINVAL,
@@ -112,11 +112,6 @@ def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     require(c.flags & abi.VGCF_in_kernel or c.ctrlreg[1] >> PAGE_SHIFT != 0, -abi.EINVAL)
     require(v.vcpu_id != 0 or c.vm_assist & ~VALID_VM_ASSIST == 0, -abi.EINVAL)
     return 0
-
-
-def guest_address(address: u64) -> bool:
-    """Tell whether an address is canonical and not the core's."""
-    return is_canonical(address) and not HYPERVISOR_VIRT_START <= address < HYPERVISOR_VIRT_END
 
 
 def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:

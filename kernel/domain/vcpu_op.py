@@ -16,18 +16,18 @@ from kpy import (
     uninitialized,
 )
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.registry import hypercall
 from kernel.domain.shutdown import domain_shutdown
 from kernel.domain.vcpu_context import arch_set_vcpu_context
 from kernel.domain.vcpu_info import register_vcpu_info
-from kernel.entry.trap import send_guest_nmi
+from kernel.entry.nmi import send_guest_nmi
 from kernel.evtchn.channel import domain_vcpu
 from kernel.sched.runstate import current_runstate
 from kernel.sched.time import MAX_DELTA_NS, NS_PER_MS, copy_vcpu_time, set_period
 from kernel.sched.timer_heap import set_timer, stop_timer
 from kernel.sched.wake import vcpu_sleep_nosync, vcpu_wake
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu, VPF_down
 

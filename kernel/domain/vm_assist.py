@@ -3,7 +3,7 @@
 | assist                | effect here                                                            |
 |-----------------------|------------------------------------------------------------------------|
 | 4gb_segments(_notify) | none: for 32-bit guests                                                |
-| writable_pagetables   | direct writes to L1 tables are emulated (kernel/paging/ptwr.py)        |
+| writable_pagetables   | direct writes to L1 tables are emulated (kernel/emulate/ptwr.py)        |
 | pae_extended_cr3      | none: for 32-bit guests                                                |
 | architectural_iopl    | bounce frames show the virtual IOPL, iret sets it (kernel/entry/iret.py) |
 | runstate_update_flag  | XEN_RUNSTATE_UPDATE marks an area in change (kernel/sched/runstate.py) |

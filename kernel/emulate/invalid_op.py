@@ -6,7 +6,7 @@ from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized
 
 from kernel.base.guest_memory import copy_bytes_from_guest
 from kernel.emulate.cpuid import emulate_cpuid
-from kernel.emulate.privop import finish
+from kernel.entry.step import step_over
 from kernel.state.vcpu import Vcpu
 
 FORCED_CPUID = b"\x0f\x0bxen\x0f\xa2"
@@ -25,5 +25,5 @@ def emulate_forced(vcpu: Ptr[Vcpu]) -> bool:
         if code[i] != forced_cpuid[i]:
             return False
     emulate_cpuid(vcpu)
-    finish(vcpu, NR_BYTES)
+    step_over(vcpu, NR_BYTES)
     return True

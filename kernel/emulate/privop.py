@@ -6,7 +6,7 @@ emulated returns to the guest as the #GP that it raised.
 """
 
 import abi
-from kpy import Ptr, noinline, ref, truncate, u32, u64, uninitialized, wrapping_add
+from kpy import Ptr, noinline, ref, truncate, u32, u64, uninitialized
 
 from kernel.emulate.control import read_control, read_debug, write_control, write_debug
 from kernel.emulate.cpuid import emulate_cpuid
@@ -14,13 +14,11 @@ from kernel.emulate.instruction import Instruction, Operation, decode
 from kernel.emulate.io_permission import iopl_ok
 from kernel.emulate.msr import read_msr, write_msr
 from kernel.emulate.port_instruction import emulate_in, emulate_out, emulate_string
-from kernel.entry.bounce import deliver_trap
-from kernel.panic.debugger import debugger_takes
+from kernel.entry.step import step_over
 from kernel.state.vcpu import Vcpu
-from kernel.x86.bits import CR4_OSXSAVE, EFLAGS_RF, EFLAGS_TF
+from kernel.x86.bits import CR4_OSXSAVE
 from kernel.x86.cpu import rdtsc, wbinvd
 from kernel.x86.fpu import fpu_set_ts, fpu_set_xcr0
-from kernel.x86.vectors import DR6_SINGLE_STEP, TRAP_debug
 
 LINUX_USER32_CS = 0x23
 LOW_32 = 0xFFFFFFFF
@@ -34,7 +32,7 @@ def emulate_privileged(vcpu: Ptr[Vcpu]) -> bool:
         return False
     if not emulate(vcpu, ref(instruction)):
         return False
-    finish(vcpu, instruction.length)
+    step_over(vcpu, instruction.length)
     return True
 
 
@@ -46,20 +44,6 @@ def in_long_mode(vcpu: Ptr[Vcpu]) -> bool:
     return vcpu.kernel_mode or not (
         vcpu.regs.cs == abi.FLAT_RING3_CS32 or vcpu.regs.cs == LINUX_USER32_CS
     )
-
-
-def finish(vcpu: Ptr[Vcpu], length: u64) -> None:
-    """Step over the instruction, as the processor would: who single-steps, the guest or its
-    debugger, gets the #DB.
-    """
-    regs = ref(vcpu.regs)
-    regs.rip = wrapping_add(regs.rip, length)
-    if regs.rflags & EFLAGS_TF:
-        vcpu.debugreg[6] |= DR6_SINGLE_STEP
-        if not debugger_takes(vcpu, TRAP_debug):
-            deliver_trap(vcpu, TRAP_debug, 0)
-    else:
-        regs.rflags &= ~EFLAGS_RF
 
 
 def emulate(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:

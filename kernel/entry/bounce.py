@@ -20,6 +20,7 @@ from kpy import Array, Ptr, inline, noinline, ref, u32, u64, uninitialized, wrap
 
 from kernel.base.guest_memory import copy_bytes_to_guest
 from kernel.console.console import printk
+from kernel.sched.runstate import update_runstate_area
 from kernel.state.domain import domain_crash
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import trace_2
@@ -84,7 +85,7 @@ def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: u64, nr_words: u64, mask_ev
     top = regs.rsp
     if not vcpu.kernel_mode:
         top = vcpu.kernel_sp
-        toggle_guest_mode(vcpu)
+        enter_kernel_mode(vcpu)
     sp = wrapping_sub(top & STACK_ALIGNED, nr_words * 8)
     if entry == 0 or copy_bytes_to_guest(sp, frame, nr_words * 8) != 0:
         bounce_failed(vcpu, entry)
@@ -99,6 +100,14 @@ def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: u64, nr_words: u64, mask_ev
     regs.ss = abi.FLAT_KERNEL_SS
     regs.rcx = entry
     regs.r11 = regs.rflags
+
+
+@noinline
+def enter_kernel_mode(vcpu: Ptr[Vcpu]) -> None:
+    """Leave guest user mode. A copy of the runstate that was out of reach there is written now."""
+    toggle_guest_mode(vcpu)
+    if vcpu.sched.runstate_stale:
+        update_runstate_area(vcpu)
 
 
 @noinline

@@ -5,14 +5,14 @@ NMI.
 import abi
 from kpy import Guest, Ptr, i64, ref, truncate, u16, u32, u64, uninitialized, zero
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest
-from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
 from kernel.entry.bounce import SYSCALL32_DISABLES_EVENTS, SYSENTER_DISABLES_EVENTS
 from kernel.entry.nmi import register_nmi_callback, unregister_nmi_callback
+from kernel.state.continuation import hypercall_continue
 from kernel.state.vcpu import Vcpu
 from kernel.x86.canonical import is_canonical
+from kernel.x86.preempt import preempt_pending
 
 RPL_USER = 3
 ENTRIES_AT_ONCE = 64

@@ -6,13 +6,12 @@ enabled any.
 """
 
 import abi
-from kpy import Ptr, i64, inline, require, truncate, u32, u64
+from kpy import Ptr, i64, require, truncate, u32, u64
 
+from kernel.base.guest_memory import guest_address_okay
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
-from kernel.x86.canonical import is_canonical
 from kernel.x86.context import load_debug_registers
-from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START
 from kernel.x86.vectors import DR6_FIXED, DR7_FIXED
 
 DR6_RESERVED = 0xFFFFFFFF00001000
@@ -69,7 +68,7 @@ def set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
 def set_debugreg_value(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
     """Check and set a debug register, not yet that of the processor."""
     if register < 4:
-        require(breakpoint_allowed(value), -abi.EPERM)
+        require(guest_address_okay(value), -abi.EPERM)
         vcpu.debugreg[register] = value
     elif register == 4 or register == 6:
         require(value >> 32 == 0, -abi.EINVAL)
@@ -81,12 +80,6 @@ def set_debugreg_value(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
     else:
         return -abi.ENODEV
     return 0
-
-
-@inline
-def breakpoint_allowed(address: u64) -> bool:
-    """Tell whether an address is one of the guest's own."""
-    return is_canonical(address) and not HYPERVISOR_VIRT_START <= address < HYPERVISOR_VIRT_END
 
 
 def control_allowed(dr7: u64) -> bool:

@@ -6,9 +6,9 @@ Everything that enters the core ends here. The common case, nothing pending, is 
 from kpy import Ptr, inline, noinline
 
 from kernel.entry.bounce import deliver_event_upcall, deliver_nmi
+from kernel.evtchn.trace_virq import tell_reader
 from kernel.sched.schedule import schedule
 from kernel.state.vcpu import Vcpu
-from kernel.trace.control import tell_reader
 from kernel.x86.percpu import Pcpu, this_cpu
 
 

@@ -1,23 +1,18 @@
-"""Hypercall dispatch: from a guest kernel's `syscall` to the handler and back.
+"""Hypercalls: from a guest kernel's `syscall` to the handler and back.
 
-Every handler has one shape, `do_x(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the five
-argument registers as the guest passed them; the result goes to rax. Long work returns
+The result of the handler (kernel/entry/dispatch.py) goes to rax. Long work returns
 `hypercall_continue(...)`, which is -ERESTART: the guest's rip then goes back to its `syscall`, and
 the hypercall runs again with the stored arguments once everything more urgent has been done.
 """
 
 import abi
 from kpy import (
-    Array,
-    Fn,
     Ptr,
     cold,
     export,
-    i64,
     inline,
     noinline,
     ref,
-    static,
     truncate,
     u32,
     u64,
@@ -25,20 +20,16 @@ from kpy import (
 )
 
 import kernel.handlers  # noqa: F401  imports every module that registers handlers
-from kernel.base.continuation import take_continuation
-from kernel.base.registry import as_table, hypercalls
 from kernel.entry.bounce import bounce_syscall
+from kernel.entry.dispatch import call_handler
 from kernel.entry.exit import exit_to_guest
+from kernel.state.continuation import take_continuation
+from kernel.state.trace_ring import HEADER_3
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import tracing
-from kernel.trace.ring import HEADER_3
 from kernel.trace.wide import record_hypercall, record_return, record_value_1
 
-NR_HYPERCALLS = 64
 SYSCALL_INSTRUCTION_BYTES = 2
-
-Handler = Fn[[Ptr[Vcpu], u64, u64, u64, u64, u64], i64]
-hypercall_table = static(Array[Handler | None, NR_HYPERCALLS], as_table(hypercalls, NR_HYPERCALLS))
 
 
 @export
@@ -98,17 +89,3 @@ def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
         regs.r10 = vcpu.continuation[3]
     else:
         regs.rax = truncate(u64, result)
-
-
-@inline
-def call_handler(vcpu: Ptr[Vcpu], number: u64, a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
-    """Call the handler of a hypercall with raw arguments.
-
-    Returns: its result. Errors: -ENOSYS, nobody handles that number.
-    """
-    if number >= NR_HYPERCALLS:
-        return -abi.ENOSYS
-    handler = hypercall_table[number]
-    if handler is None:
-        return -abi.ENOSYS
-    return handler(vcpu, a, b, c, d, e)

@@ -22,14 +22,14 @@ from kpy import (
     wrapping_add,
 )
 
-import kernel.entry.hypercall  # in a cycle with us: it dispatches to us
-from kernel.base.continuation import hypercall_continue, take_continuation
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
-from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
+from kernel.entry.dispatch import call_handler
+from kernel.state.continuation import hypercall_continue, take_continuation
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import tracing
 from kernel.trace.wide import record_hypercall, record_return
+from kernel.x86.preempt import preempt_pending
 
 PREEMPT_INTERVAL = 16  # entries between two looks for waiting interrupts
 
@@ -79,9 +79,7 @@ def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
     args = ref(entry.args)
     if tracing(abi.TRC_PV_HYPERCALL_SUBCALL):
         return call_traced(vcpu, entry)
-    return kernel.entry.hypercall.call_handler(
-        vcpu, entry.op, args[0], args[1], args[2], args[3], args[4]
-    )
+    return call_handler(vcpu, entry.op, args[0], args[1], args[2], args[3], args[4])
 
 
 @cold
@@ -89,9 +87,7 @@ def call_traced(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
     """Serve one entry, and record when that began and ended."""
     args = ref(entry.args)
     record_hypercall(abi.TRC_PV_HYPERCALL_SUBCALL, entry.op, args[0], args[1], args[2])
-    result = kernel.entry.hypercall.call_handler(
-        vcpu, entry.op, args[0], args[1], args[2], args[3], args[4]
-    )
+    result = call_handler(vcpu, entry.op, args[0], args[1], args[2], args[3], args[4])
     record_return(abi.TRC_PROXEN_SUBCALL_RETURN, entry.op, truncate(u64, result))
     return result
 

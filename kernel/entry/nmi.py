@@ -3,10 +3,11 @@ the machine.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, ref, require, truncate, u32, u64, uninitialized
+from kpy import Guest, Ptr, cold, i64, ref, require, truncate, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
+from kernel.sched.wake import vcpu_kick
 from kernel.state.vcpu import Vcpu
 from kernel.x86.canonical import is_canonical
 from kernel.x86.vectors import TRAP_nmi
@@ -46,3 +47,10 @@ def unregister_nmi_callback(vcpu: Ptr[Vcpu]) -> i64:
     """Forget the handler: NMIs of this vCPU are lost from now on."""
     vcpu.trap_table[TRAP_nmi].address = 0
     return 0
+
+
+@cold
+def send_guest_nmi(vcpu: Ptr[Vcpu]) -> None:
+    """Make an NMI pending for a vCPU: it is delivered before the next guest instruction."""
+    vcpu.nmi_pending = True
+    vcpu_kick(vcpu)

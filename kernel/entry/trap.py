@@ -9,16 +9,15 @@ import abi
 from kpy import Ptr, cold, export, inline, noinline, u32, wrapping_sub
 
 from kernel.emulate.invalid_op import emulate_forced
+from kernel.emulate.page_fault import page_fault_fixup
 from kernel.emulate.privop import emulate_privileged
 from kernel.emulate.softint import deliver_int80, deliver_software_interrupt, software_vector
 from kernel.entry.bounce import bounce_syscall32, deliver_page_fault, deliver_trap
 from kernel.entry.exit import exit_to_guest
-from kernel.paging.base_pointer import page_fault_fixup
 from kernel.panic.debugger import debugger_takes
-from kernel.sched.wake import vcpu_kick
+from kernel.state.trace_ring import HEADER_1, HEADER_3
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import record_1, tracing
-from kernel.trace.ring import HEADER_1, HEADER_3
 from kernel.trace.wide import record_page_fault, record_value_1, trace_value
 from kernel.x86.cpu import read_cr2, read_dr6, write_dr6
 from kernel.x86.descriptors import GUEST_INT80_VECTOR
@@ -148,10 +147,3 @@ def other_exception(vcpu: Ptr[Vcpu], vector: u32) -> None:
         # the guest asked for this fault by fpu_taskswitch or cr0, and gets it once
         fpu_set_ts(vcpu, False)
     deliver_trap(vcpu, vector, vcpu.regs.error_code)
-
-
-@cold
-def send_guest_nmi(vcpu: Ptr[Vcpu]) -> None:
-    """Make an NMI pending for a vCPU: it is delivered before the next guest instruction."""
-    vcpu.nmi_pending = True
-    vcpu_kick(vcpu)

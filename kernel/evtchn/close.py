@@ -4,13 +4,13 @@ import abi
 from kpy import Ptr, atomic_load, i64, ref, u32, u64
 
 from kernel.base.ids import Vaddr
-from kernel.base.preempt import preempt_pending
 from kernel.evtchn.channel import EVTCHNSTAT_reserved, channel_at, clear_pending, pair_lock
 from kernel.evtchn.pirq import pirq_ports
 from kernel.frames.core_page import free_core_page
 from kernel.irq.irq import pirq_unbind
 from kernel.state.domain import Domain
 from kernel.state.evtchn_table import CHANNEL_PAGES, Channel
+from kernel.x86.preempt import preempt_pending
 
 
 def evtchn_close(d: Ptr[Domain], port: u32) -> i64:

@@ -18,7 +18,6 @@ from kpy import (
     wrapping_add,
 )
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import DomId
 from kernel.base.registry import hypercall
@@ -32,6 +31,7 @@ from kernel.evtchn.bind import (
 )
 from kernel.evtchn.channel import evtchn_send, evtchn_status, evtchn_unmask
 from kernel.evtchn.close import evtchn_close, evtchn_reset
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import get_domain_or_self, put_domain
 from kernel.state.vcpu import Vcpu
 

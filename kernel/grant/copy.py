@@ -7,15 +7,15 @@ stays claimed until a request names another one.
 import abi
 from kpy import Guest, Ptr, i16, i64, ref, struct, u16, u32, u64, uninitialized
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_copy
 from kernel.base.ids import PAGE_SIZE, Mfn
-from kernel.base.preempt import preempt_pending
 from kernel.grant.pin import pin_grant, reference, unpin_grant, unreference
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_or_self, put_domain
 from kernel.state.grant_table import GNTPIN_hstr_inc, GNTPIN_hstw_inc
 from kernel.state.vcpu import Vcpu
 from kernel.x86.memlayout import mfn_to_vaddr
+from kernel.x86.preempt import preempt_pending
 
 
 @struct

@@ -24,18 +24,18 @@ from kpy import (
     uninitialized,
 )
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import PAGE_SIZE
-from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
 from kernel.grant.copy import copy_grants
 from kernel.grant.map import map_grant_ref
 from kernel.grant.pin import active_at, entry_at
 from kernel.grant.setup import get_status_frames, get_version, query_size, set_version, setup_table
 from kernel.grant.unmap import unmap_and_replace, unmap_grant_refs
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
+from kernel.x86.preempt import preempt_pending
 
 T = TypeVar("T")
 

@@ -3,12 +3,12 @@
 import abi
 from kpy import Ptr, i64, u32
 
-from kernel.base.preempt import preempt_pending
 from kernel.grant.map import pin_unit
 from kernel.grant.maptrack import maptrack_at
 from kernel.grant.pin import unpin_grant, unreference
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.grant_table import MAPTRACK_PER_PAGE, Maptrack
+from kernel.x86.preempt import preempt_pending
 
 
 def grant_release_mappings(d: Ptr[Domain]) -> i64:

@@ -8,18 +8,18 @@ So no processor can reach a frame that its owner has got back.
 import abi
 from kpy import Array, Guest, Ptr, i16, i64, ref, struct, truncate, u16, u32, u64, uninitialized
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import Mfn, mfn_to_maddr
-from kernel.base.preempt import preempt_pending
 from kernel.grant.l1_mapping import replace_grant_mapping
 from kernel.grant.map import USES, pin_unit
 from kernel.grant.maptrack import give_handle_back, maptrack_at
 from kernel.grant.pin import unpin_grant, unreference
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import trace_1
 from kernel.x86.ipi import flush_tlb_mask
+from kernel.x86.preempt import preempt_pending
 
 BATCH = 32
 

@@ -11,10 +11,8 @@ Source: Xen public ABI, memory.h, xen_memory_exchange.
 import abi
 from kpy import Guest, Ptr, i64, offsetof, ref, struct, u32, u64, wrapping_add
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
-from kernel.base.preempt import preempt_pending
 from kernel.frames.exchange import (
     assign_block,
     free_block,
@@ -28,9 +26,11 @@ from kernel.frames.m2p import set_m2p
 from kernel.memory.operations import memory_op
 from kernel.memory.reservation import address_limit, max_order
 from kernel.paging.foreign import may_act_on
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_or_self, put_domain
 from kernel.state.frame_table import frame_at
 from kernel.state.vcpu import Vcpu
+from kernel.x86.preempt import preempt_pending
 
 
 @struct

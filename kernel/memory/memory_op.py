@@ -13,7 +13,7 @@ import kernel.memory.map
 import kernel.memory.query
 import kernel.memory.reservation
 import kernel.memory.resource  # noqa: F401  these register their operations
-from kernel.base.registry import as_table, hypercall
+from kernel.base.registry import hypercall
 from kernel.memory.operations import memory_ops
 from kernel.state.vcpu import Vcpu
 
@@ -21,9 +21,7 @@ MEMOP_EXTENT_SHIFT = 6
 NR_MEMORY_OPS = 1 << MEMOP_EXTENT_SHIFT
 
 MemoryOperation = Fn[[Ptr[Vcpu], u64, u64], i64]
-operations = static(
-    Array[MemoryOperation | None, NR_MEMORY_OPS], as_table(memory_ops, NR_MEMORY_OPS)
-)
+operations = static(Array[MemoryOperation | None, NR_MEMORY_OPS], memory_ops)
 
 
 @hypercall(abi.__HYPERVISOR_memory_op)

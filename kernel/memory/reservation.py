@@ -6,18 +6,18 @@ They return the number of extents done, never an error: a bad argument does no e
 import abi
 from kpy import Guest, Ptr, clz, i64, noinline, ref, truncate, u32, u64, uninitialized, wrapping_add
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
-from kernel.base.preempt import preempt_pending
 from kernel.frames.allocation import alloc_domain_frames
 from kernel.frames.frame import give_up_frame
 from kernel.frames.m2p import set_m2p
 from kernel.memory.operations import memory_op
 from kernel.paging.foreign import may_act_on
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_or_self, put_domain
 from kernel.state.frame_table import max_page
 from kernel.state.vcpu import Vcpu
+from kernel.x86.preempt import preempt_pending
 
 MEMOP_EXTENT_SHIFT = 6
 MAX_EXTENTS = (1 << 32 - MEMOP_EXTENT_SHIFT) - 1

@@ -1,31 +1,25 @@
-"""The page tables that a vCPU runs on: its base pointers, and faults that the core repairs.
+"""The page tables that a vCPU runs on: its base pointers.
 
 A vCPU has two L4s, the guest kernel's and the guest's user mode's, each with a reference and a type
 reference.
 """
 
 import abi
-from kpy import Ptr, i64, noinline, require, u32, u64, wrapping_add
+from kpy import Ptr, i64, require, u32, u64
 
-from kernel.base.guest_memory import guest_address_okay
 from kernel.base.ids import Mfn
-from kernel.entry.bounce import deliver_page_fault
 from kernel.frames.frame import frame_of
 from kernel.frames.page_type import clear_pinned, set_pinned
 from kernel.frames.table_type import level_of
 from kernel.paging.demote import drop_table
 from kernel.paging.l4_slots import hide_m2p, show_m2p
-from kernel.paging.ptwr import emulate_table_write
-from kernel.paging.segments import destroy_ldt, map_ldt_page
+from kernel.paging.segments import destroy_ldt
 from kernel.paging.table_ref import acquire_table, forget_old_table, release_table
 from kernel.state.domain import Domain
 from kernel.state.frame_table import frame_at
 from kernel.state.vcpu import Vcpu
-from kernel.x86.bits import PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, PFEC_WRITE
 from kernel.x86.context import write_ptbase
-from kernel.x86.perdomain import ldt_window
 
-LDT_WINDOW_BYTES = 16 * 4096
 L4 = 4
 
 
@@ -136,37 +130,3 @@ def unpin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn) -> i64:
         require(frame is not None and clear_pinned(frame), -abi.EINVAL)
         release_table(v, d, mfn, level_of(mfn))
     return 0
-
-
-# Page faults
-
-
-def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
-    """Repair a page fault of a guest, or deliver it in another form than the processor reported.
-
-    Returns: whether it is dealt with; if not, the guest's kernel gets it as it is.
-    """
-    if not guest_address_okay(address):
-        return error_code & (PFEC_USER | PFEC_RESERVED) == 0 and fix_ldt_fault(
-            v, address, error_code
-        )
-    if not v.kernel_mode or error_code & (PFEC_WRITE | PFEC_PRESENT) != PFEC_WRITE | PFEC_PRESENT:
-        return False
-    if error_code & (PFEC_RESERVED | PFEC_FETCH) != 0:
-        return False
-    return emulate_table_write(v, address)
-
-
-@noinline
-def fix_ldt_fault(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
-    """Map the page of the LDT that the processor wanted to look into; the guest gets a fault of its
-    own LDT's address if it can't be.
-    """
-    window = ldt_window(v)
-    if address < window or address >= window + LDT_WINDOW_BYTES:
-        return False
-    with v.domain.page_lock:
-        if map_ldt_page(v, address - window):
-            return True
-    deliver_page_fault(v, wrapping_add(v.ldt_base, address - window), error_code)
-    return True

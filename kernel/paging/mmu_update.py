@@ -20,10 +20,8 @@ from kpy import (
     wrapping_add,
 )
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import DomId, Mfn
-from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
 from kernel.frames.frame import frame_of, get_frame_of, page_at, put_frame
 from kernel.frames.m2p import set_m2p
@@ -33,8 +31,10 @@ from kernel.paging.entry import STORE_KEEP_AD, STORE_PLAIN
 from kernel.paging.entry_update import update_l1e, update_upper_entry
 from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
 from kernel.paging.table_ref import put_old_guest_table
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu
+from kernel.x86.preempt import preempt_pending
 
 MMU_UPDATE_PREEMPTED = 1 << 31  # in `count`: this call goes on with one that stopped half way
 COMMAND_MASK = 7

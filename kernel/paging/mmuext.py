@@ -5,10 +5,8 @@ LDT.
 import abi
 from kpy import Guest, Ptr, i32, i64, inline, ref, truncate, u32, u64, uninitialized
 
-from kernel.base.continuation import hypercall_continue
 from kernel.base.guest_memory import copy_from_guest, guest_address_okay, guest_array_okay
 from kernel.base.ids import DomId, Mfn
-from kernel.base.preempt import preempt_pending
 from kernel.base.registry import hypercall
 from kernel.frames.iomem import has_io_memory
 from kernel.frames.page_owner import PageOwner
@@ -19,9 +17,11 @@ from kernel.paging.page_copy import clear_guest_page, copy_guest_page
 from kernel.paging.segments import MAX_LDT_ENTRIES, set_ldt
 from kernel.paging.table_ref import put_old_guest_table
 from kernel.paging.update_va import cpus_of_vcpus, flush_va
+from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.cpu import wbinvd
+from kernel.x86.preempt import preempt_pending
 from kernel.x86.tlb import flush_tlb_local, flush_tlb_one_local
 
 UNUSED_COMMAND = 14

@@ -12,8 +12,8 @@ Locks: the page_lock of the domain that owns the tables.
 from kpy import Array, Ptr, inline, struct, truncate, u32, u64
 
 from kernel.base.ids import Mfn
-from kernel.base.preempt import preempt_pending
 from kernel.frames.table_type import suspend_table
+from kernel.x86.preempt import preempt_pending
 
 # In a cursor: the entry there leads to a table that is partial itself.
 CHILD_IS_PARTIAL = 1 << 31

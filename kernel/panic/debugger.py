@@ -10,8 +10,8 @@ the guest goes on working; only the end of a step that the toolstack asked for i
 import abi
 from kpy import Ptr, inline, noinline, u32
 
-from kernel.domain.pause import domain_pause_by_trap
 from kernel.evtchn.virq import send_global_virq
+from kernel.sched.pause import domain_pause_by_trap
 from kernel.state.vcpu import Vcpu
 from kernel.x86.vectors import TRAP_debug, TRAP_int3
 

@@ -6,14 +6,14 @@ from kpy import Guest, Ptr, bit, i64, ref, require, truncate, u8, u32, u64, unin
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.ids import DomId
 from kernel.base.registry import hypercall
-from kernel.domain.shutdown import SHUTDOWN_CODE_none, domain_shutdown
+from kernel.domain.shutdown import domain_shutdown
+from kernel.domain.watchdog import domain_watchdog
 from kernel.panic.crash_report import report_crash
 from kernel.sched.place import set_hard_affinity
 from kernel.sched.poll import sched_poll
 from kernel.sched.schedule import vcpu_yield
 from kernel.sched.wake import vcpu_block
-from kernel.sched.watchdog import domain_watchdog
-from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.domain import Domain, SHUTDOWN_CODE_none, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import nr_cpus, online_cpus
 

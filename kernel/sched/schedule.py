@@ -18,6 +18,8 @@ it meanwhile, so no state is ever fetched by an interrupt.
 
 import abi
 from kpy import (
+    Array,
+    Fn,
     Ptr,
     atomic_and,
     atomic_load,
@@ -26,11 +28,13 @@ from kpy import (
     bit,
     inline,
     ref,
+    static,
     u32,
     u64,
 )
 
-from kernel.domain.free import free_buried_domains
+from kernel.base.registry import idle_work
+from kernel.evtchn.trace_virq import tell_reader
 from kernel.frames.scrub import scrub_due, scrub_step
 from kernel.sched.place import advance_virtual_time, can_run, charge, cpu_scheds, offer_work
 from kernel.sched.queue import enqueue, run_queue, take_first_for
@@ -39,7 +43,6 @@ from kernel.sched.slice import init_slices, slice_ns
 from kernel.sched.timer_heap import init_timer, set_timer
 from kernel.state.timer import Timer
 from kernel.state.vcpu import Vcpu
-from kernel.trace.control import tell_reader
 from kernel.trace.record import trace_2, tracing
 from kernel.trace.runstates import record_switch
 from kernel.x86.apic import apic_pending_vector
@@ -50,6 +53,8 @@ from kernel.x86.tsc import system_time_ns
 
 LEAST_RUN_NS = 1_000_000  # a disk or network request costs a back end some 10,000
 MAX_LEAD_NS = 100_000_000  # how far ahead of the others a vCPU can be that nobody competed with
+
+idle_function = static(Array[Fn[[], None] | None, 1], idle_work)
 
 
 def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
@@ -130,7 +135,7 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
             switch_to(None, chosen)
             update_runstate_area(chosen)
             return chosen
-        free_buried_domains()
+        do_idle_work()
         tell_reader()
         if cpu.reschedule:
             continue  # whom that woke is to run here, and no interrupt will say so
@@ -138,6 +143,13 @@ def idle(cpu: Ptr[Pcpu]) -> Ptr[Vcpu]:
             scrub_step()
         else:
             idle_wait()
+
+
+def do_idle_work() -> None:
+    """Do what other rooms left for a processor that nobody wants (kernel.base.registry.idle)."""
+    work = idle_function[0]
+    if work is not None:
+        work()
 
 
 def find_work(cpu: u32) -> Ptr[Vcpu] | None:

@@ -41,6 +41,8 @@ MAX_DOMAINS = 128  # at once, dying ones included
 HASH_BUCKETS = 64
 NR_WATCHDOGS = 2
 
+SHUTDOWN_CODE_none = (1 << 32) - 1  # in `shutdown_code`: it has not shut down
+
 DOMDYING_alive = 0
 DOMDYING_dying = 1  # being taken apart
 DOMDYING_dead = 2  # taken apart, but others hold references

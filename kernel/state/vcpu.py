@@ -97,7 +97,7 @@ class Vcpu:
     controller_pause_count: u32  # the part of pause_count that domctls made; under domctl_lock
     is_single_stepped: bool  # the debugger set its trap flag
 
-    # Hypercalls (kernel/base/continuation.py)
+    # Hypercalls (kernel/state/continuation.py)
     continuation: Array[u64, 4]  # arguments with which the present one runs again …
     is_continued: bool  # … if it does
 

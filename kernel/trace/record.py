@@ -28,7 +28,7 @@ from kpy import (
     wrapping_sub,
 )
 
-from kernel.trace.ring import (
+from kernel.state.trace_ring import (
     HEADER_1,
     HEADER_2,
     HEADER_3,

@@ -3,9 +3,9 @@
 import abi
 from kpy import Ptr, cold, inline, u32
 
+from kernel.state.trace_ring import HEADER_1, HEADER_4
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import record_1, record_4
-from kernel.trace.ring import HEADER_1, HEADER_4
 from kernel.x86.percpu import this_cpu
 
 

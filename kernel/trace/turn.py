@@ -28,7 +28,7 @@ from kpy import (
     wrapping_sub,
 )
 
-from kernel.trace.ring import (
+from kernel.state.trace_ring import (
     HEADER_2,
     HEADER_4,
     HEADER_BYTES,
@@ -45,7 +45,7 @@ NEVER = (1 << 32) - 1  # no value of t_buf.cons
 traced_cpus = static(u64, (1 << 64) - 1)  # the mask that the toolstack set
 is_enabled = static(bool)
 session = static(u32)  # counts the times that tracing was enabled
-virq_is_due = static(bool)  # some ring is half full; kernel/trace/control.py tells domain 0
+virq_is_due = static(bool)  # some ring is half full; kernel/evtchn/trace_virq.py tells domain 0
 spoilt_ring = static(u32, NEVER)  # the processor whose reader made no sense, for the console
 spoilt_place = static(u32)
 # By class, the number of its bit: the subclasses that are traced now.

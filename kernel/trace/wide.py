@@ -3,8 +3,7 @@
 import abi
 from kpy import cold, inline, ref, truncate, u32, u64
 
-from kernel.trace.record import begin, commit, tracing
-from kernel.trace.ring import (
+from kernel.state.trace_ring import (
     HEADER_2,
     HEADER_3,
     HEADER_5,
@@ -17,6 +16,7 @@ from kernel.trace.ring import (
     Wide1Word,
     Wide3,
 )
+from kernel.trace.record import begin, commit, tracing
 from kernel.x86.percpu import this_cpu
 
 # In the first word of TRC_PV_HYPERCALL_V2: arguments 0 to 2 follow, 64 bits each.

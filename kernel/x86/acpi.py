@@ -8,7 +8,6 @@ Source: ACPI 6.4, 5.2.
 
 from kpy import Array, Ptr, load, static, struct, truncate, u8, u16, u32, u64
 
-from kernel.console.console import printk
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from kernel.x86.paging import map_device
 from kernel.x86.percpu import NR_CPUS
@@ -121,19 +120,21 @@ def read64(address: u64) -> u64:
     return u64(read32(address)) | u64(read32(address + 4)) << 32
 
 
-def acpi_init() -> None:
+def acpi_init() -> bool:
     """Read the tables; without any, the machine is taken to have one processor and the old
     interrupt controller.
+
+    Returns: whether there are tables.
     """
     rsdp = find_rsdp()
     if rsdp == 0:
-        printk("no ACPI tables: one processor, no I/O APIC")
-        return
+        return False
     header = Ptr[Rsdp](DIRECTMAP_VIRT_START + rsdp)
     if header.revision >= 2 and header.xsdt_address != 0:
         read_root_table(header.xsdt_address, 8)
     else:
         read_root_table(u64(header.rsdt_address), 4)
+    return True
 
 
 def find_rsdp() -> u64:

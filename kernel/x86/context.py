@@ -10,7 +10,6 @@ processor that loaded it last; both must agree for the state to be good.
 from kpy import Ptr, atomic_and, atomic_or, bit, extern, inline, ref, truncate, u16, u32, u64
 
 from kernel.base.ids import mfn_to_maddr
-from kernel.sched.runstate import update_runstate_area
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import (
     CR4_DE,
@@ -149,6 +148,7 @@ def write_ptbase(v: Ptr[Vcpu]) -> None:
         load_cr3(cpu, v.cr3)
 
 
+@inline
 def toggle_guest_mode(v: Ptr[Vcpu]) -> None:
     """Change the running vCPU between guest kernel and guest user mode: page tables and GS base."""
     v.kernel_mode = not v.kernel_mode
@@ -157,8 +157,6 @@ def toggle_guest_mode(v: Ptr[Vcpu]) -> None:
     cpu.loaded_cr3 = v.cr3
     swapgs()
     write_cr3(v.cr3)
-    if v.kernel_mode and v.sched.runstate_stale:
-        update_runstate_area(v)
 
 
 def load_tables(cpu: Ptr[Pcpu], v: Ptr[Vcpu]) -> None:

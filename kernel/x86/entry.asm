@@ -169,7 +169,7 @@ fault_in_core:
     mov esi, [rsp + {Vcpu.regs.entry_vector - Vcpu.regs}]
     mov rbx, rsp
     and rsp, -16
-    call trap_from_core                     ; kernel/x86/core_trap.py: finds the fixup, or panics
+    call trap_from_core                     ; kernel/entry/core_trap.py: finds the fixup, or panics
     mov rsp, rbx
     %restore_registers()
     add rsp, 8
@@ -217,7 +217,7 @@ debug_entry:
     mov rdi, rsp
     mov rbx, rsp
     and rsp, -16
-    call {handler}                          ; kernel/x86/core_trap.py
+    call {handler}                          ; kernel/entry/core_trap.py
     mov rsp, rbx
     %restore_registers()
     add rsp, 8

@@ -1,5 +1,5 @@
 ; Instructions that may fault because of what a guest said, each listed with the place to go on at when it does. The exception table
-; is pairs of addresses; trap_from_core (kernel/x86/core_trap.py) looks a faulting rip up in it.
+; is pairs of addresses; trap_from_core (kernel/entry/core_trap.py) looks a faulting rip up in it.
 .global guest_copy, read_guest, write_guest, load_ds_safe, load_es_safe, load_fs_safe, load_gs_safe, load_user_gs_safe
 .global xrstor_safe, fxrstor_safe
 

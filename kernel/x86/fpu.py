@@ -10,7 +10,6 @@ it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
 from kpy import Array, Ptr, Slice, extern, fill, inline, static, store, truncate, u8, u16, u32, u64
 
 from kernel.base.ids import Vaddr
-from kernel.frames.core_page import alloc_core_page, free_core_page
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR0_TS
 from kernel.x86.cpu import clts, fxsave, read_cr0, write_cr0, xsave, xsaveopt, xsetbv
@@ -63,14 +62,11 @@ def load_xcr0(cpu: Ptr[Pcpu], value: u64) -> None:
         xsetbv(0, truncate(u32, value), truncate(u32, value >> 32))
 
 
-def fpu_init_vcpu(v: Ptr[Vcpu]) -> bool:
-    """Give a new vCPU a save area in the initial state; false when memory is short."""
-    page = alloc_core_page()
-    require(page is not None, False)
+def fpu_init_vcpu(v: Ptr[Vcpu], page: Vaddr) -> None:
+    """Give a new vCPU a save area, a page of the core's, in the initial state."""
     v.xsave_area = u64(page)
     v.xcr0 = XSTATE_X87 | XSTATE_SSE
     fpu_reset(v)
-    return True
 
 
 def fpu_reset(v: Ptr[Vcpu]) -> None:
@@ -79,13 +75,6 @@ def fpu_reset(v: Ptr[Vcpu]) -> None:
     store(Ptr[u16](v.xsave_area), DEFAULT_FCW)
     store(Ptr[u32](v.xsave_area + MXCSR_OFFSET), DEFAULT_MXCSR)
     fpu_forget(v)
-
-
-def fpu_free_vcpu(v: Ptr[Vcpu]) -> None:
-    """Give a vCPU's save area back."""
-    if v.xsave_area != 0:
-        free_core_page(Vaddr(v.xsave_area))
-        v.xsave_area = 0
 
 
 def fpu_fxsave_view(v: Ptr[Vcpu]) -> Ptr[Array[u8, 512]]:

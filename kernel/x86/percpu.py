@@ -33,7 +33,7 @@ from kpy import (
     u64,
 )
 
-from kernel.trace.ring import TraceRing
+from kernel.state.trace_ring import TraceRing
 from kernel.x86.cpu import read_rsp
 from kernel.x86.memlayout import PERCPU_VIRT_START
 

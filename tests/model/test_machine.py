@@ -75,7 +75,7 @@ def test_a_destroyed_domain_leaves_nothing(machine):
     guest = create_guest(machine)
     assert free.value < before
     destroy(machine, guest.id)
-    machine["kernel.domain.free.free_buried_domains"]()
+    machine["kernel.sched.schedule.do_idle_work"]()
     assert free.value == before
 
 

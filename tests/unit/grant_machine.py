@@ -38,7 +38,7 @@ class GrantMachine:
                 ),
                 "kernel.base.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest,
                 "kernel.base.guest_memory.copy_bytes_to_guest": self.memory.copy_to_guest,
-                "kernel.base.preempt.preempt_pending": self.preempt_pending,
+                "kernel.x86.preempt.preempt_pending": self.preempt_pending,
                 "kernel.state.domain.get_domain_by_id": self.find_domain,
                 "kernel.state.domain.put_domain": lambda d: self.count(
                     self.domain_references, d, -1

@@ -28,7 +28,7 @@ class TableMachine(MemoryMachine):
             ],
             replace={
                 "kernel.paging.tree_walk.is_time_to_stop": lambda walk: self.is_time_to_stop(),
-                "kernel.base.preempt.preempt_pending": lambda: self.is_time_to_stop(),
+                "kernel.x86.preempt.preempt_pending": lambda: self.is_time_to_stop(),
                 "kernel.paging.l4_slots.fill_guest_l4": lambda l4, d: None,
                 "kernel.paging.demote.leave_l4": lambda l4: None,
                 "kernel.state.domain.get_domain_by_id": self.find_domain,

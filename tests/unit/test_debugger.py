@@ -287,7 +287,7 @@ def stepped():
     """A vCPU with its trap flag set, at an instruction that the core emulates."""
     seen = []
     program = jit.load(
-        "kernel.emulate.privop",
+        "kernel.entry.step",
         replace={
             "kernel.entry.bounce.deliver_trap": lambda v, vector, code: seen.append(
                 ("guest", vector)
@@ -305,11 +305,11 @@ def stepped():
 def test_the_step_over_an_emulated_instruction(stepped):
     """It ends at the debugger if there is one, else with the guest's own #DB."""
     program, v, seen = stepped
-    program.finish(v, 2)
+    program.step_over(v, 2)
     v.domain.debugger_attached = True
-    program.finish(v, 3)
+    program.step_over(v, 3)
     assert seen == [("guest", 1), ("gdb", 1)]
     assert v.regs.rip == 0x1005 and v.debugreg[6] & 1 << 14
     v.regs.rflags = 1 << 16
-    program.finish(v, 1)
+    program.step_over(v, 1)
     assert len(seen) == 2 and v.regs.rflags == 0, "no step: only RF goes"

@@ -30,7 +30,7 @@ class Machine:
             also=[
                 "kernel.state.domain_table",
                 "kernel.domain.shutdown",
-                "kernel.domain.pause",
+                "kernel.sched.pause",
                 "kernel.domain.info",
             ],
             replace={
@@ -182,7 +182,7 @@ def test_resume_undoes_a_shutdown(machine):
     """As after a suspension that was called off."""
     d = machine.new_domain(3, vcpus=2)
     machine.program["kernel.domain.shutdown.domain_shutdown"](d, abi.SHUTDOWN_suspend)
-    machine.program["kernel.domain.pause.domain_resume"](d)
+    machine.program["kernel.sched.pause.domain_resume"](d)
     assert [d.vcpus[i].pause_count for i in range(2)] == [0, 0]
     assert (d.is_shut_down, d.shutdown_code) == (False, SHUTDOWN_CODE_none)
     assert d.pause_count == 0
@@ -212,8 +212,8 @@ def test_domain_0_takes_the_machine_along(machine, reason, what):
 def test_controller_pauses_are_counted(machine):
     """Unpausing what is not paused is an error; so is pausing too often."""
     d = machine.new_domain(3, vcpus=1)
-    pause = machine.program["kernel.domain.pause.domain_pause_by_controller"]
-    unpause = machine.program["kernel.domain.pause.domain_unpause_by_controller"]
+    pause = machine.program["kernel.sched.pause.domain_pause_by_controller"]
+    unpause = machine.program["kernel.sched.pause.domain_unpause_by_controller"]
     assert unpause(d) == -abi.EINVAL
     assert [pause(d) for _ in range(256)] == [0] * 255 + [-abi.EOVERFLOW]
     assert [unpause(d) for _ in range(256)] == [0] * 255 + [-abi.EINVAL]

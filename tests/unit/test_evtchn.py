@@ -26,7 +26,7 @@ class Machine:
                 "kernel.sched.wake.vcpu_wake": self.wake,
                 "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.kicked.append(cpu),
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
-                "kernel.base.preempt.preempt_pending": lambda: False,
+                "kernel.x86.preempt.preempt_pending": lambda: False,
                 "kernel.sched.time.start_periodic_timer": lambda v: None,
                 "kernel.irq.irq.pirq_bind": self.pirq_bind,
                 "kernel.irq.irq.pirq_unbind": lambda d, pirq: self.pirqs.pop(pirq),

@@ -25,7 +25,7 @@ class Machine(MemoryMachine):
             replace={
                 "kernel.base.guest_memory.copy_bytes_from_guest": self.guest.copy_from_guest,
                 "kernel.base.guest_memory.copy_bytes_to_guest": self.guest.copy_to_guest,
-                "kernel.base.preempt.preempt_pending": lambda: False,
+                "kernel.x86.preempt.preempt_pending": lambda: False,
                 "kernel.state.domain.get_domain_or_self": lambda caller, number: (
                     caller if number == abi.DOMID_SELF else self.domains.get(number)
                 ),

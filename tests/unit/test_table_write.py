@@ -3,8 +3,8 @@
 import pytest
 from kpy import jit
 
+from kernel.emulate.ptwr import Effect
 from kernel.emulate.table_write import TableWrite, Write
-from kernel.paging.ptwr import Effect
 from kernel.state.vcpu import Vcpu
 from tests.unit.guest import GuestMemory
 
@@ -49,7 +49,7 @@ class Machine:
         self.memory = GuestMemory(PAGE)
         self.program = jit.load(
             "kernel.emulate.table_write",
-            also=["kernel.paging.ptwr"],
+            also=["kernel.emulate.ptwr"],
             replace={"kernel.base.guest_memory.copy_bytes_from_guest": self.memory.copy_from_guest},
         )
 
@@ -100,8 +100,8 @@ def test_effects(machine, text, old, new, flags):
     vcpu, write = machine.decode(text)
     mask = (1 << 8 * write.size) - 1
     effect = machine.program.new(Effect, old=old, mask=mask)
-    machine.program["kernel.paging.ptwr.compute"](vcpu, write, effect)
-    machine.program["kernel.paging.ptwr.set_results"](vcpu, write, effect)
+    machine.program["kernel.emulate.ptwr.compute"](vcpu, write, effect)
+    machine.program["kernel.emulate.ptwr.set_results"](vcpu, write, effect)
     assert effect.is_stored == (new is not None)
     if new is not None:
         assert effect.new == new
@@ -114,5 +114,5 @@ def test_effects(machine, text, old, new, flags):
 def test_exchange_returns_the_old_value(machine):
     vcpu, write = machine.decode("87 07")
     effect = machine.program.new(Effect, old=0xABCD, mask=(1 << 32) - 1)
-    machine.program["kernel.paging.ptwr.set_results"](vcpu, write, effect)
+    machine.program["kernel.emulate.ptwr.set_results"](vcpu, write, effect)
     assert vcpu.regs.rax == 0xABCD

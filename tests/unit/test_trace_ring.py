@@ -17,8 +17,8 @@ from xentrace.events import kind_of
 from xentrace.records import parse_records
 
 from kernel.state.domain import Domain
+from kernel.state.trace_ring import MOST_BYTES, TraceRing
 from kernel.state.vcpu import Vcpu
-from kernel.trace.ring import MOST_BYTES, TraceRing
 from kernel.x86.percpu import Pcpu
 
 GUARD_BYTES = 64

@@ -11,8 +11,8 @@ import abi
 from kpy import Ptr, bit, noinline, popcount, ref, struct, u64
 
 from kernel.base.ids import Mfn, mfn_to_maddr
-from kernel.emulate.privop import finish
 from kernel.emulate.table_write import TableWrite, Write, decode_write, set_register, source_operand
+from kernel.entry.step import step_over
 from kernel.frames.frame import owner_id, page_at
 from kernel.frames.iomem import IO_read, io_frame_rights
 from kernel.frames.page_owner import PageOwner
@@ -85,7 +85,7 @@ def discard_write(v: Ptr[Vcpu]) -> bool:
     write = Write()
     if not decode_write(v, ref(write)):
         return False
-    finish(v, write.length)
+    step_over(v, write.length)
     return True
 
 
@@ -115,7 +115,7 @@ def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
         v.regs.rip,
     )
     set_results(v, write, ref(effect))
-    finish(v, write.length)
+    step_over(v, write.length)
     return True
 
 

@@ -3,9 +3,8 @@
 import abi
 from kpy import Ptr, atomic_add, atomic_cas, atomic_load, atomic_sub, i64, ref
 
-from kernel.domain.shutdown import SHUTDOWN_CODE_none
 from kernel.sched.wake import vcpu_sleep_nosync, vcpu_sleep_sync, vcpu_unpause, vcpu_wake
-from kernel.state.domain import Domain
+from kernel.state.domain import Domain, SHUTDOWN_CODE_none
 
 MAX_CONTROLLER_PAUSES = 255
 

@@ -11,11 +11,9 @@ from kernel.base.guest_bitmap import read_bitmap
 from kernel.base.ids import Vaddr
 from kernel.base.registry import sysctl
 from kernel.base.spinlock import SpinLock
-from kernel.console.console import printk
-from kernel.evtchn.virq import send_global_virq
+from kernel.control.trace_buffer import alloc_trace_buffers, t_info, t_info_bytes
 from kernel.frames.core_page import core_page_mfn
-from kernel.trace.buffer import alloc_trace_buffers, t_info, t_info_bytes
-from kernel.trace.turn import NEVER, fill_table, park, report_lost
+from kernel.trace.turn import fill_table, park, report_lost
 from kernel.x86.ipi import WORK_FLUSH_TLB, flush_others
 from kernel.x86.percpu import cpu_by_id, nr_cpus, online_cpus, this_cpu
 
@@ -97,18 +95,3 @@ def disable() -> None:
         if ring.size_bytes != 0:
             park(ring)
             report_lost(ring)
-
-
-def tell_reader() -> None:
-    """Tell domain 0 that a ring is half full, if one is, and everybody if one was spoilt.
-
-    Context: no lock held.
-    """
-    if kernel.trace.turn.virq_is_due:
-        kernel.trace.turn.virq_is_due = False
-        cpu = kernel.trace.turn.spoilt_ring
-        if cpu != NEVER:
-            kernel.trace.turn.spoilt_ring = NEVER
-            place = kernel.trace.turn.spoilt_place
-            printk(f"trace: stopped, the reader of processor {cpu} says that it is at {place:#x}")
-        send_global_virq(abi.VIRQ_TBUF)

@@ -2,7 +2,7 @@
 
 The core runs with interrupts off. Work that may take longer than about a millisecond asks here
 after each bounded step, and if told so saves its progress and returns -ERESTART
-(kernel/base/continuation.py); the interrupt is then taken in the guest.
+(kernel/state/continuation.py); the interrupt is then taken in the guest.
 """
 
 from kernel.x86.apic import apic_pending_vector

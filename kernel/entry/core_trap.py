@@ -15,10 +15,9 @@ from kernel.panic.panic import begin_panic, end_panic
 from kernel.x86 import reset
 from kernel.x86.cpu import halt_forever, read_cr2, read_dr6, write_dr6
 from kernel.x86.percpu import this_cpu
-from kernel.x86.perdomain import ldt_window
+from kernel.x86.perdomain import LDT_WINDOW_BYTES, ldt_window
 from kernel.x86.vectors import TRAP_debug, TRAP_page_fault
 
-LDT_WINDOW_BYTES = 16 * 4096
 BLANK = ord(" ")
 
 
