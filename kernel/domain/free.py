@@ -1,6 +1,5 @@
-"""The last step of a domain's life.
-
-Freeing what the core kept of it, once nobody holds a reference.
+"""The last step of a domain's life: freeing what the core kept of it, once nobody holds a
+reference.
 
 It runs in the idle loop and before a domain is created, never inside `put_domain`, whose caller may
 hold the domain's locks.

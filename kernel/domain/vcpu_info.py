@@ -43,9 +43,9 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
 
 
 def reset_vcpu_info(v: Ptr[Vcpu]) -> None:
-    """Go back to the shared page, giving up the guest's frame. Context.
+    """Go back to the shared page, giving up the guest's frame.
 
-    The vCPU never runs again.
+    Context: the vCPU never runs again.
     """
     mfn = v.vcpu_info_mfn
     v.vcpu_info = ref(v.domain.shared_info.vcpu_info[v.vcpu_id])

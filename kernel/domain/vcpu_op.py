@@ -183,9 +183,9 @@ def decode_register_vcpu_info(
 
 
 def set_periodic_timer(v: Ptr[Vcpu], arg: Guest[abi.vcpu_set_periodic_timer]) -> i64:
-    """Set the periodic timer. Errors: -EFAULT.
+    """Set the periodic timer.
 
-    -EINVAL, a period below 1 ms or beyond all reason.
+    Errors: -EFAULT; -EINVAL, a period below 1 ms or beyond all reason.
     """
     op = uninitialized(abi.vcpu_set_periodic_timer)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)

@@ -39,9 +39,9 @@ def evtchn_close(d: Ptr[Domain], port: u32) -> i64:
 
 
 def sever(d: Ptr[Domain], channel: Ptr[Channel]) -> None:
-    """Let the far end of an interdomain channel wait for `d` again. Locks.
+    """Let the far end of an interdomain channel wait for `d` again.
 
-    Both event locks, held.
+    Locks: both event locks, held.
     """
     remote = channel.remote_domain
     if remote is None:

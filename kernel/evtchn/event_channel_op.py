@@ -106,9 +106,9 @@ def op_unmask(vcpu: Ptr[Vcpu], arg: Guest[abi.evtchn_unmask]) -> i64:
 
 
 def op_alloc_unbound(vcpu: Ptr[Vcpu], arg: Guest[abi.evtchn_alloc_unbound]) -> i64:
-    """Decode EVTCHNOP_alloc_unbound. Errors: -ESRCH, no such domain.
+    """Decode EVTCHNOP_alloc_unbound.
 
-    -EPERM, not the caller's own.
+    Errors: -ESRCH, no such domain; -EPERM, not the caller's own.
     """
     op = uninitialized(abi.evtchn_alloc_unbound)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)

@@ -109,9 +109,9 @@ def leave_domain(side: Ptr[Side]) -> None:
 def claim_side(
     caller: Ptr[Domain], side: Ptr[Side], where: Ptr[abi.gnttab_copy_ptr], is_grant: bool
 ) -> i16:
-    """Reference the frame that a request names, unless the one before named the same. Returns:
+    """Reference the frame that a request names, unless the one before named the same.
 
-    GNTST_*.
+    Returns: GNTST_*.
     """
     name = u64(where.u.ref) if is_grant else where.u.gmfn
     if side.is_claimed and side.is_grant == is_grant and side.name == name:

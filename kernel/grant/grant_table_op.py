@@ -125,9 +125,9 @@ def swap_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_swap_grant_ref]) -> None:
 
 
 def swap_entries(d: Ptr[Domain], a: u32, b: u32) -> i16:
-    """Do the work of `swap_grant_ref`. Returns:
+    """Do the work of `swap_grant_ref`.
 
-    GNTST_bad_gntref, no such entry; GNTST_eagain, one is in use.
+    Returns: GNTST_bad_gntref, no such entry; GNTST_eagain, one is in use.
     """
     entry_a = entry_at(d, a)
     entry_b = entry_at(d, b)

@@ -159,9 +159,9 @@ def query_size(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_query_size], count: u32) -
 
 
 def get_version(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_version]) -> i64:
-    """Tell the version of a table. Serves GNTTABOP_get_version. Errors:
+    """Tell the version of a table. Serves GNTTABOP_get_version.
 
-    -EFAULT; -ESRCH, no such domain; -EPERM.
+    Errors: -EFAULT; -ESRCH, no such domain; -EPERM.
     """
     op = uninitialized(abi.gnttab_get_version)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)

@@ -37,9 +37,9 @@ class Unmapped:
 
 
 def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], count: u32) -> i64:
-    """Serve GNTTABOP_unmap_grant_ref. Errors:
+    """Serve GNTTABOP_unmap_grant_ref.
 
-    -EFAULT, at the first structure that can't be accessed.
+    Errors: -EFAULT, at the first structure that can't be accessed.
     """
     batch = uninitialized(Array[Unmapped, BATCH])
     served: u32 = 0

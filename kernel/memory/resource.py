@@ -22,8 +22,7 @@ def memory_acquire_resource(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 
     Errors: -EFAULT; -EINVAL, a field that must be 0, an unknown id, no frames, or some past the
     end; -EOPNOTSUPP, an unknown resource; -EPERM, the caller's own domain or not privileged;
-    -ESRCH; -E2BIG, more frames than any resource
-    has.
+    -ESRCH; -E2BIG, more frames than any resource has.
     """
     request = uninitialized(abi.xen_mem_acquire_resource)
     if not copy_from_guest(ref(request), Guest[abi.xen_mem_acquire_resource](arg)):

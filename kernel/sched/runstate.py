@@ -1,7 +1,5 @@
-"""Runstates.
-
-How long each vCPU has been running, runnable, blocked and offline, and the copy that its guest may
-read.
+"""Runstates: how long each vCPU has been running, runnable, blocked and offline, and the copy that
+its guest may read.
 """
 
 import abi
@@ -31,9 +29,9 @@ from kernel.x86.tsc import system_time_ns
 
 @inline
 def change_runstate(v: Ptr[Vcpu], state: u32, now: u64) -> None:
-    """Enter a RUNSTATE_*, counting the time spent in the one before. Locks.
+    """Enter a RUNSTATE_*, counting the time spent in the one before.
 
-    The run queue's, held.
+    Locks: the run queue's, held.
     """
     runstate = ref(v.sched.runstate)
     if tracing(abi.TRC_SCHED_RUNSTATE_CHANGE):

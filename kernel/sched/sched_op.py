@@ -99,9 +99,9 @@ def sched_shutdown_code(vcpu: Ptr[Vcpu], arg: Guest[abi.sched_shutdown]) -> i64:
 
 
 def sched_remote_shutdown(vcpu: Ptr[Vcpu], arg: Guest[abi.sched_remote_shutdown]) -> i64:
-    """End another domain in its name. Errors:
+    """End another domain in its name.
 
-    -ESRCH, no such domain; -EPERM, the caller is not privileged.
+    Errors: -ESRCH, no such domain; -EPERM, the caller is not privileged.
     """
     op = uninitialized(abi.sched_remote_shutdown)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)

@@ -58,9 +58,8 @@ idle_function = static(Array[Fn[[], None] | None, 1], idle_work)
 
 
 def schedule(current: Ptr[Vcpu]) -> Ptr[Vcpu]:
-    """Return the vCPU that this CPU shall run, with its state loaded.
-
-    Waits for one in the idle loop.
+    """Return the vCPU that this CPU shall run, with its state loaded; wait for one in
+    the idle loop.
 
     Context: on the way out of the core, no lock held. `current` is the vCPU that entered the core
     here.

@@ -68,9 +68,9 @@ def update_vcpu_time(v: Ptr[Vcpu]) -> None:
 
 
 def copy_vcpu_time(v: Ptr[Vcpu], to: Guest[abi.vcpu_time_info]) -> bool:
-    """Write the second copy that a guest may ask for. Context.
+    """Write the second copy that a guest may ask for.
 
-    The vCPU's address space is loaded.
+    Context: the vCPU's address space is loaded.
     """
     return copy_to_guest(to, ref(v.vcpu_info.time))
 

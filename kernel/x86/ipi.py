@@ -98,8 +98,8 @@ def flush_tlb_mask(cpus: u64) -> None:
 
 
 def drop_lazy_state(cpus: u64) -> None:
-    """Make idle processors of a set leave the page tables of whatever ran there last, and flush.
-    Waits.
+    """Make idle processors of a set leave the page tables of whatever ran there last, and flush;
+    wait for them.
 
     For tables that are about to be freed: the vCPUs that used them must have been stopped for good
     before.

@@ -1,5 +1,7 @@
-"""The tools that look after style are content with every file."""
+"""The tools that look after style are content with every file, and docstrings are whole."""
 
+import ast
+import re
 import subprocess
 import sys
 from pathlib import Path
@@ -7,6 +9,10 @@ from pathlib import Path
 import pytest
 
 ROOT = Path(__file__).parents[2]
+HOUSE = ("kernel", "libos", "drivers", "linetable", "tools", "tests")
+SECTION = "(Hypercall|Source|Args|Returns|Errors|Locks|Context)"
+# What a formatter leaves that moves the rest of a first line into a paragraph of its own.
+TORN = re.compile(rf"\b{SECTION}[.:]\n\n|\n\n *(-E[A-Z0-9]+|GNTST_\w+)\b|\b{SECTION}\.$", re.M)
 
 
 @pytest.mark.parametrize("check", (["check"], ["format", "--check"]), ids=" ".join)
@@ -15,3 +21,38 @@ def test_ruff_is_content(check):
         [sys.executable, "-m", "ruff", *check], cwd=ROOT, capture_output=True, text=True
     )
     assert done.returncode == 0, done.stdout + done.stderr
+
+
+def docstrings(path):
+    """Return (line, docstring) of everything in a file that has one."""
+    kinds = (ast.FunctionDef, ast.ClassDef, ast.Module)
+    nodes = [node for node in ast.walk(ast.parse(path.read_text())) if isinstance(node, kinds)]
+    return [(getattr(node, "lineno", 1), ast.get_docstring(node) or "") for node in nodes]
+
+
+def test_no_docstring_is_torn():
+    files = [path for folder in HOUSE for path in sorted((ROOT / folder).rglob("*.py"))]
+    assert len(files) > 300
+    torn = [
+        f"{path.relative_to(ROOT)}:{line}: {text.splitlines()[0]}"
+        for path in files
+        for line, text in docstrings(path)
+        if TORN.search(text)
+    ]
+    assert torn == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        "Forget it. Locks.\n\nBoth event locks, held.",
+        "Serve it. Errors:\n\n-EFAULT.",
+        "Decode it. Errors: -ESRCH.\n\n-EPERM, not its own.",
+    ],
+)
+def test_a_torn_docstring_is_seen(text):
+    assert TORN.search(text)
+
+
+def test_a_whole_docstring_is_not_taken_for_torn():
+    assert not TORN.search("Serve it.\n\nErrors: -EFAULT;\n-EPERM, not its own.\nLocks: none.")
