@@ -14,12 +14,12 @@ from drivers.frontend import Frontend
 from drivers.ring import Ring
 from libos.event import alloc_unbound, event_count, notify
 from libos.grant import grant_access
+from libos.internet import MAC_BYTES
 from libos.layout import PAGE_SIZE
 from libos.pages import alloc_pages
 from libos.text import parse_number
 from libos.thread import FOREVER, wait_event
 
-MAC_BYTES = 6
 MAC_TEXT = 3 * MAC_BYTES - 1  # 00:16:3e:12:34:56
 HEADER_BYTES = 14
 FRAME_BYTES = 1514  # header and 1500 bytes, without the checksum that no virtual wire needs

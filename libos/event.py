@@ -27,14 +27,12 @@ from kpy import (
 )
 
 from libos.hypercall import event_channel_op, set_callbacks, xen_version
-from libos.layout import PAGE_SHIFT, Mfn
+from libos.layout import PAGE_SHIFT, WORD_BITS, Mfn, shared_info
 from libos.memory import map_shared_page
 from libos.start_info import boot
 
 NR_PORTS = 256
-WORD_BITS = 64
 
-shared_info = static(abi.shared_info, extern=True, symbol="shared_info")
 counts = static(Array[u64, NR_PORTS])
 upcall_entry = static(u8, extern=True, symbol="upcall_entry")
 failsafe_entry = static(u8, extern=True, symbol="failsafe_entry")

@@ -3,11 +3,11 @@
 from kpy import Slice, u8, u64
 
 from drivers.consfront import consfront_port, consfront_read
-from libos.console import console_write
+from libos.console import NEWLINE, console_write
 from libos.event import event_count, unmask
 from libos.thread import FOREVER, wait_event
 
-RETURN, NEWLINE, BACKSPACE, DELETE = ord("\r"), ord("\n"), 8, 127
+RETURN, BACKSPACE, DELETE = ord("\r"), 8, 127
 
 
 def init_keyboard() -> None:

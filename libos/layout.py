@@ -5,7 +5,8 @@ like that: a page's virtual address and its page frame number (pfn) say the same
 machine frame (mfn) a pfn really is, the p2m list tells.
 """
 
-from kpy import inline, newtype, u64
+import abi
+from kpy import inline, newtype, static, u64
 
 PAGE_SIZE = 4096
 PAGE_SHIFT = 12
@@ -13,6 +14,9 @@ VIRT_BASE = 0xFFFF_8880_0000_0000
 IMAGE_START = VIRT_BASE + 0x10_0000
 STACK_BYTES = 16384
 GRANT_FRAMES = 1
+WORD_BITS = 64  # of the words that bitmaps are made of
+
+shared_info = static(abi.shared_info, extern=True, symbol="shared_info")
 
 Pfn = newtype("Pfn", u64)
 Mfn = newtype("Mfn", u64)

@@ -6,9 +6,9 @@ import abi
 from kpy import Slice, cast, ref, u8, u64
 
 from libos.start_info import boot
-from libos.text import parse_number, same_text
+from libos.text import SPACE, parse_number, same_text
 
-SPACE, EQUALS = ord(" "), ord("=")
+EQUALS = ord("=")
 
 
 def command_line() -> Slice[u8]:

@@ -4,10 +4,8 @@ direct map, zeroed.
 
 from kpy import Array, Ptr, Slice, bit, fill, panic, static, u8, u64
 
-from libos.layout import PAGE_SIZE, Pfn, address_of, pfn_of
+from libos.layout import PAGE_SIZE, WORD_BITS, Pfn, address_of, pfn_of
 from libos.memory import MAPPED_PAGES, map_free_memory
-
-WORD_BITS = 64
 
 free_bits = static(Array[u64, MAPPED_PAGES // WORD_BITS])  # 1: free
 nr_free = static(u64)

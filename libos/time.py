@@ -2,13 +2,11 @@
 the wall clock.
 """
 
-import abi
 from kpy import (
     asm,
     barrier,
     i64,
     ref,
-    static,
     u64,
     volatile_load,
     wrapping_add,
@@ -16,10 +14,10 @@ from kpy import (
     wrapping_sub,
 )
 
+from libos.layout import shared_info
+
 NS_PER_SECOND = 1_000_000_000
 LOW_HALF = 0xFFFF_FFFF
-
-shared_info = static(abi.shared_info, extern=True, symbol="shared_info")
 
 
 @asm("rdtsc\nshl rdx, 32\nor rax, rdx", "={rax},~{rdx},~{flags}", sideeffect=True)

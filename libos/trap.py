@@ -7,6 +7,7 @@ from kpy import Array, Ptr, Slice, export, ref, static, struct, u8, u64
 
 from libos.console import say
 from libos.hypercall import set_trap_table
+from libos.layout import shared_info
 from libos.panic import backtrace, stop_crashed
 from libos.probe import resume_probe
 from libos.symbols import print_address
@@ -16,7 +17,6 @@ RING_3 = 3
 
 table = static(Array[abi.trap_info, NR_TRAPS + 1])
 trap_entries = static(Array[u64, NR_TRAPS], extern=True, symbol="trap_entries")
-shared_info = static(abi.shared_info, extern=True, symbol="shared_info")
 
 
 @struct

@@ -8,7 +8,7 @@ in them is ever believed but t_buf.cons, and that not without a look.
 import abi
 from kpy import Array, Ptr, i64, ref, sizeof, static, truncate, u16, u32, u64
 
-from kernel.base.ids import Vaddr
+from kernel.base.ids import PAGE_SIZE, Vaddr
 from kernel.console.console import printk
 from kernel.frames.core_page import (
     alloc_core_pages,
@@ -18,13 +18,12 @@ from kernel.frames.core_page import (
 )
 from kernel.x86.percpu import NR_CPUS, cpu_by_id, nr_cpus
 
-PAGE_BYTES = 4096
 MOST_PAGES = 2048  # for each processor
 INFO_PAGES = 65  # so that the numbers of NR_CPUS * MOST_PAGES frames would fit
 
 t_info = static(u64)  # address of the t_info pages; 0: there are no rings yet
 t_info_bytes = static(u32)
-Words = Array[u32, INFO_PAGES * PAGE_BYTES // 4]
+Words = Array[u32, INFO_PAGES * PAGE_SIZE // 4]
 
 
 def alloc_trace_buffers(wanted: u32) -> i64:
@@ -36,7 +35,7 @@ def alloc_trace_buffers(wanted: u32) -> i64:
     pages = min(wanted, MOST_PAGES)
     if pages == 0 or t_info != 0:
         return -abi.EINVAL
-    info_pages = (first_word(nr_cpus) + nr_cpus * pages) * 4 // PAGE_BYTES + 1
+    info_pages = (first_word(nr_cpus) + nr_cpus * pages) * 4 // PAGE_SIZE + 1
     info = alloc_pages(info_pages)
     require(info is not None, -abi.EINVAL)
     for cpu in range(nr_cpus):
@@ -48,7 +47,7 @@ def alloc_trace_buffers(wanted: u32) -> i64:
         make_ring(cpu, buffer, pages)
     describe(info, pages)
     share_with_privileged(info, info_pages, False)
-    t_info_bytes = info_pages * PAGE_BYTES
+    t_info_bytes = info_pages * PAGE_SIZE
     t_info = u64(info)
     printk(f"trace: {pages} pages for each processor")
     return 0
@@ -61,7 +60,7 @@ def alloc_pages(count: u32) -> Vaddr | None:
     if address is None:
         return None
     for page in range(u64(count), u64(1) << u64(order)):
-        free_core_pages(address + page * PAGE_BYTES, 0)
+        free_core_pages(address + page * PAGE_SIZE, 0)
     return address
 
 
@@ -76,7 +75,7 @@ def order_of(count: u32) -> u32:
 def free_pages(address: Vaddr, count: u32) -> None:
     """Give pages back that nobody shares."""
     for page in range(u64(count)):
-        free_core_pages(address + page * PAGE_BYTES, 0)
+        free_core_pages(address + page * PAGE_SIZE, 0)
 
 
 def free_rings(nr_made: u32, pages: u32) -> None:
@@ -92,7 +91,7 @@ def make_ring(cpu: u32, buffer: Vaddr, pages: u32) -> None:
     """Make fresh pages a processor's ring, parked. Context: tracing was never enabled."""
     ring = ref(cpu_by_id(cpu).trace)
     ring.start = u64(buffer) + sizeof(abi.t_buf)
-    ring.size_bytes = pages * PAGE_BYTES - truncate(u32, sizeof(abi.t_buf))
+    ring.size_bytes = pages * PAGE_SIZE - truncate(u32, sizeof(abi.t_buf))
     ring.prod = u64(buffer) + 4
     ring.at = u64(ref(ring.scratch))
 

@@ -26,6 +26,7 @@ from kernel.base.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_
 from kernel.base.ids import PAGE_SIZE
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
+from kernel.x86.multiboot import COMMAND_LINE_BYTES
 
 T = TypeVar("T")
 
@@ -38,7 +39,6 @@ FEATURES_OF_ALL = (
     | 1 << abi.XENFEAT_direct_mapped
 )
 PAE_EXTENDED_CR3 = 1 << abi.VMASST_TYPE_pae_extended_cr3
-COMMAND_LINE_BYTES = 1024
 
 
 @build_time

@@ -21,7 +21,7 @@ from kpy import (
     u64,
 )
 
-from kernel.base.cmdline import option, option_number, parse_size
+from kernel.base.cmdline import COMMA, SPACE, option, option_number, parse_size
 from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, DomId, Mfn, Vaddr, maddr_to_mfn
 from kernel.console.console import printk
 from kernel.dom0.elf import (
@@ -38,7 +38,7 @@ from kernel.dom0.memory import clear, frame_address, populate, write
 from kernel.dom0.tables import build_tables
 from kernel.domain.life import alloc_vcpu, create_domain
 from kernel.frames.allocation import free_boot_frames, free_frames
-from kernel.paging.base_pointer import pin_table, set_guest_tables
+from kernel.paging.base_pointer import L4, pin_table, set_guest_tables
 from kernel.sched.pause import domain_unpause_by_controller
 from kernel.state.domain import Domain
 from kernel.state.vcpu import MAX_VCPUS, VPF_down
@@ -50,8 +50,7 @@ from kernel.x86.percpu import nr_cpus
 
 DEFAULT_BYTES = 1 << 30
 KEPT_FOR_OTHERS = 64 << 20
-L4 = 4
-COMMA, COLON, SPACE, LETTER_A = (ord(c) for c in ",: a")
+COLON, LETTER_A = ord(":"), ord("a")
 
 
 @build_time

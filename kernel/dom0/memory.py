@@ -7,7 +7,7 @@ the heap has them.
 
 from kpy import Ptr, Slice, copy_slice, fill, inline, panic, static, u8, u32, u64
 
-from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
+from kernel.base.ids import ENTRIES_PER_PAGE, PAGE_SHIFT, PAGE_SIZE, Mfn
 from kernel.dom0.layout import Layout
 from kernel.frames.allocation import adopt_boot_frames, alloc_domain_frames
 from kernel.frames.m2p import set_m2p
@@ -15,7 +15,6 @@ from kernel.state.domain import Domain
 from kernel.x86.memlayout import mfn_to_vaddr
 
 LARGEST_ORDER = 18
-ENTRIES_PER_PAGE = 512
 NO_FRAME = (1 << 64) - 1
 
 p2m = static(Slice[u64])  # domain 0's list while it is built

@@ -4,22 +4,20 @@ The boot mapping's tables lie inside it, read-only as the ABI demands; a pfn -> 
 address of its own has more behind it.
 """
 
-from kpy import Array, Ptr, panic, static, struct, u64, zero
+from kpy import Ptr, panic, static, struct, u64, zero
 
-from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
+from kernel.base.ids import ENTRIES_PER_PAGE, PAGE_SHIFT, PAGE_SIZE, Mfn
 from kernel.dom0.layout import Layout
 from kernel.dom0.memory import p2m
 from kernel.x86.bits import PTE_ACCESSED, PTE_ADDRESS, PTE_DIRTY, PTE_PRESENT, PTE_USER, PTE_WRITE
 from kernel.x86.memlayout import mfn_to_vaddr
+from kernel.x86.paging import PageTable
 
 TABLE_FLAGS = PTE_PRESENT | PTE_WRITE | PTE_USER | PTE_ACCESSED | PTE_DIRTY
 READ_ONLY_FLAGS = PTE_PRESENT | PTE_USER | PTE_ACCESSED
 WRITABLE_FLAGS = READ_ONLY_FLAGS | PTE_WRITE | PTE_DIRTY
 TOP_LEVEL = 4
 BITS_PER_LEVEL = 9
-ENTRIES = 512
-
-PageTable = Array[u64, 512]
 
 
 @struct
@@ -71,9 +69,9 @@ def map_frame(l4: Mfn, address: u64, mfn: u64, flags: u64) -> None:
     table = table_at(l4)
     level: u64 = TOP_LEVEL
     while level > 1:
-        index = address >> (PAGE_SHIFT + BITS_PER_LEVEL * (level - 1)) & (ENTRIES - 1)
+        index = address >> (PAGE_SHIFT + BITS_PER_LEVEL * (level - 1)) & (ENTRIES_PER_PAGE - 1)
         if table[index] == 0:
             table[index] = u64(new_table()) << PAGE_SHIFT | TABLE_FLAGS
         table = table_at(Mfn((table[index] & PTE_ADDRESS) >> PAGE_SHIFT))
         level -= 1
-    table[address >> PAGE_SHIFT & (ENTRIES - 1)] = mfn << PAGE_SHIFT | flags
+    table[address >> PAGE_SHIFT & (ENTRIES_PER_PAGE - 1)] = mfn << PAGE_SHIFT | flags

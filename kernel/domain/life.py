@@ -16,7 +16,7 @@ from kernel.evtchn.close import evtchn_close_all
 from kernel.evtchn.virq import send_global_virq
 from kernel.frames.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
 from kernel.grant.release import grant_release_mappings
-from kernel.grant.setup import init_grant_table, release_shared_frames
+from kernel.grant.setup import GRANT_VERSION, init_grant_table, release_shared_frames
 from kernel.sched.pause import domain_pause
 from kernel.sched.schedule import init_sched_unit
 from kernel.sched.time import init_vcpu_time, update_vcpu_time, update_wallclock
@@ -43,7 +43,6 @@ KNOWN_FLAGS = (
     abi.XEN_DOMCTL_CDF_xs_domain | abi.XEN_DOMCTL_CDF_oos_off | abi.XEN_DOMCTL_CDF_s3_integrity
 )
 KNOWN_MISC = abi.XEN_X86_MSR_RELAXED
-GRANT_VERSION = 1
 
 
 def create_domain(

@@ -4,7 +4,7 @@ with the domain.
 
 from kpy import Ptr, ref, u64
 
-from kernel.base.ids import Maddr, Mfn, Vaddr, mfn_to_maddr
+from kernel.base.ids import PAGE_SIZE, Maddr, Mfn, Vaddr, mfn_to_maddr
 from kernel.frames.core_page import alloc_core_page, free_core_page
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
@@ -13,7 +13,6 @@ from kernel.x86.memlayout import image_to_maddr, maddr_to_vaddr, mfn_to_vaddr, v
 from kernel.x86.paging import TABLE, PageTable
 from kernel.x86.perdomain import (
     NR_TABLES,
-    PAGE,
     READ_WRITE,
     VCPUS_PER_TABLE,
     empty_entry,
@@ -78,4 +77,4 @@ def new_table() -> u64:
 def l2_table(d: Ptr[Domain]) -> Ptr[PageTable]:
     """Return a domain's L2 table."""
     l3 = table_of(u64(mfn_to_maddr(d.perdomain_l3)))
-    return table_of(l3[0] & ~(PAGE - 1))
+    return table_of(l3[0] & ~(PAGE_SIZE - 1))

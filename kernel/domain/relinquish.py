@@ -17,6 +17,7 @@ from kernel.frames.frame_list import set_aside
 from kernel.frames.heap import NOTHING, heap_lock
 from kernel.frames.page_type import clear_pinned
 from kernel.frames.table_type import is_partial, level_of
+from kernel.paging.base_pointer import L4
 from kernel.paging.demote import demote, drop_table
 from kernel.paging.segments import destroy_gdt, destroy_ldt
 from kernel.paging.table_ref import put_old_guest_table, release_table
@@ -26,7 +27,6 @@ from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
 FRAMES_PER_LOOK = 64
-L4 = 4
 
 
 def relinquish_memory(d: Ptr[Domain]) -> i64:

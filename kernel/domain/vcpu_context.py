@@ -24,13 +24,13 @@ from kpy import (
 )
 
 from kernel.base.guest_memory import guest_address_okay
-from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr
+from kernel.base.ids import ENTRIES_PER_PAGE, PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr
 from kernel.emulate.control import CR4_GUEST, guest_cr0, guest_cr4
 from kernel.entry.callback import RPL_USER
 from kernel.entry.debugreg import get_debugreg, set_debugreg_value
 from kernel.frames.core_page import alloc_core_page, free_core_page
 from kernel.paging.base_pointer import set_guest_tables
-from kernel.paging.segments import destroy_gdt, set_gdt, set_ldt
+from kernel.paging.segments import MAX_LDT_ENTRIES, destroy_gdt, set_gdt, set_ldt
 from kernel.sched.time import update_vcpu_time
 from kernel.state.vcpu import Vcpu, VPF_down
 from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT
@@ -38,9 +38,7 @@ from kernel.x86.canonical import is_canonical
 from kernel.x86.fpu import fpu_changed, fpu_fxsave_view
 
 CALLBACK_FLAGS = abi.VGCF_failsafe_disables_events | abi.VGCF_syscall_disables_events
-MAX_LDT_ENTRIES = 8192
 MAX_GDT_ENTRIES = abi.FIRST_RESERVED_GDT_ENTRY
-ENTRIES_PER_PAGE = 512
 NR_GDT_FRAMES = 14
 NR_DEBUG_REGISTERS = 8
 VALID_VM_ASSIST = (

@@ -7,9 +7,7 @@ from kernel.domain.shutdown import domain_shutdown
 from kernel.sched.timer_heap import init_timer, set_timer, stop_timer, stop_timer_sync
 from kernel.state.domain import NR_WATCHDOGS, Domain, Watchdog
 from kernel.state.timer import Timer
-from kernel.x86.tsc import system_time_ns
-
-NS_PER_S = 1_000_000_000
+from kernel.x86.tsc import NS_PER_S, system_time_ns
 
 
 def domain_watchdog(d: Ptr[Domain], number: u32, timeout_s: u32) -> i64:

@@ -14,17 +14,11 @@ from kernel.entry.debugreg import get_debugreg, set_debugreg
 from kernel.paging.base_pointer import new_guest_cr3
 from kernel.paging.table_ref import put_old_guest_table
 from kernel.state.vcpu import Vcpu
+from kernel.x86.bits import CR0_TS, CR4_DE, CR4_FSGSBASE, CR4_OSXSAVE, CR4_PGE, CR4_PSE, CR4_TSD
 from kernel.x86.context import load_cr4
 from kernel.x86.cpu import read_cr0, read_cr4
 from kernel.x86.fpu import fpu_set_ts
 
-CR0_TS = 1 << 3
-CR4_TSD = 1 << 2
-CR4_DE = 1 << 3
-CR4_PSE = 1 << 4
-CR4_PGE = 1 << 7
-CR4_FSGSBASE = 1 << 16
-CR4_OSXSAVE = 1 << 18
 # Bits that a guest may set and clear as it sees them; TSD and DE also reach the processor.
 CR4_GUEST = CR4_TSD | CR4_DE | CR4_FSGSBASE | CR4_OSXSAVE
 

@@ -23,11 +23,11 @@ from kpy import (
 )
 
 from kernel.base.guest_memory import copy_bytes_from_guest, copy_from_guest, guest_array_okay
+from kernel.state.domain import ARCHITECTURAL_IOPL
 from kernel.state.vcpu import Vcpu
 
 MAX_IO_BITMAP_PORTS = 65536
 IO_BITMAP_BYTES = MAX_IO_BITMAP_PORTS // 8
-ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl
 USER_LEVEL = 3
 
 

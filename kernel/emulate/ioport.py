@@ -8,19 +8,16 @@ writes, as an empty bus does.
 
 from kpy import Array, Ptr, build_time, inline, static, u8, u16, u32
 
-from kernel.console.uart import is_present
+from kernel.console.uart import COM1_PORT, is_present
 from kernel.state.domain import Domain
-from kernel.x86.pci import pci_config_read, pci_config_write
+from kernel.x86.pci import CONFIG_ADDRESS, CONFIG_DATA, pci_config_read, pci_config_write
 from kernel.x86.port import read_port, write_port
+from kernel.x86.tsc import PIT_CHANNEL_2
 
-PCI_CONFIG_ADDRESS = 0xCF8
-PCI_CONFIG_DATA = 0xCFC
 PCI_CONFIG_ENABLE = 1 << 31
-COM1_FIRST = 0x3F8
 COM1_LAST = 0x3FF
 PIC_PORTS = (0x20, 0x21, 0xA0, 0xA1)
 # stands still at 0 for other domains: Linux gives up measuring time by it at once
-PIT_CHANNEL_2 = 0x42
 PIT_CORE_PORTS = (0x40, 0x41)  # channel 2, which beeps and calibrates, is dom0's
 
 
@@ -40,7 +37,7 @@ def is_core_port(port: u16) -> bool:
     """Tell whether the core keeps a port to itself."""
     if port < 0x100:
         return core_ports[port >> 3] >> (port & 7) & 1 != 0
-    return COM1_FIRST <= port <= COM1_LAST and is_present
+    return COM1_PORT <= port <= COM1_LAST and is_present
 
 
 @inline
@@ -51,9 +48,9 @@ def all_ones(size: u32) -> u32:
 
 def port_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
     """Read `size` (1, 2, 4) bytes from a port for a domain that may."""
-    if port == PCI_CONFIG_ADDRESS and size == 4:
+    if port == CONFIG_ADDRESS and size == 4:
         return d.pci_cf8
-    if port & 0xFFFC == PCI_CONFIG_DATA:
+    if port & 0xFFFC == CONFIG_DATA:
         return config_read(d, port, size)
     if not d.is_privileged:
         return 0 if port == PIT_CHANNEL_2 else all_ones(size)
@@ -64,9 +61,9 @@ def port_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
 
 def port_write(d: Ptr[Domain], port: u16, size: u32, value: u32) -> None:
     """Write `size` (1, 2, 4) bytes to a port for a domain that may."""
-    if port == PCI_CONFIG_ADDRESS and size == 4:
+    if port == CONFIG_ADDRESS and size == 4:
         d.pci_cf8 = value
-    elif port & 0xFFFC == PCI_CONFIG_DATA:
+    elif port & 0xFFFC == CONFIG_DATA:
         if config_reachable(d, port, size):
             pci_config_write(d.pci_cf8, u32(port & 3), size, value)
     elif d.is_privileged and not is_core_port(port) and not is_config_address(port):
@@ -76,7 +73,7 @@ def port_write(d: Ptr[Domain], port: u16, size: u32, value: u32) -> None:
 @inline
 def is_config_address(port: u16) -> bool:
     """Tell whether a port belongs to the PCI address, which only whole accesses reach."""
-    return port & 0xFFFC == PCI_CONFIG_ADDRESS and port != PCI_CONFIG_ADDRESS + 1
+    return port & 0xFFFC == CONFIG_ADDRESS and port != CONFIG_ADDRESS + 1
 
 
 def config_reachable(d: Ptr[Domain], port: u16, size: u32) -> bool:

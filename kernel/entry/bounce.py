@@ -21,7 +21,7 @@ from kpy import Array, Ptr, inline, noinline, ref, u32, u64, uninitialized, wrap
 from kernel.base.guest_memory import copy_bytes_to_guest
 from kernel.console.console import printk
 from kernel.sched.runstate import update_runstate_area
-from kernel.state.domain import domain_crash
+from kernel.state.domain import ARCHITECTURAL_IOPL, domain_crash
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import trace_2
 from kernel.x86.bits import (
@@ -33,12 +33,12 @@ from kernel.x86.bits import (
     EFLAGS_TF,
     EFLAGS_VM,
     IOPL_SHIFT,
+    PFEC_USER,
 )
 from kernel.x86.context import toggle_guest_mode
 from kernel.x86.vectors import (
     HAS_ERROR_CODE,
     NR_EXCEPTIONS,
-    PFEC_user,
     TRAP_nmi,
     TRAP_page_fault,
 )
@@ -51,7 +51,6 @@ TI_MASK_EVENTS = 1 << 2
 SYSCALL32_DISABLES_EVENTS = 1 << 16
 SYSENTER_DISABLES_EVENTS = 1 << 17
 
-ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl
 STACK_ALIGNED = (1 << 64) - 16
 RPL_CLEARED = 0xFFFC
 
@@ -162,9 +161,9 @@ def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: u32) -> None:
 def deliver_page_fault(vcpu: Ptr[Vcpu], address: u64, error_code: u32) -> None:
     """Deliver #PF: the address in vcpu_info, the user bit as the guest sees its two modes."""
     vcpu.vcpu_info.arch.cr2 = address
-    seen = error_code & ~PFEC_user
+    seen = error_code & ~PFEC_USER
     if not vcpu.kernel_mode:
-        seen |= PFEC_user
+        seen |= PFEC_USER
     deliver_trap(vcpu, TRAP_page_fault, seen)
 
 

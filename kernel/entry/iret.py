@@ -7,7 +7,7 @@ from kpy import Guest, Ptr, i64, ref, require, truncate, u16, u32, u64, uninitia
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
-from kernel.state.domain import domain_crash
+from kernel.state.domain import ARCHITECTURAL_IOPL, domain_crash
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, EFLAGS_VM, IOPL_SHIFT
 from kernel.x86.canonical import is_canonical
@@ -21,7 +21,6 @@ from kernel.x86.context import (
 from kernel.x86.fpu import fpu_set_ts
 
 RPL = 3
-ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl
 
 
 @hypercall(abi.__HYPERVISOR_iret)

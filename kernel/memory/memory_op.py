@@ -14,10 +14,9 @@ import kernel.memory.query
 import kernel.memory.reservation
 import kernel.memory.resource  # noqa: F401  these register their operations
 from kernel.base.registry import hypercall
-from kernel.memory.operations import memory_ops
+from kernel.memory.operations import MEMOP_EXTENT_SHIFT, memory_ops
 from kernel.state.vcpu import Vcpu
 
-MEMOP_EXTENT_SHIFT = 6
 NR_MEMORY_OPS = 1 << MEMOP_EXTENT_SHIFT
 
 MemoryOperation = Fn[[Ptr[Vcpu], u64, u64], i64]

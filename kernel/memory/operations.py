@@ -8,6 +8,9 @@ from kpy import build_time
 
 from kernel.base.registry import register
 
+MEMOP_EXTENT_SHIFT = 6  # of the extent to go on at, in the hypercall's command
+MAX_EXTENTS = (1 << 32 - MEMOP_EXTENT_SHIFT) - 1
+
 memory_ops = {}
 
 

@@ -11,7 +11,7 @@ from kernel.base.ids import Mfn
 from kernel.frames.allocation import alloc_domain_frames
 from kernel.frames.frame import give_up_frame
 from kernel.frames.m2p import set_m2p
-from kernel.memory.operations import memory_op
+from kernel.memory.operations import MAX_EXTENTS, MEMOP_EXTENT_SHIFT, memory_op
 from kernel.paging.foreign import may_act_on
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_or_self, put_domain
@@ -19,8 +19,6 @@ from kernel.state.frame_table import max_page
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
-MEMOP_EXTENT_SHIFT = 6
-MAX_EXTENTS = (1 << 32 - MEMOP_EXTENT_SHIFT) - 1
 EXTENTS_PER_LOOK = 16
 DOMU_MAX_ORDER = 9  # Xen's defaults for the largest extent that a domain may ask for
 DOM0_MAX_ORDER = 18

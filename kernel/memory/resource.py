@@ -8,11 +8,9 @@ from kpy import Guest, Ptr, i64, ref, u32, u64, uninitialized
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import DomId
 from kernel.grant.setup import grant_frame
-from kernel.memory.operations import memory_op
+from kernel.memory.operations import MAX_EXTENTS, memory_op
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.vcpu import Vcpu
-
-MAX_FRAMES = (1 << 32 - 6) - 1
 
 
 @memory_op(abi.XENMEM_acquire_resource)
@@ -64,7 +62,7 @@ def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], st
         return 0
     if request.nr_frames == 0:
         return -abi.EINVAL
-    if request.nr_frames > MAX_FRAMES:
+    if request.nr_frames > MAX_EXTENTS:
         return -abi.E2BIG
     if (
         request.frame > u64(d.grant.max_frames)

@@ -16,7 +16,7 @@ from kernel.sched.timer_heap import init_timer, set_timer
 from kernel.state.timer import Timer
 from kernel.x86.ipi import WORK_EVENT, ipi_kick
 from kernel.x86.percpu import NR_CPUS, cpu_by_id, nr_cpus, online_cpus, this_cpu
-from kernel.x86.tsc import system_time_ns
+from kernel.x86.tsc import NS_PER_S, system_time_ns
 
 PERIOD_NS = 5_000_000_000
 STALE_LOOKS = 3
@@ -72,7 +72,7 @@ def report_silence(neighbour: u32) -> None:
     """Say that a processor hangs, and what every one does."""
     cpu = this_cpu()
     cpu.in_nmi = True  # printk takes no locks: the one that hangs may hold the console's
-    silent_s = STALE_LOOKS * PERIOD_NS // 1_000_000_000
+    silent_s = STALE_LOOKS * PERIOD_NS // NS_PER_S
     printk(f"cpu {neighbour} has taken no interrupt for {silent_s} s; what everybody is doing:")
     report_from_here()
     cpu.in_nmi = False

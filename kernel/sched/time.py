@@ -33,11 +33,16 @@ from kernel.sched.timer_heap import init_timer, set_timer, stop_timer
 from kernel.state.domain import Domain, DOMDYING_alive, first_domain_from, put_domain
 from kernel.state.timer import Timer
 from kernel.state.vcpu import Vcpu
-from kernel.x86.tsc import system_time_ns, tsc_base, tsc_shift, tsc_to_system_mul
+from kernel.x86.tsc import (
+    NS_PER_MS,
+    NS_PER_S,
+    system_time_ns,
+    tsc_base,
+    tsc_shift,
+    tsc_to_system_mul,
+)
 from kernel.x86.wallclock import read_cmos_seconds
 
-NS_PER_S = 1_000_000_000
-NS_PER_MS = 1_000_000
 DEFAULT_PERIOD_NS = 10 * NS_PER_MS
 MAX_DELTA_NS = 1 << 50  # a timeout further away is taken for a mistake: 13 days
 PVCLOCK_TSC_STABLE = 1 << 0  # in vcpu_time_info.flags: the same on all vCPUs, never goes back

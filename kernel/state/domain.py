@@ -39,6 +39,7 @@ from kernel.state.vcpu import MAX_VCPUS, Vcpu
 
 MAX_DOMAINS = 128  # at once, dying ones included
 HASH_BUCKETS = 64
+ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl  # in `vm_assist`
 NR_WATCHDOGS = 2
 
 SHUTDOWN_CODE_none = (1 << 32) - 1  # in `shutdown_code`: it has not shut down

@@ -16,6 +16,7 @@ CR0_PG = 1 << 31
 
 CR4_TSD = 1 << 2
 CR4_DE = 1 << 3
+CR4_PSE = 1 << 4
 CR4_PAE = 1 << 5
 CR4_MCE = 1 << 6
 CR4_PGE = 1 << 7

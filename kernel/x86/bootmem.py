@@ -10,7 +10,7 @@ before the direct map exists only the first GiB can be reached, and the ranges a
 
 from kpy import Array, Ptr, Slice, fill, panic, ref, static, struct, u8, u32, u64
 
-from kernel.base.ids import Maddr
+from kernel.base.ids import PAGE_SIZE, Maddr
 from kernel.x86 import multiboot
 from kernel.x86.memlayout import IMAGE_VIRT_START
 from kernel.x86.multiboot import MultibootMmapEntry, boot_info
@@ -20,7 +20,6 @@ E820_RESERVED = 2
 E820_ACPI = 3
 E820_NVS = 4
 MAX_REGIONS = 64
-PAGE = 4096
 LOW_MEMORY_END = 1 << 20
 EARLY_MAP_END = 1 << 30
 HIGH_LIMIT = 1 << 52
@@ -83,8 +82,8 @@ def insert_region(start: u64, end: u64, kind: u32) -> None:
 def add_free_range(start: u64, end: u64) -> None:
     """Add the whole pages of a stretch of RAM above 1 MiB."""
     global nr_free_ranges
-    first = max((start + PAGE - 1) // PAGE * PAGE, LOW_MEMORY_END)
-    last = min(end // PAGE * PAGE, HIGH_LIMIT)
+    first = max((start + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE, LOW_MEMORY_END)
+    last = min(end // PAGE_SIZE * PAGE_SIZE, HIGH_LIMIT)
     if first >= last:
         return
     assert nr_free_ranges < MAX_REGIONS, "too many free ranges"
@@ -94,8 +93,8 @@ def add_free_range(start: u64, end: u64) -> None:
 
 def reserve(start: u64, end: u64) -> None:
     """Take the pages of a stretch out of the free ranges."""
-    first = start // PAGE * PAGE
-    last = (end + PAGE - 1) // PAGE * PAGE
+    first = start // PAGE_SIZE * PAGE_SIZE
+    last = (end + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE
     for i in range(nr_free_ranges):
         free = ref(free_ranges[i])
         old_end = free.end
@@ -118,11 +117,11 @@ def boot_alloc_pages(n: u64) -> Maddr:
         index -= 1
         free = ref(free_ranges[index])
         end = min(free.end, alloc_limit)
-        if end > free.start and end - free.start >= n * PAGE:
-            start = end - n * PAGE
+        if end > free.start and end - free.start >= n * PAGE_SIZE:
+            start = end - n * PAGE_SIZE
             reserve(start, end)
             pages_taken += n
-            fill(Slice[u8](Ptr[u8](multiboot.phys_window + start), n * PAGE), 0)
+            fill(Slice[u8](Ptr[u8](multiboot.phys_window + start), n * PAGE_SIZE), 0)
             return Maddr(start)
     panic("not enough memory for the core's own tables")
 

@@ -2,7 +2,7 @@
 
 from kpy import inline, u64, wrapping_add
 
-LOWER_HALF_END = 1 << 47
+from kernel.base.guest_memory import LOWER_HALF_END
 
 
 @inline

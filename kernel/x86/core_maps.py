@@ -7,16 +7,16 @@ know that it is RAM.
 
 from kpy import ref, u64
 
-from kernel.x86.bootmem import E820_RAM, boot_alloc_pages, memory_map, nr_regions
+from kernel.base.ids import PAGE_SIZE
+from kernel.x86.bootmem import E820_RAM, LOW_MEMORY_END, boot_alloc_pages, memory_map, nr_regions
 from kernel.x86.memlayout import (
     FRAMETABLE_VIRT_START,
     MACH2PHYS_VIRT_START,
     RDWR_MACH2PHYS_VIRT_START,
 )
-from kernel.x86.paging import CORE_DATA, GUEST_READ, PAGE, is_core_mapped, map_core_range
+from kernel.x86.paging import CORE_DATA, GUEST_READ, is_core_mapped, map_core_range
 
 M2P_BYTES = 8
-LOW_MEMORY_END = 1 << 20
 
 
 def map_frame_tables(frame_bytes: u64) -> None:
@@ -24,8 +24,8 @@ def map_frame_tables(frame_bytes: u64) -> None:
     for i in range(nr_regions):
         region = ref(memory_map[i])
         if region.kind == E820_RAM and region.end > LOW_MEMORY_END:
-            first = region.start // PAGE
-            end = region.end // PAGE
+            first = region.start // PAGE_SIZE
+            end = region.end // PAGE_SIZE
             map_table(FRAMETABLE_VIRT_START, 0, first * frame_bytes, end * frame_bytes)
             map_table(
                 RDWR_MACH2PHYS_VIRT_START, MACH2PHYS_VIRT_START, first * M2P_BYTES, end * M2P_BYTES
@@ -38,15 +38,15 @@ def map_table(base: u64, guest_base: u64, start: u64, end: u64) -> None:
     The page at either end may belong to the neighbouring region's part as well, and be mapped
     already.
     """
-    first = base + start // PAGE * PAGE
-    last = base + (end + PAGE - 1) // PAGE * PAGE
+    first = base + start // PAGE_SIZE * PAGE_SIZE
+    last = base + (end + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE
     if is_core_mapped(first):
-        first += PAGE
-    if last > first and is_core_mapped(last - PAGE):
-        last -= PAGE
+        first += PAGE_SIZE
+    if last > first and is_core_mapped(last - PAGE_SIZE):
+        last -= PAGE_SIZE
     if last <= first:
         return
-    maddr = u64(boot_alloc_pages((last - first) // PAGE))
+    maddr = u64(boot_alloc_pages((last - first) // PAGE_SIZE))
     map_core_range(first, maddr, last - first, CORE_DATA)
     if guest_base != 0:
         map_core_range(guest_base + (first - base), maddr, last - first, GUEST_READ)

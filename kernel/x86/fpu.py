@@ -9,7 +9,7 @@ it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
 
 from kpy import Array, Ptr, Slice, extern, fill, inline, static, store, truncate, u8, u16, u32, u64
 
-from kernel.base.ids import Vaddr
+from kernel.base.ids import PAGE_SIZE, Vaddr
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR0_TS
 from kernel.x86.cpu import clts, fxsave, read_cr0, write_cr0, xsave, xsaveopt, xsetbv
@@ -25,7 +25,6 @@ DEFAULT_FCW = 0x37F
 DEFAULT_MXCSR = 0x1F80
 MXCSR_OFFSET = 24
 XSTATE_BV_OFFSET = 512
-PAGE = 4096
 
 xcr0_mask = static(u64, XSTATE_X87 | XSTATE_SSE)  # components that guests may use
 
@@ -71,7 +70,7 @@ def fpu_init_vcpu(v: Ptr[Vcpu], page: Vaddr) -> None:
 
 def fpu_reset(v: Ptr[Vcpu]) -> None:
     """Put a vCPU that runs nowhere into the initial state."""
-    fill(Slice[u8](Ptr[u8](v.xsave_area), PAGE), 0)
+    fill(Slice[u8](Ptr[u8](v.xsave_area), PAGE_SIZE), 0)
     store(Ptr[u16](v.xsave_area), DEFAULT_FCW)
     store(Ptr[u32](v.xsave_area + MXCSR_OFFSET), DEFAULT_MXCSR)
     fpu_forget(v)

@@ -8,11 +8,10 @@ around it; the iret entry leaves rax, r11 and rcx on the stack for struct iret_c
 import abi
 from kpy import Ptr, Slice, copy_slice, fill, store, truncate, u8, u32, u64
 
-from kernel.base.ids import Vaddr
+from kernel.base.ids import PAGE_SIZE, Vaddr
 
 ENTRY_BYTES = 32
 NR_ENTRIES = 128
-PAGE = 4096
 INT3 = 0xCC
 PLAIN = bytes.fromhex(
     "51 4153 b800000000 0f05 415b 59 c3"
@@ -24,7 +23,7 @@ IRET_NUMBER = 5
 
 def fill_hypercall_page(page: Vaddr) -> None:
     """Write the code into a page that the caller owns."""
-    fill(Slice[u8](Ptr[u8](u64(page)), PAGE), INT3)
+    fill(Slice[u8](Ptr[u8](u64(page)), PAGE_SIZE), INT3)
     for number in range(NR_ENTRIES):
         entry = u64(page) + number * ENTRY_BYTES
         if number == abi.__HYPERVISOR_iret:

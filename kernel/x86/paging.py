@@ -9,7 +9,7 @@ from ring 3 but the read-only machine-to-physical table in slot 256.
 
 from kpy import Array, Ptr, ref, static, u8, u32, u64
 
-from kernel.base.ids import Maddr
+from kernel.base.ids import PAGE_SIZE, Maddr
 from kernel.x86 import multiboot
 from kernel.x86.bits import (
     PTE_ACCESSED,
@@ -28,7 +28,10 @@ from kernel.x86.bootmem import (
     E820_ACPI,
     E820_NVS,
     E820_RAM,
+    LOW_MEMORY_END,
     boot_alloc_pages,
+    image_end,
+    image_start,
     memory_map,
     nr_regions,
 )
@@ -46,7 +49,6 @@ from kernel.x86.percpu import AREA_BYTES, MAPPED_PAGES
 
 PageTable = Array[u64, 512]
 
-PAGE = 4096
 SIZE_2MIB = 1 << 21
 SIZE_1GIB = 1 << 30
 BASE = PTE_PRESENT | PTE_ACCESSED
@@ -56,14 +58,11 @@ CORE_DATA = BASE | PTE_GLOBAL | PTE_NX | PTE_WRITE | PTE_DIRTY
 CORE_DEVICE = CORE_DATA | PTE_CACHE_DISABLE | PTE_WRITE_THROUGH
 GUEST_READ = BASE | PTE_GLOBAL | PTE_NX | PTE_USER
 TABLE = BASE | PTE_WRITE | PTE_DIRTY
-LOW_MEMORY_END = 1 << 20
 DEVICE_PAGES = 512  # one L1 table, made at boot: a device can be mapped while guests run
 
-image_start = static(u8, extern=True, symbol="image_start")
 text_start = static(u8, extern=True, symbol="text_start")
 text_end = static(u8, extern=True, symbol="text_end")
 rodata_end = static(u8, extern=True, symbol="rodata_end")
-image_end = static(u8, extern=True, symbol="image_end")
 
 core_l4 = static(u64, symbol="core_l4")  # machine address; a valid cr3 by itself
 nr_device_pages = static(u64)
@@ -106,7 +105,7 @@ def map_one(va: u64, maddr: u64, size: u64, flags: u64) -> u64:
     if size >= SIZE_2MIB and (va | maddr) % SIZE_2MIB == 0:
         return set_entry(l2, va >> 21 & 511, maddr | flags | PTE_LARGE, SIZE_2MIB)
     l1 = next_table(l2, va >> 21 & 511, flags)
-    return set_entry(l1, va >> 12 & 511, maddr | flags, PAGE)
+    return set_entry(l1, va >> 12 & 511, maddr | flags, PAGE_SIZE)
 
 
 def core_maddr(va: u64) -> u64:
@@ -138,7 +137,7 @@ def set_entry(table: Ptr[PageTable], index: u64, entry: u64, size: u64) -> u64:
 
 def map_core_pages(va: u64, maddr: Maddr, n: u64, flags: u64) -> None:
     """Map `n` adjacent pages. Context: boot."""
-    map_core_range(va, u64(maddr), n * PAGE, flags)
+    map_core_range(va, u64(maddr), n * PAGE_SIZE, flags)
 
 
 def map_fresh_pages(va: u64, n: u64, flags: u64) -> u64:
@@ -160,8 +159,8 @@ def build_core_tables() -> None:
     for i in range(nr_regions):
         region = ref(memory_map[i])
         if region.kind in (E820_RAM, E820_ACPI, E820_NVS):
-            start = max(region.start // PAGE * PAGE, LOW_MEMORY_END)
-            end = (region.end + PAGE - 1) // PAGE * PAGE
+            start = max(region.start // PAGE_SIZE * PAGE_SIZE, LOW_MEMORY_END)
+            end = (region.end + PAGE_SIZE - 1) // PAGE_SIZE * PAGE_SIZE
             if end > start:
                 map_core_range(DIRECTMAP_VIRT_START + start, start, end - start, CORE_DATA)
     l3 = next_table(table_at(core_l4), DEVICE_VIRT_START >> 39 & 511, 0)
@@ -178,14 +177,14 @@ def map_image() -> None:
 
 def map_section(start: u64, end: u64, flags: u64) -> None:
     """Map a part of the image, page by page: sections share no page but may share 2 MiB."""
-    for va in range(start, end, PAGE):
-        map_core_range(va, va - IMAGE_VIRT_START, PAGE, flags)
+    for va in range(start, end, PAGE_SIZE):
+        map_core_range(va, va - IMAGE_VIRT_START, PAGE_SIZE, flags)
 
 
 def map_percpu_area(cpu: u32) -> None:
     """Give a processor its `Pcpu` and stacks."""
     for page in mapped_page_numbers:
-        map_fresh_pages(PERCPU_VIRT_START + u64(cpu) * AREA_BYTES + page * PAGE, 1, CORE_DATA)
+        map_fresh_pages(PERCPU_VIRT_START + u64(cpu) * AREA_BYTES + page * PAGE_SIZE, 1, CORE_DATA)
 
 
 def map_device(maddr: u64, size: u64) -> u64:
@@ -195,19 +194,19 @@ def map_device(maddr: u64, size: u64) -> u64:
     undone: there are few devices.
     """
     global nr_device_pages
-    first = maddr // PAGE
-    count = (maddr + size + PAGE - 1) // PAGE - first
+    first = maddr // PAGE_SIZE
+    count = (maddr + size + PAGE_SIZE - 1) // PAGE_SIZE - first
     l1 = device_table()
     for start in range(nr_device_pages):
         if is_mapped_at(l1, start, first, count):
-            return DEVICE_VIRT_START + start * PAGE + maddr % PAGE
+            return DEVICE_VIRT_START + start * PAGE_SIZE + maddr % PAGE_SIZE
     if nr_device_pages + count > DEVICE_PAGES:
         return 0
     start = nr_device_pages
     nr_device_pages += count
     for i in range(count):
-        l1[start + i] = (first + i) * PAGE | CORE_DEVICE
-    return DEVICE_VIRT_START + start * PAGE + maddr % PAGE
+        l1[start + i] = (first + i) * PAGE_SIZE | CORE_DEVICE
+    return DEVICE_VIRT_START + start * PAGE_SIZE + maddr % PAGE_SIZE
 
 
 def device_table() -> Ptr[PageTable]:
@@ -222,7 +221,7 @@ def is_mapped_at(l1: Ptr[PageTable], start: u64, first: u64, count: u64) -> bool
     if start + count > nr_device_pages:
         return False
     for i in range(count):
-        if l1[start + i] & PTE_ADDRESS != (first + i) * PAGE:
+        if l1[start + i] & PTE_ADDRESS != (first + i) * PAGE_SIZE:
             return False
     return True
 

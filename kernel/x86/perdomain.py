@@ -8,7 +8,7 @@ number only. Only `set_gdt_frame` and `set_ldt_frame` change the mappings of a l
 
 from kpy import Array, Ptr, inline, ref, static, struct, u64
 
-from kernel.base.ids import Maddr, Mfn
+from kernel.base.ids import PAGE_SIZE, Maddr, Mfn
 from kernel.state.vcpu import MAX_VCPUS, Vcpu
 from kernel.x86.bits import PTE_ACCESSED, PTE_DIRTY, PTE_NX, PTE_PRESENT, PTE_WRITE
 from kernel.x86.memlayout import (
@@ -23,8 +23,7 @@ from kernel.x86.tlb import flush_tlb_one_local
 PAGES_PER_VCPU = 32
 VCPUS_PER_TABLE = 16
 LDT_PAGE = 16
-PAGE = 4096
-LDT_WINDOW_BYTES = (PAGES_PER_VCPU - LDT_PAGE) * PAGE
+LDT_WINDOW_BYTES = (PAGES_PER_VCPU - LDT_PAGE) * PAGE_SIZE
 NR_TABLES = MAX_VCPUS // VCPUS_PER_TABLE
 READ_ONLY = PTE_PRESENT | PTE_ACCESSED | PTE_NX
 READ_WRITE = READ_ONLY | PTE_WRITE | PTE_DIRTY
@@ -42,13 +41,13 @@ empty_descriptors = static(DescriptorPage)
 @inline
 def gdt_window(v: Ptr[Vcpu]) -> u64:
     """Return where a vCPU's GDT begins."""
-    return PERDOMAIN_VIRT_START + u64(v.vcpu_id) * (PAGES_PER_VCPU * PAGE)
+    return PERDOMAIN_VIRT_START + u64(v.vcpu_id) * (PAGES_PER_VCPU * PAGE_SIZE)
 
 
 @inline
 def ldt_window(v: Ptr[Vcpu]) -> u64:
     """Return where a vCPU's LDT begins."""
-    return gdt_window(v) + LDT_PAGE * PAGE
+    return gdt_window(v) + LDT_PAGE * PAGE_SIZE
 
 
 def table_of(maddr: u64) -> Ptr[PageTable]:
@@ -72,7 +71,7 @@ def set_entry(v: Ptr[Vcpu], page: u64, entry: u64) -> None:
     """Change a page of a vCPU's window. The vCPU is the running one, or stopped."""
     table = table_of(v.domain.perdomain_l1[u64(v.vcpu_id) // VCPUS_PER_TABLE])
     table[window_index(v) + page] = entry
-    flush_tlb_one_local(gdt_window(v) + page * PAGE)
+    flush_tlb_one_local(gdt_window(v) + page * PAGE_SIZE)
     v.loaded_cpu = 0  # whichever processor loads it next must reload CR3, and so flush
 
 

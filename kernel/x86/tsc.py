@@ -20,6 +20,7 @@ PIT_CHANNEL_2 = 0x42
 PIT_COMMAND = 0x43
 PIT_GATE = 0x61
 NS_PER_S = 1_000_000_000
+NS_PER_MS = 1_000_000
 
 tsc_khz = static(u64)
 tsc_base = static(u64)  # reading at system time 0

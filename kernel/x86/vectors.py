@@ -23,11 +23,6 @@ NR_EXCEPTIONS = 32
 # bit n: the processor pushes an error code with exception n
 HAS_ERROR_CODE = 1 << 8 | 1 << 10 | 1 << 11 | 1 << 12 | 1 << 13 | 1 << 14 | 1 << 17 | 1 << 21
 
-PFEC_present = 1 << 0
-PFEC_write = 1 << 1
-PFEC_user = 1 << 2
-PFEC_reserved_bit = 1 << 3
-PFEC_fetch = 1 << 4
 
 # Selector error codes: from an external event, about an IDT entry
 XEC_EXT = 1 << 0

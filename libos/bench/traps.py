@@ -9,15 +9,15 @@ from libos.bench.measure import Row
 from libos.bench.rows import Rows
 from libos.event import alloc_unbound
 from libos.hypercall import event_channel_op, hypercall, set_callbacks, set_trap_table
+from libos.layout import shared_info
+from libos.trap_vectors import TRAP_breakpoint, TRAP_page_fault
 
 UNMAPPED = 0x1000
-TRAP_breakpoint, TRAP_page_fault = 3, 14
 ANY_RING = 3
 
 rows = Rows()
 traps = static(Array[abi.trap_info, 3])
 send = static(abi.evtchn_send)
-shared_info = static(abi.shared_info, extern=True, symbol="shared_info")
 kernel_stack = static(Array[u64, 512])
 
 

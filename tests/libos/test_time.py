@@ -36,7 +36,7 @@ def test_scaling_loses_no_bits(clock, ticks, multiplier, shift):
 
 def test_a_read_during_an_update_is_repeated(clock):
     """The hypervisor changes the scale between the two looks at the version."""
-    time = clock.program.shared_info.vcpu_info[0].time
+    time = clock.program["libos.layout.shared_info"].vcpu_info[0].time
     time.version, time.tsc_timestamp, time.system_time = 2, 1000, 5_000
     time.tsc_to_system_mul, time.tsc_shift = 1 << 31, 0
     clock.tsc = 1200
@@ -49,7 +49,7 @@ def test_a_read_during_an_update_is_repeated(clock):
 
 
 def test_wall_clock_adds_the_time_since_boot(clock):
-    info = clock.program.shared_info
+    info = clock.program["libos.layout.shared_info"]
     info.wc_version, info.wc_sec, info.wc_sec_hi, info.wc_nsec = 2, 7, 1, 30
     time = info.vcpu_info[0].time
     time.version, time.tsc_timestamp, time.system_time = 2, clock.tsc, 12

@@ -4,6 +4,7 @@ time, and interrupts, which strike wherever a processor is in guest mode or asle
 
 from kpy import Ptr, i64, ref, truncate, u32, u64
 
+from kernel.entry.trap import SYSCALL_BYTES
 from kernel.sched.place import can_run
 from kernel.state.vcpu import Vcpu
 from kernel.x86.apic import TIMER_VECTOR
@@ -24,9 +25,8 @@ from tests.model.processors import (
 
 PATIENCE = 10_000  # turns that processors may wait for each other
 SYSCALL_AT = 0x401000  # where the guests' only `syscall` instruction is
-SYSCALL_BYTES = 2
 NO_CPU = NR_MODEL_CPUS
-SLICE_NS = 11_000_000
+MORE_THAN_A_SLICE_NS = 11_000_000
 SLICES_TO_WAIT = 64
 
 # How far a vCPU's hypercall has come
@@ -92,7 +92,7 @@ def wait_for_cpu(v: Ptr[Vcpu]) -> u32:
         if not can_run(v):
             return NO_CPU
         assert slices < SLICES_TO_WAIT, "a vCPU that could run gets no processor"
-        pass_time(SLICE_NS)
+        pass_time(MORE_THAN_A_SLICE_NS)
         slices += 1
     return cpu_of(v)
 

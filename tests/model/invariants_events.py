@@ -7,12 +7,13 @@ import struct
 
 import abi
 
+from kernel.evtchn.channel import EVTCHNSTAT_reserved
+from kernel.evtchn.virq import PER_VCPU_VIRQS
+from kernel.state.domain import DOMDYING_alive
+from kernel.state.vcpu import VPF_blocked
 from tests.model.layout import vcpus_of
 
-EVTCHNSTAT_reserved = 255
 CHANNEL = struct.Struct("<QIHBB")  # remote_domain, number, notify_vcpu, state, reserved
-DOMDYING_alive = 0
-VPF_blocked = 1
 STATES = (
     abi.EVTCHNSTAT_closed,
     abi.EVTCHNSTAT_unbound,
@@ -21,7 +22,6 @@ STATES = (
     abi.EVTCHNSTAT_virq,
     abi.EVTCHNSTAT_ipi,
 )
-PER_VCPU_VIRQS = (abi.VIRQ_TIMER, abi.VIRQ_DEBUG, abi.VIRQ_XENOPROF, abi.VIRQ_XENPMU)
 
 
 class Channel:

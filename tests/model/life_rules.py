@@ -3,11 +3,11 @@
 import abi
 from hypothesis.stateful import precondition, rule
 
+from kernel.sched.slice import SLICE_NS
 from tests.model.actors import Actors, bits, numbers, pick
 from tests.model.guest import create_guest, try_domctl
 
 MAX_GUESTS = 4
-SLICE_NS = 10_000_000
 
 
 class LifeRules(Actors):

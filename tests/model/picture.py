@@ -14,6 +14,7 @@ from kpy.jit.memory import View
 from kernel.frames.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE
 from kernel.frames.heap import FRAME_FREE, NR_ZONES
 from kernel.frames.page_type import PGT_partial, PGT_pinned, PGT_validated
+from kernel.paging.tree_walk import CURSOR_MASK
 from kernel.state.grant_table import ACTIVE_PER_PAGE, MAPTRACK_PER_PAGE
 from kernel.state.vcpu import Vcpu
 from tests.model.memory import FIRST, NR_BOOT_FRAMES, NR_FRAMES, PAGE
@@ -25,7 +26,6 @@ NONE, L1, L2, L3, L4, SEG_DESC, WRITABLE = 0, 1, 2, 3, 4, 5, 7
 PRESENT, WRITE = 1, 2
 ADDRESS = 0x000FFFFFFFFFF000
 CORE_SLOTS = range(256, 272)
-CHILD_IS_PARTIAL, CURSOR = 1 << 31, 0xFFFF
 HAS_DEVICE, IS_READONLY = 1, 4  # GNTMAP_device_map, GNTMAP_readonly
 
 Entry = namedtuple("Entry", "table index value level mfn")
@@ -128,7 +128,7 @@ class Picture:
         """
         found = []
         for mfn, frame in self.tables.items():
-            count = 512 if frame.info & PGT_validated else frame.stamp & CURSOR
+            count = 512 if frame.info & PGT_validated else frame.stamp & CURSOR_MASK
             cores = CORE_SLOTS if frame.kind == L4 else ()
             for index, value in enumerate(self.memory.page(mfn).tolist()):
                 if value and value & PRESENT and index < count and index not in cores:

@@ -6,6 +6,7 @@ The guest's tables: page 0 is its L4, 1 to 3 are L3 to L1; all other pages are m
 import abi
 import pytest
 
+from kernel.frames.page_type import PGT_validated
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -29,7 +30,6 @@ NOTHING_THERE = 0x5000_0000_0000  # an address of the guest's without page table
 FREE_SLOT = 400 * 8  # of an L1: maps nothing
 CORE_SLOT = 256 * 8  # of an L4: the core's
 NO_FRAME = 1 << 39  # neither RAM nor a device's
-PGT_validated = 1 << 59
 GATE_TO_CORE = 0x00008C00E0000000  # selector 0xe000, the first of the core's descriptors
 GATE_WITH_PARAMETERS = 0x00008C0100080000
 TASK = 0x0000890000000000

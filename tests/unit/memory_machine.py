@@ -15,6 +15,7 @@ import kernel.frames.frame  # noqa: F401  its functions are replaced
 import kernel.frames.m2p
 import kernel.state.frame_table
 import kernel.x86.memlayout
+from kernel.frames.frame import REFERENCE_MASK
 from kernel.state.domain import Domain
 from kernel.state.frame_table import FRAME_BYTES, Frame
 from kernel.state.vcpu import Vcpu
@@ -24,7 +25,6 @@ FIRST = 0x100  # the machine's frames: those behind the first MiB
 NR_FRAMES = 128
 END = FIRST + NR_FRAMES
 PAGE = 4096
-REFERENCE_MASK = (1 << 28) - 1
 TYPE_COUNT_MASK = (1 << 26) - 1
 PARTIAL, VALIDATED, PINNED = 1 << 58, 1 << 59, 1 << 60
 WRITABLE = 7

@@ -5,11 +5,11 @@ from collections import Counter
 import abi
 
 from kernel.frames.page_owner import PageOwner
+from kernel.paging.tree_walk import CURSOR_MASK
 from tests.unit.memory_machine import PARTIAL, PINNED, VALIDATED, WRITABLE, MemoryMachine
 
 ERESTART, EINVAL, EBUSY = -abi.ERESTART, -abi.EINVAL, -abi.EBUSY
 PRESENT, WRITE, USER = 1, 2, 4
-CURSOR_MASK = 0xFFFF
 
 
 class TableMachine(MemoryMachine):

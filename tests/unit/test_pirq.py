@@ -4,6 +4,8 @@ shared.
 
 from kpy import jit
 
+from kernel.base.ids import NR_PIRQS
+from kernel.irq.irq import NO_PIRQ
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
@@ -11,8 +13,6 @@ from kernel.x86.percpu import Pcpu
 EINVAL, EPERM, EBUSY, ENODEV, EEXIST, ENOSPC = 22, 1, 16, 19, 17, 28
 NR_GSIS = 24
 ANY = (1 << 32) - 1
-NR_PIRQS = 256
-NO_PIRQ = 0xFFFF
 
 
 class Machine:
