@@ -9,8 +9,8 @@ from tools.qemu.machine import Machine
 from tools.qemu.repeatable import seeded
 from tools.run.example import make_disk
 from tools.setup.paths import BUILD
+from tools.setup.patience import PATIENCE_S
 
-BOOT_S = 300
 DISK = BUILD / "test/disk.img"
 
 
@@ -44,7 +44,7 @@ def boot(kind: str, name: str, seed: int | None = None, **changes) -> Machine:
     machine = Machine(config if seed is None else seeded(config, seed))
     try:
         machine.start()
-        machine.wait_for(READY, BOOT_S)
+        machine.wait_for(READY, PATIENCE_S)
     except Exception as error:
         machine.keep_traces(str(error))
         machine.stop()
@@ -52,7 +52,7 @@ def boot(kind: str, name: str, seed: int | None = None, **changes) -> Machine:
     return machine
 
 
-def connects(port: int, timeout: float = 5) -> bool:
+def connects(port: int, timeout: float = PATIENCE_S) -> bool:
     """Tell whether something takes a connection on a local port within `timeout` seconds."""
     end = time.monotonic() + timeout
     while time.monotonic() < end:

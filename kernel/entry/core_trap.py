@@ -119,6 +119,7 @@ def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
         end_partial_line()
         printk("NMI from outside; what every processor was doing:")
         report_all(regs)
+        printk("NMI from outside is answered.")
         cpu.in_nmi = was_in_nmi
 
 

@@ -7,8 +7,7 @@ import pytest
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine
 from tools.run.build import build_core
-
-BOOT_S = 60
+from tools.setup.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -32,15 +31,15 @@ def _machine(core: Path, tmp_path: Path, **changes) -> Machine:
 @pytest.mark.parametrize("cpus", [1, 2, 4])
 def test_every_processor_starts(core, tmp_path, cpus):
     with _machine(core, tmp_path, cpus=cpus) as machine:
-        machine.wait_for(rf"proxen: {cpus} processors run", BOOT_S)
+        machine.wait_for(rf"proxen: {cpus} processors run", PATIENCE_S)
 
 
 def test_a_missing_kernel_is_named(core, tmp_path):
     with _machine(core, tmp_path) as machine:
         log = machine.serial
-        machine.serial.wait_for("processors run", BOOT_S)
+        machine.serial.wait_for("processors run", PATIENCE_S)
         with pytest.raises(Exception, match="panic"):
-            machine.wait_for("domain 0 starts", BOOT_S)
+            machine.wait_for("domain 0 starts", PATIENCE_S)
         assert "domain 0" in log.text()
 
 
@@ -51,4 +50,4 @@ def test_the_image_is_small(core):
 @pytest.mark.parametrize("memory", ["256M", "3G", "6G"])
 def test_any_amount_of_memory(core, tmp_path, memory):
     with _machine(core, tmp_path, memory=memory) as machine:
-        machine.wait_for(r"proxen: \d+ KiB free", BOOT_S)
+        machine.wait_for(r"proxen: \d+ KiB free", PATIENCE_S)

@@ -7,11 +7,11 @@ import pytest
 
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine, MachineFailure
-from tools.run.boot import boot_to_xend
+from tools.run.boot import follow
 from tools.run.build import build_programs
 from tools.setup.paths import BUILD, CORE
+from tools.setup.patience import PATIENCE_S
 
-BOOT_S = 60
 END = "the core has stopped."
 CTRL_A = "\x01"
 IDLE = r"idle\+.* kernel/sched/schedule\.py"  # asleep there, or zeroing free memory
@@ -23,7 +23,7 @@ def built():
     build_programs("core", "guest_hostile")
 
 
-def machine_config(kernel_args: str) -> Config:
+def machine(kernel_args: str) -> Machine:
     """A machine whose domain 0 is the guest that means harm."""
     settings = {
         "name": "test-crash",
@@ -34,24 +34,20 @@ def machine_config(kernel_args: str) -> Config:
         "memory": "1G",
         "nic": None,
     }
-    return Config(**settings)
-
-
-def machine(kernel_args: str) -> Machine:
-    return Machine(machine_config(kernel_args))
+    return Machine(Config(**settings))
 
 
 def press(running: Machine, keys: str, expected: str) -> str:
     """Press debug keys on the serial line; return the log from there to what is expected."""
     since = running.serial.position()
     running.serial.write(3 * CTRL_A + keys + 3 * CTRL_A)
-    running.serial.wait_for(expected, BOOT_S, since)
+    running.serial.wait_for(expected, PATIENCE_S, since)
     return running.serial.text(since)
 
 
 def test_debug_keys_say_what_everybody_does():
     with machine("mode=spin") as running:
-        running.wait_for("mode spin", BOOT_S)
+        running.wait_for("mode spin", PATIENCE_S)
         log = press(running, "dqrmhz", "domain 0's again")
         assert "cpu 0:" in log and "cpu 1:" in log
         assert re.search(SPINS, log)
@@ -63,12 +59,12 @@ def test_debug_keys_say_what_everybody_does():
 
 
 def test_a_boot_that_hangs_is_explained(capfd):
-    config = machine_config("mode=spin")
     failure = pytest.raises(
-        MachineFailure, match="no milestone for 4 s; last milestone: .*domain 0"
+        MachineFailure, match="no milestone for 1 s; last milestone: .*domain 0"
     )
-    with failure as raised:
-        boot_to_xend(config, stall_s=4)
+    with failure as raised, machine("mode=spin") as running:
+        running.wait_for("mode spin", PATIENCE_S)
+        follow(running, stall_s=1)
     text = str(raised.value)
     assert re.search(r"cpu \d: runs in a guest", text) or "runs in the core" in text
     assert re.search(r"spin\S* .*tests/guests/kernels/deaths\.py:\d+", text)
@@ -84,7 +80,7 @@ def test_a_boot_that_hangs_is_explained(capfd):
 
 def test_a_panic_names_lines_and_every_processor():
     with machine("mode=spin") as running:
-        running.wait_for("mode spin", BOOT_S)
+        running.wait_for("mode spin", PATIENCE_S)
         with pytest.raises(MachineFailure, match="debug key C; last milestone: .*serial line is"):
             press(running, "C", "never printed")
         log = running.serial.text()
@@ -101,10 +97,10 @@ def test_a_panic_names_lines_and_every_processor():
 
 def test_a_machine_check_is_a_panic_with_everything():
     with machine("mode=spin") as running:
-        running.wait_for("mode spin", BOOT_S)
+        running.wait_for("mode spin", PATIENCE_S)
         running.monitor.human("mce 0 0 0xb200000000000000 0x5 0 0")  # uncorrected, from bank 0
         with pytest.raises(MachineFailure, match="panic: #MC in the core"):
-            running.wait_for("never printed", BOOT_S)
+            running.wait_for("never printed", PATIENCE_S)
         log = running.serial.text()
         assert re.search(r"0x\w+ run_guests\+0x\w+ kernel/main\.py:\d+", log)
         assert log.rstrip().endswith(END)
@@ -113,7 +109,7 @@ def test_a_machine_check_is_a_panic_with_everything():
 def test_a_guest_that_libos_ends_names_its_lines():
     with machine("mode=jump") as running:
         with pytest.raises(MachineFailure, match="d0 crashed: it says so itself"):
-            running.wait_for("never printed", BOOT_S)
+            running.wait_for("never printed", PATIENCE_S)
         log = running.serial.text()
         assert re.search(
             r"trap 13: #GP.*\n(.*\n)*  0x\w+ libos_start\+0x\w+ libos/start\.py:\d+", log
@@ -125,7 +121,7 @@ def test_a_guest_that_libos_ends_names_its_lines():
 
 def test_a_processor_that_hangs_in_the_core_is_reported_by_another():
     with machine("mode=spin") as running:
-        running.wait_for("mode spin", BOOT_S)
+        running.wait_for("mode spin", PATIENCE_S)
         report = r"has taken no interrupt for 15 s(.*\n)+.*proxen: cpu \d:(.*\n)+.* hang\+.*\n"
         log = press(running, "W", report)
         assert re.search(r"hang\+0x\w+ kernel/panic/debug_keys\.py:\d+", log)
@@ -134,9 +130,9 @@ def test_a_processor_that_hangs_in_the_core_is_reported_by_another():
 
 def test_an_nmi_from_outside_is_a_question():
     with machine("mode=spin") as running:
-        running.wait_for("mode spin", BOOT_S)
+        running.wait_for("mode spin", PATIENCE_S)
         since = running.serial.position()
         running.monitor.execute("inject-nmi")
-        running.serial.wait_for(IDLE, BOOT_S, since)
-        running.serial.wait_for(SPINS, BOOT_S, since)
+        running.serial.wait_for(IDLE, PATIENCE_S, since)
+        running.serial.wait_for(SPINS, PATIENCE_S, since)
         assert running.alive()

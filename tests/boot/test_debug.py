@@ -8,8 +8,8 @@ import sys
 import pytest
 
 from tools.setup.paths import ROOT
+from tools.setup.patience import PATIENCE_S
 
-LIMIT_S = 240
 KERNEL = "build/guest_debuggee.elf"
 DEBUG = (sys.executable, "-m", "tools.run", "debug")
 
@@ -24,7 +24,7 @@ def debug(*commands, kernel=KERNEL, options=()):
         cwd=ROOT,
         capture_output=True,
         text=True,
-        timeout=LIMIT_S,
+        timeout=PATIENCE_S,
     )
     assert done.returncode == 0, done.stdout + done.stderr
     output = (done.stdout + done.stderr).split("@@")
@@ -159,7 +159,7 @@ def test_mistakes_are_one_sentence():
         words += ["-ex", command]
     command = [sys.executable, "-m", "tools.run", "debug", "--kernel", KERNEL, "--", "-batch"]
     done = subprocess.run(
-        [*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S
+        [*command, *words], cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
     )
     for words in MISTAKES.values():
         (line,) = [line for line in done.stderr.splitlines() if words in line]
@@ -169,13 +169,15 @@ def test_mistakes_are_one_sentence():
 
 def test_the_help_teaches():
     command = [sys.executable, "-m", "tools.run", "debug", "--help"]
-    shown = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=60).stdout
+    shown = subprocess.run(
+        command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S
+    ).stdout
     assert "make debug KERNEL=build/hello.elf" in shown and "break evtchn_send" in shown
 
 
 def test_no_kernel_of_that_name():
     command = [sys.executable, "-m", "tools.run", "debug", "--kernel", "/no/kernel.elf"]
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=LIMIT_S)
+    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True, timeout=PATIENCE_S)
     assert done.returncode != 0 and "there is no kernel /no/kernel.elf" in done.stderr
 
 

@@ -9,6 +9,7 @@ from pathlib import Path
 from tests.hosts import DISK
 from tools.run import example
 from tools.setup.paths import ROOT
+from tools.setup.patience import PATIENCE_S
 
 PING = example.EXAMPLES / "ping.cfg"
 
@@ -34,8 +35,9 @@ def test_a_kernel_of_60_lines_has_a_network(host, xend_url, dom0):
     done = _xm("run", xend_url, PING, f'cmdline="{line}"')
     assert done.returncode == 0, done.stdout + done.stderr
     assert re.findall(r"^ping: echo (\d) after \d+ us$", done.stdout, re.MULTILINE) == list("012")
-    _xm("create", xend_url, PING, f'cmdline="{line} serve=600"')
-    dom0.check("busybox ping -c 3 -W 20 -s 1400 10.0.100.9", 90)
+    done = _xm("create", xend_url, "--wait", PING, f'cmdline="{line} serve=3600"')
+    assert done.returncode == 0, done.stdout + done.stderr
+    dom0.check("busybox ping -c 3 -W 600 -s 1400 10.0.100.9")
     _xm("destroy", xend_url, "ping")
     assert len((example.EXAMPLES / "ping.py").read_text().splitlines()) <= 60
 
@@ -57,5 +59,5 @@ def _xm(command: str, url: str, *arguments: str | Path) -> subprocess.CompletedP
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )

@@ -7,7 +7,7 @@ from dataclasses import replace
 
 import pytest
 
-from tests.guests.test_guests import BOOT_S, machine
+from tests.guests.test_guests import machine
 from tools.image.build import build_image
 from tools.qemu.config import command_line
 from tools.qemu.hosts import default_kind
@@ -16,6 +16,7 @@ from tools.qemu.repeatable import repeatable
 from tools.run import repeat
 from tools.run.example import NOT_WRITTEN, WRITTEN
 from tools.setup.paths import ROOT
+from tools.setup.patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.boot,
@@ -35,8 +36,8 @@ def spin(seed: int, core_args: str) -> str:
     """
     config = repeatable(machine("guest_interleave").config, seed)
     with Machine(replace(config, hypervisor_args=f"{CORE_ARGS} {core_args}")) as m:
-        m.wait_for(r"guest: pass", BOOT_S)
-        m.wait_for(r"^proxen: domain 0 halted: powering off", BOOT_S)
+        m.wait_for(r"guest: pass", PATIENCE_S)
+        m.wait_for(r"^proxen: domain 0 halted: powering off", PATIENCE_S)
         return m.serial.text()
 
 

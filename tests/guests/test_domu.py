@@ -5,16 +5,17 @@ import re
 import pytest
 
 from tests.guests.domu import Domains, disk_image
+from tools.setup.patience import PATIENCE_S
 
 TEXT = b"A text on a disk.\nIts second line ends it.\n"
-END_S = 60
-RANDOM_S = 15
+RANDOM_S = 15  # of random acts; few of these guests end
+NEVER_S = 3  # long enough to see that a guest goes on
 DEATHS = ("fault", "stack", "iret", "callback", "jump", "cr3", "syscall", "nonsense")
 DEATHS += ("pinned", "granted", "ports", "disk", "spin")
 NEVER_END = {"spin"}
 
 
-def run(domains, name, kernel, timeout=END_S, **config):
+def run(domains, name, kernel, timeout=PATIENCE_S, **config):
     """Run a domain to its end; return its record (None: it did not end) and its console."""
     domains.create(name, kernel, memory=32, on_reboot="destroy", **config)
     try:
@@ -80,7 +81,7 @@ def test_a_kernel_to_talk_to(domains):
     """Keys go through the WebSocket, the console daemon and the ring; backspace works."""
     domains.create("echo", "echo", memory=32)
     try:
-        printed, how = domains.talk("echo", b"hellp\x7fo\rquit\r", END_S)
+        printed, how = domains.talk("echo", b"hellp\x7fo\rquit\r", PATIENCE_S)
     finally:
         domains.destroy("echo")
     assert b"echo: hello\n" in printed.replace(b"\r", b"")
@@ -90,7 +91,7 @@ def test_a_kernel_to_talk_to(domains):
 @pytest.mark.parametrize("mode", DEATHS)
 def test_death_harms_nobody_else(domains, dom0, xvda, free_before, mode):
     """However a guest dies, dom0 lives on and every page comes back."""
-    line, patience = f"mode={mode}", 3 if mode in NEVER_END else END_S
+    line, patience = f"mode={mode}", NEVER_S if mode in NEVER_END else PATIENCE_S
     record, _ = run(domains, f"dies-{mode}", "guest_hostile", patience, disks=[xvda], cmdline=line)
     assert (record is None) == (mode in NEVER_END)
     assert mode != "fault" or record["exit"]["reason"] == "crash"

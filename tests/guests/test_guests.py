@@ -8,10 +8,10 @@ from tools.qemu.config import Config
 from tools.qemu.hosts import default_kind, hypervisor
 from tools.qemu.machine import Machine
 from tools.setup.paths import BUILD
+from tools.setup.patience import PATIENCE_S
 
 KERNELS = ("guest_selftest", "guest_errors")
 ARGS = "dom0_mem=256M,max:256M dom0_max_vcpus=1 console=com1 com1=115200"
-BOOT_S = 60
 
 pytestmark = pytest.mark.boot
 
@@ -34,7 +34,7 @@ def machine(kernel: str, cpus: int = 2, kind: str | None = None) -> Machine:
 @pytest.mark.parametrize("kernel", KERNELS)
 def test_verdict(kernel):
     with machine(kernel) as m:
-        found = m.wait_for(r"guest: (pass|FAIL).*", BOOT_S)
+        found = m.wait_for(r"guest: (pass|FAIL).*", PATIENCE_S)
         failures = re.findall(r"^FAIL .*", m.serial.text(), re.MULTILINE)
     assert found[1] == "pass", "\n".join(failures)
 
@@ -46,7 +46,7 @@ def test_traps():
     """On real Xen, QEMU 7.2's wrong error code of `int n` shows; the core reads the instruction."""
     known = QEMU_INT_N if default_kind() == "xen" else set()
     with machine("guest_traps") as m:
-        m.wait_for(r"guest: (pass|FAIL).*", BOOT_S)
+        m.wait_for(r"guest: (pass|FAIL).*", PATIENCE_S)
         failures = set(re.findall(r"^FAIL .*?(?=\r?$)", m.serial.text(), re.MULTILINE))
     assert failures <= known
 
@@ -54,16 +54,16 @@ def test_traps():
 def test_breakpoint_is_reported_with_function_names():
     """libos prints registers and symbolised addresses, on the way to the self-test's verdict."""
     with machine("guest_selftest") as m:
-        m.wait_for(r"guest: pass", BOOT_S)
+        m.wait_for(r"guest: pass", PATIENCE_S)
         assert re.search(r"trap 3: #BP breakpoint.*\n  0x[0-9a-f]{16} main\+0x", m.serial.text())
 
 
 def test_hello_says_hello():
     with machine("hello") as m:
-        assert m.wait_for(r"Hello, world: a kernel with 65536 pages, dom0", BOOT_S)
+        assert m.wait_for(r"Hello, world: a kernel with 65536 pages, dom0", PATIENCE_S)
 
 
 def test_readfile_fails_cleanly_without_a_disk():
     """As dom0 it has no xenstore to ask; it must say so and end, not hang."""
     with machine("readfile") as m:
-        assert m.wait_for(r"readfile: there is no disk xvda", BOOT_S)
+        assert m.wait_for(r"readfile: there is no disk xvda", PATIENCE_S)

@@ -2,7 +2,8 @@
 
 import pytest
 
-from tests.guests.test_guests import BOOT_S, machine
+from tests.guests.test_guests import machine
+from tools.setup.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.boot, pytest.mark.real_xen]
 
@@ -17,4 +18,4 @@ pytestmark = [pytest.mark.boot, pytest.mark.real_xen]
 )
 def test_our_kernels_run_on_real_xen(kernel, line):
     with machine(kernel, kind="xen") as m:
-        m.wait_for(line, BOOT_S)
+        m.wait_for(line, PATIENCE_S)

@@ -11,6 +11,8 @@ from kpy.front import modules
 from kpy.front.program import Program
 from kpy.lower.unit import Unit
 
+from tools.setup.patience import PATIENCE_S
+
 PROGRAM = """
 @enum(u8)
 class State:
@@ -101,7 +103,7 @@ def test_gdb_shows_the_python_program(executable):
     options = [word for command in commands for word in ("-ex", command)]
     shown = subprocess.run(
         ["gdb", "-batch", "-nx", *options, str(executable)],
-        capture_output=True, text=True, timeout=60, cwd=executable.parent,
+        capture_output=True, text=True, timeout=PATIENCE_S, cwd=executable.parent,
     ).stdout  # fmt: skip
     assert "debugged.py:" in shown
     assert "#0  inspect (vcpu=" in shown

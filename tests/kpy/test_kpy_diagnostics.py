@@ -6,6 +6,8 @@ import sys
 
 import pytest
 
+from tools.setup.patience import PATIENCE_S
+
 STRUCT = """
 @struct
 class S:
@@ -411,7 +413,7 @@ def check_circle(folder, claim):
         env={**os.environ, "PYTHONPATH": os.pathsep.join([str(folder), *sys.path])},
         capture_output=True,
         text=True,
-        timeout=60,
+        timeout=PATIENCE_S,
     )
     return done.returncode, done.stdout + done.stderr
 

@@ -6,6 +6,8 @@ import time
 from xm.client import PREFIX, domain_path
 from xm.websocket import TEXT, WebSocket
 
+from tools.setup.patience import PATIENCE_S
+
 POLL_S = 1
 
 
@@ -17,7 +19,7 @@ class GuestConsole:
         self.stream = WebSocket(client.host, client.port, path)
         self.text = ""
 
-    def wait_for(self, pattern, timeout_s):
+    def wait_for(self, pattern, timeout_s=PATIENCE_S):
         """Return the match of a pattern, and forget all text up to its end."""
         deadline = time.monotonic() + timeout_s
         while not (match := re.search(pattern, self.text)):
@@ -31,7 +33,7 @@ class GuestConsole:
         self.text = self.text[match.end() :]
         return match
 
-    def check(self, command, timeout_s=60):
+    def check(self, command, timeout_s=PATIENCE_S):
         """Run a command in the guest's shell and return its output; it must succeed."""
         self.stream.send(f"{command}; code=$?; echo; echo status:$code:\n".encode())
         match = self.wait_for(r"(?s)^(.*?)\nstatus:(\d+):", timeout_s)

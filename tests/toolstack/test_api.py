@@ -9,9 +9,11 @@ import pytest
 import xen_codecs as abi
 from xen import domctl
 from xend import api, api_debug, api_trace, crash
+from xend.devices import Device
 
 from tests.toolstack import tiny_guest
-from tests.toolstack.xend_in_process import DOCUMENT, read_stream, with_xend
+from tests.toolstack.xend_in_process import DOCUMENT, read_stream, until, with_xend
+from tools.setup.patience import PATIENCE_S
 
 
 @with_xend
@@ -208,14 +210,15 @@ def is_started(domain, domid):
 
 
 @with_xend
-async def test_a_domain_that_only_reboots_is_left_ended(xend):
+async def test_a_domain_that_only_reboots_is_left_ended(xend, monkeypatch, caplog):
+    monkeypatch.setattr("xend.manager.QUICK_REBOOT_S", PATIENCE_S)
     await xend.create()
     for domid in range(1, 5):
         await xend.until("guest", lambda domain, domid=domid: is_started(domain, domid))
         xend.xen.shutdown(domid, abi.SHUTDOWN_reboot)
     ended = await xend.until("guest", lambda domain: domain["state"] == "ended")
     assert ended["exit"]["reason"] == "reboot"
-    await asyncio.sleep(0.2)
+    await until(lambda: "reboots without end" in caplog.text)
     assert (await xend.call("GET", "/domains/guest"))["state"] == "ended"
 
 
@@ -248,6 +251,37 @@ async def test_shutdown_asks_the_guest(xend):
     assert await xend.store.read("/local/domain/1/control/shutdown") == "poweroff"
 
 
+async def create_with_a_card(xend):
+    """Create a domain with a network card that nobody serves; returns the path of its state."""
+    await xend.create()
+    card = Device(1, "vif", 0, {}, {})
+    await xend.store.batch(card.requests(), 0)
+    xend.manager.find("guest").devices.append(card)
+    return f"{card.back_path}/state"
+
+
+@with_xend
+async def test_a_client_can_wait_until_the_devices_are_connected(xend):
+    state = await create_with_a_card(xend)
+    waiting = asyncio.ensure_future(xend.call("GET", "/domains/guest/connected"))
+    await xend.store.write(state, int(abi.XenbusStateInitWait))
+    await xend.until("guest", lambda domain: xend.manager.listeners)
+    assert not waiting.done()
+    await xend.store.write(state, int(abi.XenbusStateConnected))
+    assert (await waiting)["exit"] is None
+    assert not xend.manager.listeners
+
+
+@with_xend
+async def test_who_waits_for_devices_hears_of_the_domains_end(xend):
+    await create_with_a_card(xend)
+    waiting = asyncio.ensure_future(xend.call("GET", "/domains/guest/connected"))
+    await xend.until("guest", lambda domain: xend.manager.listeners)
+    xend.xen.shutdown(1, abi.SHUTDOWN_poweroff)
+    assert (await waiting)["exit"]["reason"] == "poweroff"
+    assert (await xend.call("GET", "/domains/guest/connected"))["exit"]["reason"] == "poweroff"
+
+
 @with_xend
 async def test_console_log_outlives_the_domain(xend):
     await xend.create()
@@ -266,9 +300,8 @@ async def test_console_stream_carries_both_ways_and_says_how_it_ended(xend):
     socket = await xend.client.ws_connect("/api/v1/domains/guest/console/stream")
     await socket.send_bytes(b"typed")
     reading = asyncio.ensure_future(read_stream(socket))
-    await asyncio.sleep(0.05)
+    await until(lambda: bytes(xend.console_page(1)[:5]) == b"typed")
     xend.print(1, b"after")
-    assert bytes(xend.console_page(1)[:5]) == b"typed"
     await xend.store.write("/local/domain/1/data/exit-code", 3)
     xend.xen.shutdown(1, abi.SHUTDOWN_poweroff)
     data, last = await reading

@@ -15,6 +15,7 @@ from xm.client import Client, XendError
 
 from tests.toolstack import tiny_guest
 from tests.toolstack.guest_console import GuestConsole
+from tools.setup.patience import PATIENCE_S
 
 XM = Path(__file__).parents[2] / "xm"
 LINUX = {
@@ -65,7 +66,7 @@ def xm(client, *arguments):
         stdin=subprocess.DEVNULL,
         capture_output=True,
         text=True,
-        timeout=120,
+        timeout=PATIENCE_S,
     )
     return done.returncode, done.stdout, done.stderr
 
@@ -178,11 +179,11 @@ def test_stock_linux_with_disk_and_network(client, dom0, upload, tmp_path):
     client.post("/domains", config)
     console = GuestConsole(client, "linux")
     try:
-        console.wait_for("domU user space", 300)
+        console.wait_for("domU user space")
     except AssertionError:
         print(xm(client, "show", "linux")[1])
         raise
-    console.wait_for("domU# ", 60)
+    console.wait_for("domU# ")
     assert "2" in console.check("nproc").split()
     use_disk(console, client, tmp_path)
     fetch_file(console, dom0)
@@ -207,7 +208,7 @@ def fetch_file(console, dom0):
     dom0.check("mkdir -p /tmp/www && dd if=/dev/urandom of=/tmp/www/big bs=1M count=10 2>/dev/null")
     dom0.check("busybox httpd -p 10.0.100.1:8080 -h /tmp/www")
     digest = dom0.check("md5sum /tmp/www/big").split()[0]
-    output = console.check("wget -q -O - http://10.0.100.1:8080/big | md5sum", 240)
+    output = console.check("wget -q -O - http://10.0.100.1:8080/big | md5sum")
     assert re.search(r"[0-9a-f]{32}", output)[0] == digest
 
 
@@ -218,7 +219,7 @@ def test_four_domains_share_two_processors(client, dom0, upload):
         client.post("/domains", {"name": name, "kernel": kernel, "memory": 8})
     client.post("/domains", {**LINUX, "name": "linux", "cmdline": "console=hvc0"})
     console = GuestConsole(client, "linux")
-    console.wait_for("domU# ", 300)
+    console.wait_for("domU# ")
     before = cpu_times(client)
     assert console.check("seq 2000 | wc -l").strip().endswith("2000")
     assert dom0.check("seq 2000 | wc -l").strip() == "2000"

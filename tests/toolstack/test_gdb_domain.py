@@ -10,13 +10,12 @@ from tests.guests.domu import Domains
 from tests.toolstack.guest_console import GuestConsole
 from tests.toolstack.test_domains import LINUX, xm
 from tools.qemu.hosts import default_kind
+from tools.setup.patience import PATIENCE_S
 
 pytestmark = [
     pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed"),
     pytest.mark.skipif(default_kind() == "xen", reason="Debian's Xen has no CONFIG_GDBSX"),
 ]
-
-START_S = 30
 
 
 @pytest.fixture
@@ -68,7 +67,7 @@ def test_a_kernel_from_its_first_instruction_to_its_end(domains):
     assert "width * height" in height
     assert "hw watchpoint" in watched
     assert re.search(r"exited with code 0?14\b", end), "12 in octal"
-    record = domains.wait_end("debuggee", START_S)
+    record = domains.wait_end("debuggee", PATIENCE_S)
     assert record["exit"] == {"reason": "poweroff", "code": 12}
     assert "debuggee: 12" in domains.console("debuggee")
 
@@ -94,16 +93,20 @@ def test_threads_are_vcpus(domains):
     assert "area (" in alone and "count_ticks ()" in alone
     running = domains.client.get("/domains/two")
     assert running["state"] in ("running", "blocked"), "gdb is gone and it goes on"
-    time.sleep(0.5)
-    assert domains.client.get("/domains/two")["cpu_time_s"] > running["cpu_time_s"]
+    until(lambda: domains.client.get("/domains/two")["cpu_time_s"] > running["cpu_time_s"])
+
+
+def until(condition):
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        time.sleep(0.1)
 
 
 def wait_for_second_vcpu(domains, name):
     """Wait until both vCPUs are up."""
-    deadline = time.monotonic() + START_S
-    while domains.client.get(f"/domains/{name}")["vcpus"] < 2:
-        assert time.monotonic() < deadline, "the second vCPU never came up"
-        time.sleep(0.1)
+    until(lambda: domains.client.get(f"/domains/{name}")["vcpus"] == 2)
 
 
 def test_watchpoint_and_hardware_breakpoint(domains):
@@ -132,20 +135,20 @@ def test_a_crash_can_be_looked_at(domains):
     assert re.search(r"#0 .*die_of_fault \(\) at tests/guests/kernels/deaths.py", stack), (
         "where it fell"
     )
-    assert domains.wait_end("crashing", START_S)["exit"]["reason"] in ("crash", "destroyed")
+    assert domains.wait_end("crashing", PATIENCE_S)["exit"]["reason"] in ("crash", "destroyed")
 
 
 def test_kill_destroys(domains):
     domains.create("victim", "guest_debuggee", memory=16, cmdline="mode=spin")
     gdb(domains, "victim", "kill")
-    assert domains.wait_end("victim", START_S)["exit"]["reason"] == "destroyed"
+    assert domains.wait_end("victim", PATIENCE_S)["exit"]["reason"] == "destroyed"
 
 
 def test_stock_linux_stops_and_goes_on(domains):
     """Registers and memory of a kernel without symbols, then a step, then it lives on."""
     domains.client.post("/domains", {**LINUX, "name": "linux", "cmdline": "console=hvc0"})
     console = GuestConsole(domains.client, "linux")
-    console.wait_for("domU# ", 300)
+    console.wait_for("domU# ")
     console.close()
     threads, registers, code, *_, hit, stack, after = gdb(
         domains,

@@ -16,7 +16,8 @@ from xend.gdbstub_target import EVENT_shutdown
 from xend.gdbstub_watch import Watchpoints
 
 from tests.toolstack import fake_debug, tiny_guest
-from tests.toolstack.xend_in_process import with_xend
+from tests.toolstack.xend_in_process import until, with_xend
+from tools.setup.patience import PATIENCE_S
 
 DB, BP = 1, 3
 TF = 1 << 8
@@ -35,7 +36,7 @@ class Gdb:
     async def answer(self):
         """Return the next packet from the stub."""
         while not self.waiting:
-            message = await asyncio.wait_for(self.socket.receive(), 10)
+            message = await asyncio.wait_for(self.socket.receive(), PATIENCE_S)
             self.waiting += self.packets.feed(message.data)[0]
         return self.waiting.pop(0).decode("latin-1")
 
@@ -58,14 +59,6 @@ async def debug(xend, name="guest", **config):
     domain = await xend.create(name, **config)
     socket = await xend.client.ws_connect(f"/api/v1/domains/{name}/debugger")
     return domain["id"], Gdb(socket)
-
-
-async def until(condition):
-    for _ in range(500):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 @given(data=st.binary(max_size=200), cuts=st.lists(st.integers(1, 20)))

@@ -11,6 +11,7 @@ from xm import kallsyms
 
 from tests.toolstack import tiny_guest
 from tools.image.build import build_image
+from tools.setup.patience import PATIENCE_S
 
 
 @pytest.fixture(scope="module")
@@ -43,7 +44,7 @@ def test_gdb_reads_what_we_write(symbols, tmp_path):
     commands = ["info symbol start_kernel+4", "info address default_idle", "print &jiffies"]
     words = [word for command in commands for word in ("-ex", command)]
     shown = subprocess.run(
-        ["gdb", "-batch", "-nx", *words, path], capture_output=True, text=True, timeout=120
+        ["gdb", "-batch", "-nx", *words, path], capture_output=True, text=True, timeout=PATIENCE_S
     ).stdout
     assert "start_kernel + 4 in section .text" in shown
     assert f"{symbols['default_idle'][0]:#x}" in shown and f"{symbols['jiffies'][0]:#x}" in shown

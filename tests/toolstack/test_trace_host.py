@@ -12,6 +12,7 @@ from xentrace.records import Spool
 from xm.client import Client
 
 from tests.toolstack import tiny_guest, trace_format
+from tools.setup.patience import PATIENCE_S
 
 XM = Path(__file__).parents[2] / "xm"
 HELLO_EXIT = 42
@@ -29,7 +30,7 @@ def xm(xend_url, tmp_path):
             stdin=subprocess.DEVNULL,
             capture_output=True,
             text=True,
-            timeout=240,
+            timeout=PATIENCE_S,
         )
 
     return run

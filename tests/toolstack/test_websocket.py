@@ -9,7 +9,7 @@ from xm import debugger, terminal
 from xm.client import Client
 from xm.websocket import BINARY, CLOSE, PING, PONG, TEXT, WebSocket
 
-LIMIT_S = 20
+from tools.setup.patience import PATIENCE_S
 
 
 class Server:
@@ -23,7 +23,7 @@ class Server:
 
     def greet(self):
         self.socket, _ = self.listener.accept()
-        self.socket.settimeout(LIMIT_S)
+        self.socket.settimeout(PATIENCE_S)
         while not self.socket.recv(65536).endswith(b"\r\n\r\n"):
             pass
         self.socket.sendall(b"HTTP/1.1 101 Switching Protocols\r\n\r\n")
@@ -75,7 +75,7 @@ def test_a_ping_does_not_hold_gdb_up(server, tmp_path):
     carrying = threading.Thread(target=debugger.bridge, args=(stream, listener))
     carrying.start()
     with socket.socket(socket.AF_UNIX) as gdb:
-        gdb.settimeout(LIMIT_S)
+        gdb.settimeout(PATIENCE_S)
         gdb.connect(str(tmp_path / "socket"))
         server.send(PING)
         assert server.receive() == (PONG, b"")
@@ -83,7 +83,7 @@ def test_a_ping_does_not_hold_gdb_up(server, tmp_path):
         assert server.receive() == (BINARY, b"$g#67")
         server.send(BINARY, b"$00#60")
         assert gdb.recv(64) == b"$00#60"
-    carrying.join(LIMIT_S)
+    carrying.join(PATIENCE_S)
     assert not carrying.is_alive()
     listener.close()
     stream.close()
@@ -103,6 +103,6 @@ def test_a_ping_does_not_hold_typing_up(server, monkeypatch):
     os.write(typed, b"key")
     assert server.receive() == (BINARY, b"key")
     server.send(CLOSE)
-    attached.join(LIMIT_S)
+    attached.join(PATIENCE_S)
     assert not attached.is_alive()
     os.close(typed)

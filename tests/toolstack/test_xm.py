@@ -12,6 +12,7 @@ from xm.__main__ import main
 
 from tests.toolstack import tiny_guest
 from tests.toolstack.xend_in_process import with_xend
+from tools.setup.patience import PATIENCE_S
 
 XM = Path(__file__).parents[2] / "xm"
 DOMAIN = {
@@ -136,7 +137,6 @@ async def test_run_shows_the_console_and_exits_with_the_guests_code(xend):
     await xend.until_there("guest")
     xend.print(1, b"hello\n")
     await xend.store.write("/local/domain/1/data/exit-code", 7)
-    await asyncio.sleep(0.5)
     xend.xen.shutdown(1, abi.SHUTDOWN_poweroff)
     assert await running == (7, "hello\n", "")
 
@@ -169,7 +169,7 @@ async def test_dmesg_can_be_followed(xend):
     process = await asyncio.create_subprocess_exec(*command, env=environment, stdout=pipe)
     assert b"hello" in await process.stdout.readline()
     xend.xen.console += b"(XEN) later\n"
-    assert await asyncio.wait_for(process.stdout.readline(), 30) == b"(XEN) later\n"
+    assert await asyncio.wait_for(process.stdout.readline(), PATIENCE_S) == b"(XEN) later\n"
     process.terminate()
     await process.wait()
 

@@ -7,7 +7,7 @@ import pytest
 
 from tests.toolstack import fake_debug, tiny_guest
 from tests.toolstack.test_xm import write_cfg, xm
-from tests.toolstack.xend_in_process import with_xend
+from tests.toolstack.xend_in_process import until, with_xend
 
 BP = 3
 
@@ -17,14 +17,6 @@ pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not inst
 def batch(*commands):
     """Return gdb's arguments for running some commands."""
     return ["--", "-batch", *(word for command in commands for word in ("-ex", command))]
-
-
-async def until(condition):
-    for _ in range(1000):
-        if condition():
-            return
-        await asyncio.sleep(0.01)
-    raise AssertionError("it did not happen")
 
 
 @with_xend

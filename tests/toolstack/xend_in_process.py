@@ -6,6 +6,7 @@ import asyncio
 import functools
 import json
 import re
+import time
 
 import jsonschema
 from aiohttp import WSMsgType
@@ -21,8 +22,17 @@ from xenstored.daemon import Daemon
 
 from tests.toolstack import tiny_guest
 from tests.toolstack.fake_xen import FakeEvents, FakeXen
+from tools.setup.patience import PATIENCE_S
 
 DOCUMENT = json.loads(OPENAPI.read_text())
+
+
+async def until(condition):
+    """Wait until something holds."""
+    end = time.monotonic() + PATIENCE_S
+    while not condition():
+        assert time.monotonic() < end, "it did not happen"
+        await asyncio.sleep(0.01)
 
 
 class Xend:
@@ -104,12 +114,11 @@ class Xend:
 
     async def until(self, name, condition):
         """Wait until a domain's description satisfies a condition."""
-        for _ in range(500):
-            domain = await self.call("GET", f"/domains/{name}")
-            if condition(domain):
-                return domain
+        end = time.monotonic() + PATIENCE_S
+        while not condition(domain := await self.call("GET", f"/domains/{name}")):
+            assert time.monotonic() < end, f"still {domain}"
             await asyncio.sleep(0.01)
-        raise AssertionError(f"still {domain}")
+        return domain
 
     async def until_there(self, name):
         """Wait until a domain of this name runs."""

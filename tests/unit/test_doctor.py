@@ -12,6 +12,7 @@ from tools.doctor import __main__ as doctor
 from tools.doctor import host, software, state
 from tools.doctor.finding import BAD, GOOD, INSTALL, REMARK, Finding
 from tools.setup.paths import ROOT
+from tools.setup.patience import PATIENCE_S
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
@@ -122,8 +123,9 @@ def test_a_leftover_qemu_is_found(monkeypatch, tmp_path):
     command = [sys.executable, "-c", ORPHAN, tmp_path / "run-1", qemu, "60"]
     pid = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
     try:
-        end = time.monotonic() + 10
-        while state._parent(pid) not in (1, 0) and time.monotonic() < end:
+        end = time.monotonic() + PATIENCE_S
+        while not state._is_qemu(pid):  # its command line comes a moment after it has been started
+            assert time.monotonic() < end
             time.sleep(0.05)
         if state._parent(pid) != 1:
             pytest.skip("another process adopts orphans here")

@@ -5,9 +5,9 @@ import time
 
 from tools.qemu.hosts import dom0_machine
 from tools.qemu.machine import Machine
+from tools.setup.patience import PATIENCE_S
 
 FIRST_USER_LINE = r"^proxen: dom0 user space"
-LIMIT_S = 240
 
 
 def measure(kind: str) -> float:
@@ -16,7 +16,7 @@ def measure(kind: str) -> float:
     Returns: seconds.
     """
     with Machine(dom0_machine(kind, f"bench-boot-{kind}")) as running:
-        running.wait_for(FIRST_USER_LINE, LIMIT_S)
+        running.wait_for(FIRST_USER_LINE, PATIENCE_S)
         return time.monotonic() - running.started_at
 
 

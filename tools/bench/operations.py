@@ -12,11 +12,11 @@ from tools.qemu.config import COUNTING, FIXED_CLOCK, Config
 from tools.qemu.hosts import hypervisor
 from tools.qemu.machine import Machine, MachineFailure
 from tools.setup.paths import BUILD
+from tools.setup.patience import PATIENCE_S
 
 GUEST = BUILD / "bench_guest.elf"
 REFERENCE = Path(__file__).with_name("xen-4.17-costs.txt")
 LAST_ROW = "user_int3_kernel_user"
-LIMIT_S = 240
 TOLERANCE = 0.1
 ONE_CPU_ARGS = "dom0_mem=512M,max:512M dom0_max_vcpus=1 console=com1 com1=115200"
 ROW = re.compile(r"^bench (\w+) (\d+) (\d+)\s*$", re.MULTILINE)
@@ -44,7 +44,7 @@ def count(kind: str) -> dict[str, Figure]:
     Errors: MachineFailure, it did not reach its last row.
     """
     with Machine(machine(kind)) as running:
-        running.wait_for(rf"^bench {LAST_ROW} \d+ \d+", LIMIT_S)
+        running.wait_for(rf"^bench {LAST_ROW} \d+ \d+", PATIENCE_S)
         return read(running.serial.text())
 
 

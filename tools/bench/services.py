@@ -19,6 +19,7 @@ from tools.qemu.config import COUNTING, FIXED_CLOCK, Config, Disk
 from tools.qemu.hosts import READY, dom0_machine
 from tools.qemu.machine import Machine, MachineFailure
 from tools.setup.paths import BUILD
+from tools.setup.patience import PATIENCE_S
 from tools.setup.progress import step
 
 PARTS = ("create", "disk", "network")
@@ -28,7 +29,6 @@ GUESTS = Path(__file__).with_name("guests")
 KERNELS = ("echo.elf", "bench_devices.elf")
 CARGO = BUILD / "bench/cargo.tar"
 PLACE = "/run/bench"  # in dom0, in memory
-BOOT_S, PART_S = 400, 400
 ONE_CPU = "dom0_mem=1024M,max:1024M dom0_max_vcpus=1 console=com1 com1=115200"
 
 
@@ -41,10 +41,10 @@ def measure(kind: str, parts: tuple[str, ...]) -> dict[str, dict[str, Figure]]:
     found = {}
     with Machine(machine(kind)) as running:
         with step(f"boot dom0 on {kind}"):
-            running.wait_for(READY, BOOT_S)
+            running.wait_for(READY, PATIENCE_S)
             found[BOOT] = {"dom0_kernel_to_first_process": boot_figure(running.serial.text())}
             unpack = f"mkdir {PLACE} && tar -C {PLACE} -xf /dev/vdc"
-            running.shell.check(unpack, BOOT_S)
+            running.shell.check(unpack, PATIENCE_S)
         for part in parts:
             with step(f"measure {part} on {kind}"):
                 found[part] = measure_part(running, part)
@@ -62,7 +62,7 @@ def boot_figure(log: str) -> Figure:
 def measure_part(running: Machine, part: str) -> dict[str, Figure]:
     """Run dom0's measuring script for a part."""
     command = f"PYTHONPATH=/opt/proxen python3 {PLACE}/measure.py {part}"
-    result = running.shell.run(command, PART_S)
+    result = running.shell.run(command, PATIENCE_S)
     (running.folder / f"{part}.txt").write_text(result.output)
     if result.status:
         raise MachineFailure(f"measuring {part} failed in dom0:\n{result.output}")

@@ -7,12 +7,12 @@ from tools.qemu.config import Config
 from tools.qemu.hosts import hypervisor
 from tools.qemu.machine import Machine
 from tools.setup.paths import BUILD, ROOT
+from tools.setup.patience import PATIENCE_S
 
 GUEST = BUILD / "guest_probes.elf"
 KEPT = BUILD / "compare"
 RECORDED = ROOT / "tests/guests/kernels/probes/xen-4.17.txt"
 ARGS = "dom0_mem=256M,max:256M dom0_max_vcpus=1 console=com1 com1=115200"
-LIMIT_S = 90
 
 
 def machine(kind: str) -> Config:
@@ -34,7 +34,7 @@ def transcript_of(kind: str) -> dict[str, str]:
     """
     with Machine(machine(kind)) as running:
         try:
-            running.wait_for(r"^probes done", LIMIT_S)
+            running.wait_for(r"^probes done", PATIENCE_S)
         finally:
             found = answers(running.serial.text())
             kept_path(kind).parent.mkdir(exist_ok=True)

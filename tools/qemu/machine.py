@@ -19,20 +19,25 @@ from tools.image.kernel import VMLINUZ
 from tools.qemu.accelerator import accelerator
 from tools.qemu.config import XEND_PORT, Config, command_line
 from tools.qemu.cpus import what_cpus_do
-from tools.qemu.milestones import fatal_line, last_milestone, report_is_whole
+from tools.qemu.milestones import NMI_ANSWERED, fatal_line, last_milestone, report_is_whole
 from tools.qemu.monitor import Monitor
 from tools.qemu.serial import Serial, SerialTimeout
 from tools.qemu.shell import Shell
 from tools.setup.paths import CORE, RUNS
+from tools.setup.patience import PATIENCE_S
 
-START_S = 60
-REPORT_S = 10
-NMI_S = 3  # for the core's answer to an NMI
+REPORT_S = 60  # for the rest of a report; the core may be beyond making it whole
+NMI_S = 20  # for the core's answer to an NMI; it may be beyond answering
+END_S = 5  # from QEMU's promise to end to our making it
 KEPT_RUNS = 20
 
 
 class MachineFailure(Exception):
     """The machine died, hung or never came up; it names the last milestone and the folder."""
+
+
+# What comes of a QEMU that does not answer, or has gone.
+LOST = (MachineFailure, QMPError, EOFError, OSError, TimeoutError)
 
 
 class Machine:
@@ -120,7 +125,7 @@ class Machine:
     def keep_traces(self, reason: str) -> None:
         """Record why the machine failed, its state and its registers, while it is still there."""
         state = [reason, "", f"last milestone: {last_milestone(self.serial.text())}"]
-        with contextlib.suppress(MachineFailure, QMPError, EOFError, OSError, TimeoutError):
+        with contextlib.suppress(*LOST):
             state.append(f"status: {self.monitor.status()}")
             (self.folder / "registers").write_text(self.monitor.human("info registers -a"))
         (self.folder / "failure").write_text("\n".join(state) + "\n")
@@ -139,11 +144,12 @@ class Machine:
         """
         failure = self.failure(reason)
         doing = []
-        with contextlib.suppress(MachineFailure, QMPError, EOFError, OSError, TimeoutError):
+        with contextlib.suppress(*LOST, SerialTimeout):
             doing = what_cpus_do(self.monitor, self.config)
             if self.config.hypervisor == CORE:
+                since = self.serial.position()
                 self.monitor.execute("inject-nmi")
-                time.sleep(NMI_S)
+                self.serial.wait_for(NMI_ANSWERED, NMI_S, since)
         text = "\n".join(doing) or "QEMU does not say what the processors do"
         (self.folder / "cpus").write_text(text + "\n")
         return MachineFailure(f"{failure}\n{text}")
@@ -154,14 +160,14 @@ class Machine:
         return accelerator(VMLINUZ, self.config.cpu) if VMLINUZ.exists() else "tcg"
 
     def _connect(self) -> Monitor:
-        end = time.monotonic() + START_S
+        end = time.monotonic() + PATIENCE_S
         while time.monotonic() < end:
             self._check()
             if (self.folder / "qmp.sock").exists():
                 with contextlib.suppress(OSError, QMPError, EOFError):
                     return Monitor(self.folder)
             time.sleep(0.05)
-        raise self.failure(f"QEMU did not answer within {START_S} s")
+        raise self.failure(f"QEMU did not answer within {PATIENCE_S} s")
 
     def _check(self) -> None:
         """Raise MachineFailure if the guest or QEMU is beyond hope."""
@@ -213,7 +219,7 @@ def _new_folder(name: str) -> Path:
 
 def _end(process: subprocess.Popen) -> None:
     try:
-        process.wait(5)
+        process.wait(END_S)
     except subprocess.TimeoutExpired:
         process.kill()
-        process.wait(5)
+        process.wait(PATIENCE_S)

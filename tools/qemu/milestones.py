@@ -22,8 +22,12 @@ FATAL = re.compile(
     r"proxen: d0 crashed).*$",
     re.MULTILINE,
 )
-OUR_PANIC = "proxen: panic"
-REPORT_END = re.compile(r"^proxen: the core has stopped\.$", re.MULTILINE)
+NMI_ANSWERED = r"^proxen: NMI from outside is answered\.$"
+# How the core's reports begin and end.
+REPORTS = {
+    "proxen: panic": re.compile(r"^proxen: the core has stopped\.$", re.MULTILINE),
+    "proxen: d0 crashed": re.compile(r"^proxen: domain 0 shut down with reason", re.MULTILINE),
+}
 
 
 def our_milestones(log: str) -> list[str]:
@@ -43,7 +47,7 @@ def last_milestone(log: str) -> str:
 
 def report_is_whole(log: str) -> bool:
     """Say whether all that a lost machine has to say is in the log: the core marks its end."""
-    return OUR_PANIC not in log or REPORT_END.search(log) is not None
+    return all(end.search(log) for begin, end in REPORTS.items() if begin in log)
 
 
 def fatal_line(log: str) -> str | None:

@@ -12,8 +12,7 @@ from typing import Any
 from qemu.qmp import QMPClient, QMPError
 
 from tools.qemu.serial import socket_path
-
-REPLY_S = 30
+from tools.setup.patience import PATIENCE_S
 
 
 class Monitor:
@@ -49,7 +48,7 @@ class Monitor:
         with contextlib.suppress(QMPError, EOFError, OSError, TimeoutError):
             self._wait(self._client.disconnect())
         self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=REPLY_S)
+        self._thread.join(timeout=PATIENCE_S)
 
     def quit(self) -> None:
         """End QEMU."""
@@ -58,4 +57,4 @@ class Monitor:
         self.close()
 
     def _wait(self, coroutine) -> Any:
-        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(REPLY_S)
+        return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_S)

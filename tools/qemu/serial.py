@@ -16,7 +16,7 @@ ANSI = re.compile(r"\x1b\[[0-9;?]*[A-Za-z]")
 POLL_S = 0.02
 INPUT = "serial.in"
 PIECE = 64
-ECHO_S = 0.5
+ECHO_S = 5  # some of what is typed has no echo
 T = TypeVar("T")
 
 

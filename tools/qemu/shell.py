@@ -6,6 +6,7 @@ import shlex
 from dataclasses import dataclass
 
 from tools.qemu.serial import Serial
+from tools.setup.patience import PATIENCE_S
 
 CHUNK = 2000  # a terminal in line mode takes no more than 4,095 characters in a line
 
@@ -26,7 +27,7 @@ class Shell:
         self._numbers = itertools.count(1)
         self._quiet = False
 
-    def run(self, command: str, timeout: float = 30) -> Result:
+    def run(self, command: str, timeout: float = PATIENCE_S) -> Result:
         """Run one line of shell.
 
         Returns: its exit status and its output, standard error included.
@@ -34,10 +35,10 @@ class Shell:
         """
         if not self._quiet:
             self._quiet = True
-            self._ask("dmesg -n 1", 30)
+            self._ask("dmesg -n 1", PATIENCE_S)
         return self._ask(command, timeout)
 
-    def check(self, command: str, timeout: float = 30) -> str:
+    def check(self, command: str, timeout: float = PATIENCE_S) -> str:
         """Run one line of shell that must succeed.
 
         Returns: its output.

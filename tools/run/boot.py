@@ -18,15 +18,15 @@ XEND = "xend listening on 8000"
 READY = "dom0 ready"  # comes last, whether or not xend came up
 
 
-def boot_to_xend(config: Config, stall_s: float = STALL_S) -> Machine:
+def boot_to_xend(config: Config) -> Machine:
     """Boot a machine until xend answers.
 
-    Errors: MachineFailure, no milestone for `stall_s` seconds, or the machine or a daemon died.
+    Errors: MachineFailure, no milestone for STALL_S seconds, or the machine or a daemon died.
     """
     machine = Machine(config)
     try:
         machine.start()
-        _follow(machine, stall_s)
+        follow(machine, STALL_S)
     except BaseException as error:
         machine.keep_traces(str(error))
         machine.stop()
@@ -34,8 +34,11 @@ def boot_to_xend(config: Config, stall_s: float = STALL_S) -> Machine:
     return machine
 
 
-def _follow(machine: Machine, stall_s: float) -> None:
-    """Print milestones as they come, until xend's, or until dom0 says that this was all."""
+def follow(machine: Machine, stall_s: float) -> None:
+    """Print milestones as they come, until xend's, or until dom0 says that this was all.
+
+    Errors: MachineFailure, no milestone for `stall_s` seconds, or the machine or a daemon died.
+    """
     shown = 0
     while True:
         new = _next_milestones(machine, shown, stall_s)

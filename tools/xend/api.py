@@ -176,6 +176,15 @@ async def destroy_domain(request):
     return web.json_response(domain.describe())
 
 
+@routes.get("/api/v1/domains/{domain}/connected")
+async def wait_connected(request):
+    """The domain, once its devices are connected, or once it has ended."""
+    manager, domain = request.app["manager"], _find(request)
+    await manager.wait_connected(domain)
+    manager.refresh(domain)
+    return web.json_response(domain.describe())
+
+
 @routes.post("/api/v1/domains/{domain}/actions/{verb}")
 async def act_on_domain(request):
     manager, verb = request.app["manager"], request.match_info["verb"]

@@ -16,10 +16,12 @@ from xen.xenstore import owned, writes
 from xend.disks import virtual_device
 from xend.network import add_to_bridge, wait_for_interface
 
-BACKEND_READY_S = 20
-BACKEND_GONE_S = 10
+# Watchdogs: dom0's driver hangs. On a host with other work it may well be slow.
+BACKEND_READY_S = 120
+BACKEND_GONE_S = 60
 
-_ACCEPTED = {str(int(abi.XenbusStateInitWait)), str(int(abi.XenbusStateConnected))}
+_CONNECTED = {str(int(abi.XenbusStateConnected))}
+_ACCEPTED = _CONNECTED | {str(int(abi.XenbusStateInitWait))}
 _FINISHED = {None, str(int(abi.XenbusStateClosed))}
 _FAILED = _FINISHED | {str(int(abi.XenbusStateClosing))}
 
@@ -32,6 +34,10 @@ def _decided(state):
 
 def _closed(state):
     return state in _FINISHED
+
+
+def _connected_or_failed(state):
+    return state in _CONNECTED | _FAILED
 
 
 class Device:
@@ -79,6 +85,10 @@ class Device:
             await wait_for_interface(self.interface)
             add_to_bridge(self.interface, self.bridge)
             await store.write(f"{self.back_path}/hotplug-status", "connected")
+
+    async def connected(self, store):
+        """Wait until the guest's driver and dom0's have met; or dom0's has given up."""
+        await store.wait_for(f"{self.back_path}/state", _connected_or_failed, None)
 
     async def gone(self, store):
         """Have the back end give up a device whose domain is dead, and remove both directories."""

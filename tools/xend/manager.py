@@ -20,7 +20,7 @@ from xend.errors import conflict, not_found
 
 ENDED_MAX = 64
 EVENTS_MAX = 256
-GONE_S = 10
+GONE_S = 60
 QUICK_REBOOT_S = 10
 QUICK_REBOOTS_MAX = 3  # one after another
 POLL_S = 0.01
@@ -174,6 +174,26 @@ class Manager:
     async def ask_to_stop(self, domain, how):
         """Ask the guest to shut down or reboot, through its control node; it decides when."""
         await self.store.write(f"/local/domain/{domain.domid}/control/shutdown", how)
+
+    async def wait_connected(self, domain):
+        """Wait until all devices of a domain are connected, or it has ended."""
+        devices = asyncio.gather(*(device.connected(self.store) for device in domain.devices))
+        end = asyncio.ensure_future(self._wait_end(domain))
+        try:
+            await asyncio.wait((devices, end), return_when=asyncio.FIRST_COMPLETED)
+        finally:
+            devices.cancel()
+            end.cancel()
+
+    async def _wait_end(self, domain):
+        """Wait until a domain has shut down, crashed or gone."""
+        queue = asyncio.Queue()
+        self.listeners.add(queue)
+        try:
+            while domain.exit is None:
+                await queue.get()
+        finally:
+            self.listeners.discard(queue)
 
     async def act_on_end(self, domain):
         """Record why a domain shut down, then do what its configuration says."""

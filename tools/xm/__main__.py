@@ -16,6 +16,7 @@ DESCRIPTION = """Manage the domains of a Proxen machine.
 
   xm create hello.cfg -c        create a domain and attach its console
   xm create hello.cfg memory=64 the same with one key changed
+  xm create -w hello.cfg        create, return when its disks and network cards are connected
   xm run hello.cfg              create, show the console, exit with the domain's code
   xm list                       what runs
   xm gdb hello                  debug a domain's kernel with gdb
@@ -100,9 +101,13 @@ def make_parser():
         made.add_argument("override", nargs="*", metavar="KEY=VALUE", help="change a key")
         if name == "create":
             made.add_argument("-c", "--console", action="store_true", help="attach the console")
-            made.add_argument("-p", "--paused", action="store_true", help="leave it paused")
-            made.add_argument(
+            only = made.add_mutually_exclusive_group()
+            only.add_argument("-p", "--paused", action="store_true", help="leave it paused")
+            only.add_argument(
                 "-g", "--gdb", action="store_true", help="stop it at its first instruction, in gdb"
+            )
+            only.add_argument(
+                "-w", "--wait", action="store_true", help="return when its devices are connected"
             )
     made = command("list", commands.list_domains)
     made.add_argument("domain", nargs="*")

@@ -15,7 +15,7 @@ from pathlib import Path
 DEFAULT_URL = "http://127.0.0.1:8000"
 PORT_FILE = Path(__file__).parents[2] / "build" / "run" / "current" / "port"
 PREFIX = "/api/v1"
-TIMEOUT_S = 300
+TIMEOUT_S = 900
 LARGE_BYTES = 4 << 20
 
 

@@ -46,14 +46,21 @@ def _read(path):
 
 
 def create(client, arguments):
-    """Create a domain; with -c attach its console, with -p leave it paused, with -g debug it."""
+    """Create a domain; -c attaches its console, -p leaves it paused, -g debugs it, -w waits until
+    its devices are connected.
+    """
     config = read_config(client, arguments)
     config["paused"] = arguments.paused or arguments.gdb
     domain = client.post("/domains", config)
+    if arguments.wait:
+        domain = client.get(domain_path(domain["name"], "/connected"))
     if arguments.json:
         print(output.as_json(domain))
     else:
         say(f"Domain {domain['name']} has id {domain['id']}.")
+    if arguments.wait and domain["exit"] is not None:
+        _report_end(domain["exit"])
+        return FAILED
     if arguments.gdb:
         return debugger.debug(client, domain["name"])
     if arguments.console:
