@@ -1,8 +1,8 @@
 """The distinct integer types of the core: addresses and names that must never be mixed up.
 
 `Mfn` counts machine frames, `Pfn` a guest's pseudo-physical frames, `Maddr` is a machine address in
-bytes and `Vaddr` a virtual one. `DomId`, `Port` and `GrantRef` are the ABI's names for domains,
-event channels and grants.
+bytes and `Vaddr` a virtual one. `DomId` and `Port` are the ABI's names for domains and event
+channels.
 
 `Mfn | None` has 0 for None: frame 0 is in no table, so nobody owns it, and zeroed memory means "no
 frame". It is for frames that somebody may hold; what a page table entry names, where domain 0 maps
@@ -17,7 +17,6 @@ Maddr = newtype("Maddr", u64)
 Vaddr = newtype("Vaddr", u64, none=0)
 DomId = newtype("DomId", u16)
 Port = newtype("Port", u32)
-GrantRef = newtype("GrantRef", u32)
 
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT

@@ -91,8 +91,8 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: u64, base: u64, c: u64, d: u64, 
     """
     kind = truncate(u32, which)
     if kind == abi.SEGBASE_GS_USER_SEL:
-        if not load_gs_user_selector(vcpu, u32(truncate(u16, base))):
-            load_gs_user_selector(vcpu, 0)
+        if not load_gs_user_selector(u32(truncate(u16, base))):
+            load_gs_user_selector(0)
         return 0
     require(is_canonical(base), -abi.EINVAL)
     match kind:

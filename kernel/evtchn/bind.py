@@ -172,7 +172,7 @@ def open_on_vcpu(d: Ptr[Domain], state: u32, number: u32, v: Ptr[Vcpu]) -> i64:
     return port
 
 
-def evtchn_bind_pirq(d: Ptr[Domain], pirq: u32, flags: u32) -> i64:
+def evtchn_bind_pirq(d: Ptr[Domain], pirq: u32) -> i64:
     """Open a port for a physical interrupt.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_pirq. Returns: the port.
@@ -190,7 +190,7 @@ def evtchn_bind_pirq(d: Ptr[Domain], pirq: u32, flags: u32) -> i64:
         port = get_free_port(d)
         if port < 0:
             return port
-        error = pirq_bind(d, pirq, v, flags & abi.BIND_PIRQ__WILL_SHARE != 0)
+        error = pirq_bind(d, pirq, v)
         if error < 0:
             return error
         set_channel(d, u32(port), abi.EVTCHNSTAT_pirq, pirq)

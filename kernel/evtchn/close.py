@@ -60,7 +60,7 @@ def release(d: Ptr[Domain], port: u32, channel: Ptr[Channel]) -> None:
             unbind_virq(d, port, channel)
         case abi.EVTCHNSTAT_pirq:
             pirq_ports[channel.number] = 0
-            pirq_unbind(d, channel.number)
+            pirq_unbind(channel.number)
         case _:
             pass
     channel.state = abi.EVTCHNSTAT_closed

@@ -163,7 +163,7 @@ def op_bind_pirq(vcpu: Ptr[Vcpu], arg: Guest[abi.evtchn_bind_pirq]) -> i64:
     """Decode EVTCHNOP_bind_pirq."""
     op = uninitialized(abi.evtchn_bind_pirq)
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    port = evtchn_bind_pirq(vcpu.domain, op.pirq, op.flags)
+    port = evtchn_bind_pirq(vcpu.domain, op.pirq)
     require(port >= 0, port)
     op.port = u32(port)
     return 0 if copy_to_guest(arg, ref(op)) else -abi.EFAULT

@@ -155,13 +155,6 @@ def owner_id(mfn: Mfn) -> DomId:
     return frame_at(mfn).owner
 
 
-def frame_owner(mfn: Mfn) -> DomId:
-    """Return who owns a frame just now; DOMID_INVALID when it is free, or no RAM. For reports."""
-    if not frame_valid(mfn) or atomic_load(ref(frame_at(mfn).info)) & REFERENCE_MASK == 0:
-        return NO_OWNER
-    return frame_at(mfn).owner
-
-
 def owner_of(frame: Ptr[Frame]) -> Ptr[Domain] | None:
     """Return the domain that owns a frame which the caller holds.
 

@@ -57,7 +57,7 @@ def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], co
             if not copy_from_guest(ref(op), to):
                 complete(vcpu.domain, ref(batch), i)
                 return -abi.EFAULT
-            op.status = detach(vcpu, op.handle, op.host_addr, op.dev_bus_addr, 0, ref(batch[i]))
+            op.status = detach(vcpu, ref(op), 0, ref(batch[i]))
             if not copy_to_guest(to, ref(op)):
                 complete(vcpu.domain, ref(batch), i + 1)
                 return -abi.EFAULT
@@ -83,7 +83,8 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
         batch[0].granter = None
         if not copy_from_guest(ref(op), to):
             return -abi.EFAULT
-        op.status = detach(vcpu, op.handle, op.host_addr, 0, op.new_addr, ref(batch[0]))
+        what = abi.gnttab_unmap_grant_ref(host_addr=op.host_addr, handle=op.handle)
+        op.status = detach(vcpu, ref(what), op.new_addr, ref(batch[0]))
         complete(vcpu.domain, ref(batch), 1)
         if not copy_to_guest(to, ref(op)):
             return -abi.EFAULT
@@ -91,28 +92,24 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
 
 
 def detach(
-    vcpu: Ptr[Vcpu],
-    handle: u32,
-    host_addr: u64,
-    dev_bus_addr: u64,
-    new_addr: u64,
-    to: Ptr[Unmapped],
+    vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_unmap_grant_ref], new_addr: u64, to: Ptr[Unmapped]
 ) -> i16:
-    """Take a mapping out of the page tables, and say in `to` what is left for after the flush.
+    """Take a mapping out of the page tables, put that at `new_addr` (0: none) in its place, and say
+    in `to` what is left for after the flush.
 
     Returns: GNTST_bad_handle, the caller has no such mapping; GNTST_bad_domain, the granter is
     gone; GNTST_general_error, it isn't mapped there; GNTST_bad_dev_addr, nor at that bus address.
     """
     d = vcpu.domain
     with d.grant.lock:
-        entry = maptrack_at(d, handle)
+        entry = maptrack_at(d, op.handle)
         if entry is None or entry.flags == 0:
             return abi.GNTST_bad_handle
         granter = get_domain_by_id(entry.domain_id)
         if granter is None:
             return abi.GNTST_bad_domain
         flags = u32(entry.flags)
-        status, done = undo(vcpu, flags, entry.mfn, host_addr, dev_bus_addr, new_addr)
+        status, done = undo(vcpu, flags, entry.mfn, op, new_addr)
         if done == 0:
             put_domain(granter)
             return status
@@ -121,7 +118,7 @@ def detach(
         trace_1(abi.TRC_MEM_PAGE_GRANT_UNMAP, u32(entry.domain_id))
         to.mfn = entry.mfn
         to.ref = entry.ref_or_next
-        to.handle = handle
+        to.handle = op.handle
         to.done = done | flags & abi.GNTMAP_readonly
         to.handle_is_free = u32(entry.flags) & USES == 0
         if to.handle_is_free:
@@ -130,18 +127,18 @@ def detach(
 
 
 def undo(
-    vcpu: Ptr[Vcpu], flags: u32, mfn: Mfn, host_addr: u64, dev_bus_addr: u64, new_addr: u64
+    vcpu: Ptr[Vcpu], flags: u32, mfn: Mfn, op: Ptr[abi.gnttab_unmap_grant_ref], new_addr: u64
 ) -> tuple[i16, u32]:
     """Undo the host and the device part of a mapping, as far as an address is given for it.
 
     Returns: GNTST_*, parts undone.
     """
     done: u32 = 0
-    device = dev_bus_addr != 0 and flags & abi.GNTMAP_device_map != 0
-    if device and dev_bus_addr != u64(mfn_to_maddr(mfn)):
+    device = op.dev_bus_addr != 0 and flags & abi.GNTMAP_device_map != 0
+    if device and op.dev_bus_addr != u64(mfn_to_maddr(mfn)):
         return abi.GNTST_bad_dev_addr, 0
-    if host_addr != 0 and flags & abi.GNTMAP_host_map:
-        status = truncate(i16, replace_grant_mapping(vcpu, host_addr, mfn, new_addr, flags))
+    if op.host_addr != 0 and flags & abi.GNTMAP_host_map:
+        status = truncate(i16, replace_grant_mapping(vcpu, op.host_addr, mfn, new_addr, flags))
         if status != abi.GNTST_okay:
             return status, 0
         done |= abi.GNTMAP_host_map

@@ -186,7 +186,7 @@ def console_irq_init() -> None:
     uart_enable_receive_interrupt()
 
 
-def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu], will_share: bool) -> i64:
+def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu]) -> i64:
     """Connect a pirq, so that it signals an event channel of `d`, on the processor that runs `v`.
 
     Errors: -EINVAL, no such pirq; -EPERM, it is not mapped; -EBUSY, bound already (sharing between
@@ -229,7 +229,7 @@ def connect(pirq: Ptr[Pirq], apic_id: u32) -> None:
         mask_message(ref(pirq.message), False)
 
 
-def pirq_unbind(d: Ptr[Domain], number: u32) -> None:
+def pirq_unbind(number: u32) -> None:
     """Disconnect a pirq from its event channel; the device is held back. Locks: as pirq_bind."""
     if number >= NR_PIRQS:
         return
@@ -255,7 +255,7 @@ def hold_back(pirq: Ptr[Pirq]) -> None:
         mask_message(ref(pirq.message), True)
 
 
-def pirq_eoi(d: Ptr[Domain], number: u32) -> i64:
+def pirq_eoi(number: u32) -> i64:
     """Let a level-triggered wire interrupt again, now that domain 0 has served the device.
 
     Errors: -EINVAL, domain 0 has no such pirq.

@@ -83,7 +83,7 @@ def op_eoi(d: Ptr[Domain], arg: Guest[abi.physdev_eoi]) -> i64:
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(op.irq < NR_PIRQS, -abi.EINVAL)
     require(d.is_privileged, -abi.EINVAL)
-    return pirq_eoi(d, op.irq)
+    return pirq_eoi(op.irq)
 
 
 def op_irq_status_query(arg: Guest[abi.physdev_irq_status_query]) -> i64:

@@ -13,15 +13,15 @@ from kpy import Ptr, i64, inline, u64
 from kernel.state.vcpu import Vcpu
 
 
-def hypercall_continue(vcpu: Ptr[Vcpu], a: u64, b: u64, c: u64, d: u64) -> i64:
+def hypercall_continue(vcpu: Ptr[Vcpu], arg0: u64, arg1: u64, arg2: u64, arg3: u64) -> i64:
     """Store the first four arguments with which the present hypercall shall run again.
 
     Returns: -ERESTART, for the handler to return.
     """
-    vcpu.continuation[0] = a
-    vcpu.continuation[1] = b
-    vcpu.continuation[2] = c
-    vcpu.continuation[3] = d
+    vcpu.continuation[0] = arg0
+    vcpu.continuation[1] = arg1
+    vcpu.continuation[2] = arg2
+    vcpu.continuation[3] = arg3
     vcpu.is_continued = True
     return -abi.ERESTART
 

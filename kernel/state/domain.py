@@ -29,7 +29,6 @@ from kpy import (
 )
 
 from kernel.base.ids import DomId, Mfn, Vaddr
-from kernel.base.io_range import MAX_IO_RANGES, IoRange
 from kernel.base.spinlock import SpinLock
 from kernel.state.domain_table import unlink_domain
 from kernel.state.evtchn_table import EvtchnTable
@@ -107,7 +106,6 @@ class Domain:
     max_pages: u32
     outstanding_pages: u32  # promised by XENMEM_claim_pages and not yet allocated
     xenheap_pages: u32  # pages of the core that it may map
-    io_ranges: Array[IoRange, MAX_IO_RANGES]  # device memory that it may map
     memory_map: Vaddr  # a core page of e820 entries (XENMEM_set_memory_map), or 0
     nr_memory_map: u32
     shared_info: Ptr[abi.shared_info]  # a core page, mapped by the guest

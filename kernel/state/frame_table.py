@@ -41,7 +41,6 @@ class Frame:
     info: u64  # low half: reference count, state (frame.py); high half: type (page_type.py)
     owner: DomId  # who owns it, or owned it last
     order: u8  # of the free block that it heads
-    flags: u8  # FRAME_*
     next: u32  # links of a free list or of the owner's frames; 0: none
     previous: u32
     stamp: (

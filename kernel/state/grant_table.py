@@ -29,11 +29,9 @@ MAPTRACK_END = (1 << 32) - 1  # end of the free list; no handle is that large
 GNTPIN_hstw_inc = 1 << 0
 GNTPIN_hstw_mask = 0xFF << 0
 GNTPIN_hstr_inc = 1 << 8
-GNTPIN_hstr_mask = 0xFF << 8
 GNTPIN_devw_inc = 1 << 16
 GNTPIN_devw_mask = 0xFF << 16
 GNTPIN_devr_inc = 1 << 24
-GNTPIN_devr_mask = 0xFF << 24
 GNTPIN_writers = GNTPIN_hstw_mask | GNTPIN_devw_mask
 GNTPIN_TOP_BIT_SHIFT = 7  # from a counter's unit to its highest bit
 

@@ -99,38 +99,38 @@ def trace_3(event: u32, a: u32, b: u32, c: u32) -> None:
 
 
 @cold
-def record_1(header: u32, a: u32) -> None:
+def record_1(header: u32, w0: u32) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words1, header)
-    record.words[0] = a
+    record.words[0] = w0
     commit(ring, ref(record.end))
 
 
 @cold
-def record_2(header: u32, a: u32, b: u32) -> None:
+def record_2(header: u32, w0: u32, w1: u32) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words2, header)
-    record.words[0] = a
-    record.words[1] = b
+    record.words[0] = w0
+    record.words[1] = w1
     commit(ring, ref(record.end))
 
 
 @cold
-def record_3(header: u32, a: u32, b: u32, c: u32) -> None:
+def record_3(header: u32, w0: u32, w1: u32, w2: u32) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words3, header)
-    record.words[0] = a
-    record.words[1] = b
-    record.words[2] = c
+    record.words[0] = w0
+    record.words[1] = w1
+    record.words[2] = w2
     commit(ring, ref(record.end))
 
 
 @cold
-def record_4(header: u32, a: u32, b: u32, c: u32, d: u32) -> None:
+def record_4(header: u32, w0: u32, w1: u32, w2: u32, w3: u32) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words4, header)
-    record.words[0] = a
-    record.words[1] = b
-    record.words[2] = c
-    record.words[3] = d
+    record.words[0] = w0
+    record.words[1] = w1
+    record.words[2] = w2
+    record.words[3] = w3
     commit(ring, ref(record.end))

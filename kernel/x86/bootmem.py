@@ -16,7 +16,6 @@ from kernel.x86.memlayout import IMAGE_VIRT_START
 from kernel.x86.multiboot import MultibootMmapEntry, boot_info
 
 E820_RAM = 1
-E820_RESERVED = 2
 E820_ACPI = 3
 E820_NVS = 4
 MAX_REGIONS = 64

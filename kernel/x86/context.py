@@ -229,7 +229,7 @@ def set_gs_base_user(v: Ptr[Vcpu], base: u64) -> None:
     wrmsr(MSR_KERNEL_GS_BASE, base)
 
 
-def load_gs_user_selector(v: Ptr[Vcpu], selector: u32) -> bool:
+def load_gs_user_selector(selector: u32) -> bool:
     """Load GS for guest user mode, with the base that its descriptor says; false when there is no
     such segment.
     """

@@ -29,7 +29,7 @@ class Machine:
                 "kernel.x86.preempt.preempt_pending": lambda: False,
                 "kernel.sched.time.start_periodic_timer": lambda v: None,
                 "kernel.irq.irq.pirq_bind": self.pirq_bind,
-                "kernel.irq.irq.pirq_unbind": lambda d, pirq: self.pirqs.pop(pirq),
+                "kernel.irq.irq.pirq_unbind": lambda pirq: self.pirqs.pop(pirq),
             },
         )
         self.cpu = self.program.new(Pcpu, id=0)
@@ -57,7 +57,7 @@ class Machine:
     def wake(self, v):
         self.woken.append((v.domain.domain_id, v.vcpu_id))
 
-    def pirq_bind(self, d, pirq, v, will_share):
+    def pirq_bind(self, d, pirq, v):
         self.pirqs[pirq] = d.domain_id
         return 0
 
@@ -193,12 +193,12 @@ def test_ipi(machine):
 def test_pirq_is_for_domain_0(machine):
     """The number is checked before the right."""
     bind = "bind.evtchn_bind_pirq"
-    assert machine.call(bind, machine.near, 1 << 20, 0) == -abi.EINVAL
-    assert machine.call(bind, machine.near, 9, 0) == -abi.EPERM
+    assert machine.call(bind, machine.near, 1 << 20) == -abi.EINVAL
+    assert machine.call(bind, machine.near, 9) == -abi.EPERM
     machine.near.is_privileged = True
-    port = machine.call(bind, machine.near, 9, 0)
+    port = machine.call(bind, machine.near, 9)
     assert port > 0 and machine.pirqs == {9: 1}
-    assert machine.call(bind, machine.near, 9, 0) == -abi.EEXIST
+    assert machine.call(bind, machine.near, 9) == -abi.EEXIST
     assert machine.call("close.evtchn_close", machine.near, port) == 0
     assert machine.pirqs == {}
 

@@ -62,7 +62,7 @@ class Machine:
         return self.program[f"kernel.{name}"](*arguments)
 
     def bind(self, pirq):
-        return self.call("irq.irq.pirq_bind", self.domain, pirq, self.vcpu, False)
+        return self.call("irq.irq.pirq_bind", self.domain, pirq, self.vcpu)
 
     def set_level(self, gsi):
         self.program["kernel.x86.ioapic.wires"][gsi].is_level = True
@@ -113,7 +113,7 @@ def test_unmapping_a_bound_wire_silences_it(machine):
     assert machine.wires[5] == -vector
     machine.call("irq.irq.interrupt_from_core", vector)
     assert machine.events == []
-    machine.call("irq.irq.pirq_unbind", machine.domain, 5)  # the event channel closes later
+    machine.call("irq.irq.pirq_unbind", 5)  # the event channel closes later
     assert machine.call("irq.pirq_map.map_gsi", 5, 5) == 5
 
 
@@ -124,7 +124,7 @@ def test_a_level_wire_is_held_back_until_eoi(machine):
     vector = machine.vector(10)
     machine.call("irq.irq.interrupt_from_core", vector)
     assert machine.events == [10] and machine.wires[10] == -vector
-    machine.call("irq.irq.pirq_eoi", machine.domain, 10)
+    machine.call("irq.irq.pirq_eoi", 10)
     assert machine.wires[10] == vector
 
 
@@ -139,7 +139,7 @@ def test_nothing_is_signalled_after_unbinding(machine):
     machine.call("irq.pirq_map.map_gsi", 4, 4)
     machine.bind(4)
     vector = machine.vector(4)
-    machine.call("irq.irq.pirq_unbind", machine.domain, 4)
+    machine.call("irq.irq.pirq_unbind", 4)
     machine.call("irq.irq.interrupt_from_core", vector)
     assert machine.events == [] and machine.wires[4] == -vector
 
@@ -172,7 +172,7 @@ def test_unmapping_frees_the_vector(machine):
     number = machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY)
     machine.bind(number)
     vector = machine.vector(number)
-    machine.call("irq.irq.pirq_unbind", machine.domain, number)
+    machine.call("irq.irq.pirq_unbind", number)
     assert machine.call("irq.pirq_map.unmap_pirq", number) == 0
     assert machine.call("irq.pirq_map.unmap_pirq", number) == -EINVAL
     machine.call("irq.pirq_map.map_gsi", 3, 3)

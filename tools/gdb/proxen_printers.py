@@ -9,7 +9,7 @@ import gdb
 import gdb.printing
 
 SHOWN_ELEMENTS = 200
-HEXADECIMAL = {"Mfn", "Pfn", "Maddr", "Vaddr", "GrantRef"}
+HEXADECIMAL = {"Mfn", "Pfn", "Maddr", "Vaddr"}
 REGISTER_ROWS = (
     ("rip", "rsp", "rbp"),
     ("rax", "rbx", "rcx"),

@@ -78,11 +78,6 @@ def unpausedomain(xc, domid):
     _simple(xc, abi.XEN_DOMCTL_unpausedomain, domid)
 
 
-def resumedomain(xc, domid):
-    """Let a domain that shut down run again."""
-    _simple(xc, abi.XEN_DOMCTL_resumedomain, domid)
-
-
 def _simple(xc, cmd, domid):
     with _domctl(xc, cmd, domid) as call:
         call.issue()

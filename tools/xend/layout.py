@@ -14,7 +14,6 @@ from xen.privcmd import PAGE_SIZE
 
 from xend.pagetables import tables_for
 
-WORDS_PER_PAGE = PAGE_SIZE // 8
 REGION_BYTES = 4 << 20
 SPARE_BYTES = 512 << 10
 
