@@ -10,6 +10,7 @@ from kpy import Fn, Never, Ptr, export, extern, static, u64
 import kernel.entry.core_trap  # noqa: F401
 import kernel.entry.hypercall  # noqa: F401  reached from entry.asm
 import kernel.entry.trap  # noqa: F401
+import kernel.handlers  # noqa: F401  they register themselves
 import kernel.irq.irq  # noqa: F401
 import kernel.panic.panic  # noqa: F401  the compiler calls kpy_panic
 from kernel.base.cmdline import command_line, set_command_line

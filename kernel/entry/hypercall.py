@@ -1,27 +1,32 @@
-"""Hypercalls: from a guest kernel's `syscall` to the handler and back.
+"""Hypercall dispatch: from a guest kernel's `syscall` to the handler and back.
 
-The result of the handler (kernel/entry/dispatch.py) goes to rax. Long work returns
+Every handler has one shape, `do_x(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the five
+argument registers as the guest passed them; the result goes to rax. kernel/handlers.py imports all
+of them, which fills the table. Long work returns
 `hypercall_continue(...)`, which is -ERESTART: the guest's rip then goes back to its `syscall`, and
 the hypercall runs again with the stored arguments once everything more urgent has been done.
 """
 
 import abi
 from kpy import (
+    Array,
+    Fn,
     Ptr,
     cold,
     export,
+    i64,
     inline,
     noinline,
     ref,
+    static,
     truncate,
     u32,
     u64,
     wrapping_sub,
 )
 
-import kernel.handlers  # noqa: F401  imports every module that registers handlers
+from kernel.base.registry import hypercalls
 from kernel.entry.bounce import bounce_syscall
-from kernel.entry.dispatch import call_handler
 from kernel.entry.exit import exit_to_guest
 from kernel.state.continuation import take_continuation
 from kernel.state.trace_ring import HEADER_3
@@ -29,7 +34,11 @@ from kernel.state.vcpu import Vcpu
 from kernel.trace.record import tracing
 from kernel.trace.wide import record_hypercall, record_return, record_value_1
 
+NR_HYPERCALLS = 64
 SYSCALL_INSTRUCTION_BYTES = 2
+
+Handler = Fn[[Ptr[Vcpu], u64, u64, u64, u64, u64], i64]
+hypercall_table = static(Array[Handler | None, NR_HYPERCALLS], hypercalls)
 
 
 @export
@@ -89,3 +98,19 @@ def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
         regs.r10 = vcpu.continuation[3]
     else:
         regs.rax = truncate(u64, result)
+
+
+@inline
+def call_handler(
+    vcpu: Ptr[Vcpu], number: u64, arg0: u64, arg1: u64, arg2: u64, arg3: u64, arg4: u64
+) -> i64:
+    """Call the handler of a hypercall with raw arguments.
+
+    Returns: its result. Errors: -ENOSYS, nobody handles that number.
+    """
+    if number >= NR_HYPERCALLS:
+        return -abi.ENOSYS
+    handler = hypercall_table[number]
+    if handler is None:
+        return -abi.ENOSYS
+    return handler(vcpu, arg0, arg1, arg2, arg3, arg4)

@@ -24,7 +24,7 @@ from kpy import (
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.registry import hypercall
-from kernel.entry.dispatch import call_handler
+from kernel.entry.hypercall import call_handler
 from kernel.state.continuation import hypercall_continue, take_continuation
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import tracing

@@ -10,7 +10,7 @@ from pathlib import Path
 import abi
 import pytest
 
-import kernel.entry.hypercall  # noqa: F401  fills the registries, and its own table from them
+import kernel.handlers  # noqa: F401  fills the registries
 from kernel.base.registry import domctls, hypercalls, sysctls
 from kernel.memory.operations import memory_ops
 from tools.compare.boot import recorded

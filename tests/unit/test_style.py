@@ -23,6 +23,17 @@ def test_ruff_is_content(check):
     assert done.returncode == 0, done.stdout + done.stderr
 
 
+MOST_PARAMETERS = 5
+# Functions of the core with more, beside the handlers of hypercalls: why.
+MORE_PARAMETERS = {
+    "call_handler": "the registers of a hypercall, one each",
+    "pin_grant": "what a grant is used as, by whom and how",
+    "replace_l1e": "inlined into the hottest path: what one entry was, becomes, and for whom",
+    "update_upper_entry": "the same one level up, not inlined because it is long",
+    "serve_batch": "the registers of mmu_update, inlined, and what was decoded of them",
+}
+
+
 def docstrings(path):
     """Return (line, docstring) of everything in a file that has one."""
     kinds = (ast.FunctionDef, ast.ClassDef, ast.Module)
@@ -56,3 +67,30 @@ def test_a_torn_docstring_is_seen(text):
 
 def test_a_whole_docstring_is_not_taken_for_torn():
     assert not TORN.search("Serve it.\n\nErrors: -EFAULT;\n-EPERM, not its own.\nLocks: none.")
+
+
+def core_functions():
+    """Return all functions of the core but the handlers of hypercalls, which have one shape."""
+    return [
+        node
+        for path in sorted((ROOT / "kernel").rglob("*.py"))
+        for node in ast.walk(ast.parse(path.read_text()))
+        if isinstance(node, ast.FunctionDef)
+        and not any(ast.unparse(text).startswith("hypercall(") for text in node.decorator_list)
+    ]
+
+
+def test_many_parameters_have_a_reason():
+    many = {node.name for node in core_functions() if len(node.args.args) > MOST_PARAMETERS}
+    assert many == set(MORE_PARAMETERS)
+
+
+def test_d_is_a_domain_everywhere():
+    named = [
+        (node.name, ast.unparse(parameter.annotation))
+        for node in core_functions()
+        for parameter in node.args.args
+        if parameter.arg == "d"
+    ]
+    assert len(named) > 100
+    assert [(name, kind) for name, kind in named if "Domain" not in kind] == []
