@@ -1,6 +1,6 @@
 """Boots a machine while a person watches: prints milestones, gives up when none comes.
 
-PROXEN_STALL_S says after how many silent seconds, for slow hosts.
+PROXEN_STALL_S says after how many silent seconds, for slow hosts; a host with other work gets more.
 """
 
 import os
@@ -10,6 +10,7 @@ from tools.qemu.config import Config
 from tools.qemu.machine import Machine
 from tools.qemu.milestones import our_milestones
 from tools.qemu.serial import SerialTimeout
+from tools.setup.patience import crowd
 from tools.setup.progress import say
 
 STALL_S = float(os.environ.get("PROXEN_STALL_S", 150))
@@ -55,13 +56,14 @@ def _next_milestones(machine: Machine, shown: int, stall_s: float) -> list[str]:
     """Wait for milestones after those shown already, and say now and then that we do."""
     silent_since = time.monotonic()
     while True:
-        left = silent_since + stall_s - time.monotonic()
+        limit = stall_s * crowd()
+        left = silent_since + limit - time.monotonic()
         try:
             return machine.serial.wait_until(
                 lambda log: our_milestones(log)[shown:], min(left, REMARK_S), "progress"
             )
         except SerialTimeout:
             silent = time.monotonic() - silent_since
-            if silent >= stall_s:
-                raise machine.stalled(f"no milestone for {stall_s:.0f} s") from None
-            say(f"no milestone for {silent:.0f} s; at {stall_s:.0f} s the boot counts as hanging")
+            if silent >= limit:
+                raise machine.stalled(f"no milestone for {silent:.0f} s") from None
+            say(f"no milestone for {silent:.0f} s; at {limit:.0f} s the boot counts as hanging")

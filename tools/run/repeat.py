@@ -21,6 +21,7 @@ from tools.qemu.repeatable import repeatable
 from tools.qemu.serial import SerialTimeout
 from tools.run.example import CONFIG, DISK, KERNEL, NOT_WRITTEN, WRITTEN, make_disk
 from tools.setup.paths import BUILD, ROOT
+from tools.setup.patience import crowd
 from tools.setup.progress import say
 
 JOB = ROOT / "tools/run/job.sh"
@@ -112,14 +113,14 @@ def _wait_for_lines(machine: Machine, count: int) -> list[str]:
         return lines if len(lines) >= count else None
 
     try:
-        return machine.serial.wait_until(enough, STALL_S, "progress")
+        return machine.serial.wait_until(enough, STALL_S * crowd(), "progress")
     except SerialTimeout as error:
         raise machine.failure(str(error)) from error
 
 
 def _wait_for_power_off(machine: Machine) -> None:
     """Wait until QEMU has stopped the machine, after its last words; so all of them are counted."""
-    end = time.monotonic() + STALL_S
+    end = time.monotonic() + STALL_S * crowd()
     while machine.monitor.status() != "shutdown":
         if time.monotonic() > end:
             raise machine.failure("dom0 said that it powers off, and did not")
