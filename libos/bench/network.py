@@ -22,7 +22,7 @@ CARD = 0
 NR_FRAMES = 4096
 NR_ECHOES = 1024
 WINDOW = 16  # echoes under way
-PATIENCE_NS = 5 * NS_PER_SECOND
+PATIENCE_NS = 60 * NS_PER_SECOND
 NOBODYS_PROTOCOL = 0x88B5  # set aside for experiments
 
 nic = static(Nic)

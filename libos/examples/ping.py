@@ -8,7 +8,7 @@ from libos.internet import ARP_AT, Arp, Host, Mac, header, is_arp_reply, parse_a
 from libos.options import option, option_number
 from libos.time import NS_PER_SECOND, system_time_ns
 
-ECHOES, PATIENCE_NS, NS_PER_US = 3, 5 * NS_PER_SECOND, 1000
+ECHOES, PATIENCE_NS, NS_PER_US = 3, 60 * NS_PER_SECOND, 1000
 
 nic = static(Nic)
 host = static(Host)

@@ -106,7 +106,7 @@ def test_time() -> None:
     sleep_ns(20 * NS_PER_MS)
     slept = system_time_ns() - start
     check(b"sleep lasts long enough", slept >= 20 * NS_PER_MS)
-    check(b"and not for ages", slept < 2 * NS_PER_SECOND)
+    check(b"and not for ages", slept < 60 * NS_PER_SECOND)
     check(b"the wall clock is set", wall_clock_ns() > YEAR_2020_S * NS_PER_SECOND)
     port = alloc_unbound(abi.DOMID_SELF)
     deadline = system_time_ns() + 5 * NS_PER_MS

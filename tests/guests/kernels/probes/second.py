@@ -48,7 +48,7 @@ STACK_END = address("stack") + PAGE_SIZE
 ENTRY = address("code")
 HOLE_ADDRESS = address("hole")
 BUFFER = MAILBOX + BUFFER_OFFSET
-PATIENCE_NS = 30 * NS_PER_SECOND  # that we wait for an answer
+PATIENCE_NS = 600 * NS_PER_SECOND  # that we wait for an answer
 NO_ANSWER = -9999
 EFLAGS_IF = 0x200
 
