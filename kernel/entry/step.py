@@ -1,6 +1,6 @@
 """Stepping a guest over an instruction that the core carried out for it."""
 
-from kpy import Ptr, ref, u64, wrapping_add
+from kpy import Ptr, inline, noinline, ref, u64, wrapping_add
 
 from kernel.entry.bounce import deliver_trap
 from kernel.panic.debugger import debugger_takes
@@ -9,15 +9,20 @@ from kernel.x86.bits import EFLAGS_RF, EFLAGS_TF
 from kernel.x86.vectors import DR6_SINGLE_STEP, TRAP_debug
 
 
+@inline
 def step_over(vcpu: Ptr[Vcpu], length: u64) -> None:
-    """Go on behind the instruction, as the processor would: who single-steps, the guest or its
-    debugger, gets the #DB.
-    """
+    """Go on behind the instruction, as the processor would: who single-steps gets the #DB."""
     regs = ref(vcpu.regs)
     regs.rip = wrapping_add(regs.rip, length)
     if regs.rflags & EFLAGS_TF:
-        vcpu.debugreg[6] |= DR6_SINGLE_STEP
-        if not debugger_takes(vcpu, TRAP_debug):
-            deliver_trap(vcpu, TRAP_debug, 0)
+        trap_step(vcpu)
     else:
         regs.rflags &= ~EFLAGS_RF
+
+
+@noinline
+def trap_step(vcpu: Ptr[Vcpu]) -> None:
+    """Raise the #DB of a step, for the guest or its debugger."""
+    vcpu.debugreg[6] |= DR6_SINGLE_STEP
+    if not debugger_takes(vcpu, TRAP_debug):
+        deliver_trap(vcpu, TRAP_debug, 0)
