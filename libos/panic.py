@@ -3,13 +3,14 @@ with a backtrace.
 """
 
 import abi
-from kpy import Never, Ptr, Slice, asm, cold, export, load, static, u8, u32, u64
+from kpy import Never, Ptr, asm, cold, export, load, ref, static, u64
 
 from libos.console import drain_console, say
 from libos.hypercall import sched_shutdown
 from libos.layout import PAGE_SIZE, VIRT_BASE
 from libos.memory import MAPPED_PAGES
 from libos.symbols import print_address
+from linetable.panic_text import PanicSite, PanicText, panic_text
 
 MAX_FRAMES = 16
 
@@ -22,11 +23,12 @@ def read_rbp() -> u64: ...
 
 @export
 @cold
-def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
+def kpy_panic(site: Ptr[PanicSite], first: u64, second: u64) -> Never:
     """Report a failed check: the compiler calls this."""
     if not is_stopping:
-        say(f"panic: {text}")
-        say(f"  at {file}:{line}")
+        text = PanicText()
+        say(f"panic: {panic_text(ref(text), site, first, second)}")
+        say(f"  at {site.file}:{site.line}")
         backtrace(read_rbp())
     stop_crashed()
 

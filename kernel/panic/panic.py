@@ -6,7 +6,7 @@ key that domain 0 may press. A panic within the report says so in one line and s
 """
 
 import abi
-from kpy import Never, Ptr, Slice, atomic_cas, cold, export, ref, static, u8, u32
+from kpy import Never, Ptr, atomic_cas, cold, export, ref, static, u32, u64
 
 from kernel.base.cmdline import has_option
 from kernel.console.console import end_partial_line, printk
@@ -15,6 +15,7 @@ from kernel.panic.registers import print_control_registers, print_registers
 from kernel.x86.cpu import halt_forever
 from kernel.x86.percpu import this_cpu
 from kernel.x86.reset import reboot, stop_on_nmi
+from linetable.panic_text import PanicSite, PanicText, panic_text
 
 panicking_cpu = static(u32)  # its number + 1; 0: all is well
 has_failed_again = static(bool)
@@ -23,16 +24,18 @@ has_failed_again = static(bool)
 @export
 @cold
 def panic_with_registers(
-    file: Slice[u8], line: u32, text: Slice[u8], regs: Ptr[abi.cpu_user_regs]
+    site: Ptr[PanicSite], first: u64, second: u64, regs: Ptr[abi.cpu_user_regs]
 ) -> Never:
     """Report a failed check. The compiler calls `kpy_panic` for assertions, bounds, overflow and
     `panic`; instructions.asm adds the registers.
     """
+    text = PanicText()
+    shown = panic_text(ref(text), site, first, second)
     if not begin_panic():
-        printk(f"panic within the report: {text} at {file}:{line}")
+        printk(f"panic within the report: {shown} at {site.file}:{site.line}")
         halt_forever()
-    printk(f"panic: {text}")
-    printk(f"  at {file}:{line}, cpu {this_cpu().id}")
+    printk(f"panic: {shown}")
+    printk(f"  at {site.file}:{site.line}, cpu {this_cpu().id}")
     end_panic(regs)
 
 

@@ -44,7 +44,7 @@ call_on_stack:
     hlt
     jmp .never
 
-; kpy_panic(rdi, rsi = file, edx = line, rcx, r8 = text): a check has failed. Add the registers, an abi.cpu_user_regs; those of the
+; kpy_panic(rdi = Ptr[PanicSite], rsi, rdx = two values): a check has failed. Add the registers, an abi.cpu_user_regs; those of the
 ; arguments are what they are by now.
 ;   [rsp] return address, in the code that checked
 kpy_panic:
@@ -64,5 +64,5 @@ kpy_panic:
     mov [rsp + {abi.cpu_user_regs.cs}], rax
     mov eax, ss
     mov [rsp + {abi.cpu_user_regs.ss}], rax
-    mov r9, rsp
+    mov rcx, rsp
     call panic_with_registers               ; kernel/panic/panic.py

@@ -24,7 +24,7 @@ def start() -> Never:
         if handler is not None:
             handler(1)
 @export
-def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
+def kpy_panic(site: Ptr[u8], first: u64, second: u64) -> Never:
     while True:
         pass
 """

@@ -309,7 +309,7 @@ def test_asserts_and_panics(jit, panics):
             return x
     """)
     assert p.check(4) == 4
-    caught = panics("assertion failed: x < 10", p.check, 10)
+    caught = panics("assertion failed: x < 10: 10 < 10", p.check, 10)
     assert caught.line == 3
     panics("five is right out", p.check, 5)
     panics("six", p.check, 6)

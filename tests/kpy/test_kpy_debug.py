@@ -49,7 +49,7 @@ def start() -> Never:
     syscall(60, result)
     unreachable()
 @export
-def kpy_panic(file: Slice[u8], line: u32, text: Slice[u8]) -> Never:
+def kpy_panic(site: Ptr[u8], first: u64, second: u64) -> Never:
     while True:
         syscall(60, 1)
 """

@@ -9,7 +9,6 @@ from kpy.front.structs import size_of
 from kpy.front.types import BOOL, NEVER, NONE, ResultType, TupleType
 from kpy.jit.memory import cell_size
 from kpy.lower.types import (
-    SLICE,
     alignment,
     is_aggregate,
     memory_type,
@@ -207,14 +206,13 @@ def _receive(name, type_, offset):
 
 PANIC = f"""
 @"{slot("kpy_panic")}" = global i64 0
-define void @"kpy_panic"({SLICE} %file, i32 %line, {SLICE} %text) {{
-  %cells = alloca [40 x i8], align 16
-  store {SLICE} %file, ptr %cells
-  %b = getelementptr i8, ptr %cells, i64 16
-  %wide = zext i32 %line to i64
-  store i64 %wide, ptr %b
-  %c = getelementptr i8, ptr %cells, i64 24
-  store {SLICE} %text, ptr %c
+define void @"kpy_panic"(ptr %site, i64 %first, i64 %second) {{
+  %cells = alloca [24 x i8], align 16
+  store ptr %site, ptr %cells
+  %b = getelementptr i8, ptr %cells, i64 8
+  store i64 %first, ptr %b
+  %c = getelementptr i8, ptr %cells, i64 16
+  store i64 %second, ptr %c
   %python = load ptr, ptr @"{slot("kpy_panic")}"
   call void %python(ptr %cells, ptr %cells)
   call void @"kpy.throw"()

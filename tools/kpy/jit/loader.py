@@ -22,9 +22,10 @@ from kpy.front.types import NEVER, NONE, ResultType, SliceType, TupleType, i64
 from kpy.jit import calls as jit_calls
 from kpy.jit import link as jit_link
 from kpy.jit.link import HOST_TRIPLE
-from kpy.jit.memory import View, cell_size, from_word, read, slice_words, to_word, write
+from kpy.jit.memory import View, cell_size, from_word, read, read_word, slice_words, to_word, write
 from kpy.lower.edges import Edges
 from kpy.lower.mutants import Mutants
+from kpy.lower.panics import render
 from kpy.lower.types import is_aggregate
 from kpy.lower.unit import Unit, dotted
 
@@ -137,9 +138,14 @@ class State:
 
     def panic(self, cells, _):
         """Called by the program's kpy_panic."""
-        words = [int.from_bytes(ctypes.string_at(cells + 8 * i, 8), "little") for i in range(5)]
-        file, text = (ctypes.string_at(words[i], words[i + 1]).decode() for i in (0, 3))
-        self.error = KpyPanic(file, words[2], text)
+        site, first, second = (read_word(cells + 8 * i) for i in range(3))
+        place = read_word(site + 16)
+        file, text = (
+            ctypes.string_at(read_word(site + at), read_word(site + at + 8)).decode()
+            for at in (0, 24)
+        )
+        text = render(text, place >> 32, first, second)
+        self.error = KpyPanic(file, place & 0xFFFFFFFF, text)
 
     def replacement(self, instance, python):
         """A C callback that runs a Python function in place of a compiled one."""

@@ -2,7 +2,9 @@
 
 from kpy.check import typed
 from kpy.front.structs import size_of
+from kpy.front.types import u64
 from kpy.lower.function import offset, to_u64
+from kpy.lower.panics import UNSIGNED, mark
 from kpy.lower.place import Place, array_parts, clear_memory, element_address, put, rule, value
 from kpy.lower.types import SLICE, alignment, is_aggregate, memory_type, register_type
 
@@ -87,9 +89,13 @@ def _slice_of(f, expr):
     high = to_u64(f, value(f, expr.high), expr.high.type) if expr.high else length
     f.at(expr.at)
     if expr.high:
-        f.check(f.emit(f"icmp ugt i64 {high}, {length}"), expr.at, "slice out of range")
+        text = f"a slice up to {mark(expr.high.type)} of {UNSIGNED} elements"
+        beyond = f.emit(f"icmp ugt i64 {high}, {length}")
+        f.check(beyond, expr.at, text, (high, u64), (length, u64))
     if expr.low:
-        f.check(f.emit(f"icmp ugt i64 {low}, {high}"), expr.at, "slice out of range")
+        text = f"a slice from {mark(expr.low.type)} to {UNSIGNED}"
+        beyond = f.emit(f"icmp ugt i64 {low}, {high}")
+        f.check(beyond, expr.at, text, (low, u64), (high, u64))
         address = element_address(f, expr.base.type.element, address, low)
         high = f.emit(f"sub nuw i64 {high}, {low}")
     return make_slice(f, address, high)

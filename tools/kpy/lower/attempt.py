@@ -7,6 +7,7 @@ from kpy.check import typed
 from kpy.front.types import BOOL, NONE, ResultType, TupleType, i64, is_pointer
 from kpy.lower.expr import branch
 from kpy.lower.function import resize
+from kpy.lower.panics import SIGNED
 from kpy.lower.place import Place, put, rule, value
 from kpy.lower.types import alignment, is_aggregate, register_type
 
@@ -49,7 +50,7 @@ def _fail(f, expr):
     f.at(expr.at)
     if expr.checked:
         bad = f.emit(f"icmp ult i64 {code}, {-MAX_ERROR}")
-        f.check(bad, expr.at, "the error of a `Result` is no error code")
+        f.check(bad, expr.at, f"the error of a `Result` is no error code: {SIGNED}", (code, i64))
     form = expr.type.form
     if is_pointer(form):
         return f.emit(f"inttoptr i64 {code} to ptr")

@@ -5,6 +5,7 @@ from kpy.check.table import Table
 from kpy.front.structs import size_of
 from kpy.front.types import BOOL, VolatileType, is_pointer, u8, u64
 from kpy.lower.function import intrinsic, load, resize, store
+from kpy.lower.panics import UNSIGNED
 from kpy.lower.place import clear_memory, copy_memory, element_address, place, put, rule, value
 from kpy.lower.switch_points import ATOMIC, LOAD, STORE, before_access
 from kpy.lower.types import SLICE, alignment, is_aggregate, memory_type, register_type
@@ -116,7 +117,9 @@ def _copy(f, expr, destination, origin):
 def _copy_slice(f, expr, destination, origin):
     one, two = value(f, destination), value(f, origin)
     parts = [f.emit(f"extractvalue {SLICE} {whole}, {i}") for whole in (one, two) for i in (0, 1)]
-    f.check(f.emit(f"icmp ne i64 {parts[1]}, {parts[3]}"), expr.at, "slices of different lengths")
+    differ = f.emit(f"icmp ne i64 {parts[1]}, {parts[3]}")
+    lengths = [(parts[1], u64), (parts[3], u64)]
+    f.check(differ, expr.at, f"slices of {UNSIGNED} and {UNSIGNED} elements", *lengths)
     size = f.emit(f"mul i64 {parts[1]}, {size_of(destination.type.element)}")
     f.unit.declare("llvm.memcpy", "declare void @llvm.memcpy.p0.p0.i64(ptr, ptr, i64, i1)")
     f.line(

@@ -3,6 +3,7 @@
 from kpy.check import typed
 from kpy.front.types import BOOL, NEVER, NONE, EnumType, is_pointer
 from kpy.lower.function import resize
+from kpy.lower.panics import mark
 from kpy.lower.place import place, rule, value
 from kpy.lower.types import alignment, extension, is_aggregate, parameter, register_type
 
@@ -116,7 +117,7 @@ def _check_fits(f, expr, register, have, want):
     else:
         limit = min(high, (1 << want.bits - want.signed) - 1)
         bad = f.emit(f"icmp ugt i{have.bits} {register}, {limit}")
-    f.check(bad, expr.at, f"value does not fit in `{want}`")
+    f.check(bad, expr.at, f"{mark(have)} does not fit in `{want}`", (register, have))
 
 
 def _check_member(f, expr, register, want):
@@ -132,7 +133,7 @@ def _check_member(f, expr, register, want):
         bad = tests[0]
         for test in tests[1:]:
             bad = f.emit(f"and i1 {bad}, {test}")
-    f.check(bad, expr.at, f"value is no `{want}`")
+    f.check(bad, expr.at, f"{mark(want)} is no `{want}`", (register, want))
 
 
 @rule(typed.Call)

@@ -4,7 +4,11 @@ The text of the IR is written directly (and parsed by llvmlite): it is the one n
 LLVM has no gaps.
 """
 
+from kpy.lower.panics import widen
 from kpy.lower.types import alignment, memory_type, quote, register_type, signature
+
+# What a failed check shows must not keep the function that checks from being inlined.
+INLINE_COST = '"call-inline-cost"="30"'
 
 
 class FunctionWriter:
@@ -114,32 +118,33 @@ class FunctionWriter:
         type_ = memory_type(var.type)
         self.lines.append(f"    {self.unit.debug.value(var, self.scope, type_, register)}")
 
-    def check(self, bad, node, text):
-        """Panic with the text when `bad` holds."""
+    def check(self, bad, node, text, *values, shape=0):
+        """Panic with the text when `bad` holds; its marks stand for values, (register, type)."""
         if bad in ("false", "0"):
             return
         fine = self.name("ok")
-        self.branch(bad, self.panic_block(node, text), fine)
+        self.branch(bad, self.panic_block(node, text, values, shape), fine)
         self.label(fine)
 
-    def panic_block(self, node, text):
-        """The block that panics for this line and text; one for each."""
-        key = (node.lineno, text)
+    def panic_block(self, node, text, values=(), shape=0):
+        """The block that panics for this line, text and values; one for each."""
+        key = (node.lineno, text, tuple(values), shape)
         if key not in self.panics:
             self.panics[key] = (self.name("panic"), self.unit.debug.location(node, self.scope))
         return self.panics[key][0]
 
-    def panic(self, node, text):
-        self.jump(self.panic_block(node, text))
+    def panic(self, node, text, *values):
+        self.jump(self.panic_block(node, text, values))
 
     def finish(self):
         """Append the panic blocks, and return the whole definition."""
-        for (line, text), (label, location) in self.panics.items():
-            descriptor = self.unit.panic_descriptor(self.path, line, text)
-            self.lines += [
-                f"{label}:",
-                f"  call void {self.unit.panic_helper()}(ptr {descriptor}){location}",
-            ]
+        for (line, text, values, shape), (label, location) in self.panics.items():
+            site = self.unit.panic_site(self.path, line, text, shape)
+            self.lines.append(f"{label}:")
+            words = [widen(self, register, type_, self.lines) for register, type_ in values]
+            words = ", ".join(f"i64 {word}" for word in [*words, "undef", "undef"][:2])
+            call = f'call void @"kpy_panic"(ptr {site}, {words}) {INLINE_COST}'
+            self.lines.append(f"  {call}{location}")
             self.lines.append(f"  unreachable{location}")
         return "\n".join([self._header(), "entry:", *self.allocas, *self.lines, "}"])
 

@@ -3,11 +3,13 @@
 from kpy.check import typed
 from kpy.front.types import plain
 from kpy.lower.function import intrinsic, resize
+from kpy.lower.panics import SECOND_WAS_ADDED, WAS_ADDED, WAS_SUBTRACTED, mark
 from kpy.lower.place import rule, value
 from kpy.lower.types import register_type
 
 WITH_OVERFLOW = {"+": "add", "-": "sub", "*": "mul"}
 PLAIN = {"+": "add", "-": "sub", "*": "mul", "&": "and", "|": "or", "^": "xor"}
+SHAPES = {"+": WAS_ADDED, "-": WAS_SUBTRACTED}
 NAMES = {"+": "addition", "-": "subtraction", "*": "multiplication"}
 
 
@@ -33,16 +35,34 @@ def compute(f, node, op, type_, left, right_expr, right, mode="checked"):
         both = intrinsic(f, f"{{ {kind}, i1 }}", name, [(kind, left), (kind, right)])
         if mode == "overflowing":
             return both
-        flag = f.emit(f"extractvalue {{ {kind}, i1 }} {both}, 1")
-        f.check(flag, node, f"{NAMES[op]} overflow")
-        return f.emit(f"extractvalue {{ {kind}, i1 }} {both}, 0")
+        return _checked(f, node, op, type_, both, (left, right))
     return f.emit(f"{PLAIN[op]} {kind} {left}, {right}")
+
+
+def _checked(f, node, op, type_, both, operands):
+    """The result of arithmetic, after the check that it did not overflow.
+
+    The panic takes what is in registers anyway: a sum as it wrapped, not what it was added to.
+    """
+    kind = register_type(type_)
+    result = f.emit(f"extractvalue {{ {kind}, i1 }} {both}, 0")
+    flag = f.emit(f"extractvalue {{ {kind}, i1 }} {both}, 1")
+    text = f"{NAMES[op]} overflow: {mark(type_)} {op} {mark(type_)}"
+    (left, right), shape = operands, 0
+    known = not left.startswith("%")
+    if op == "+" and known:
+        right, shape = result, SECOND_WAS_ADDED | type_.bits
+    elif op in SHAPES and not known:
+        left, shape = result, SHAPES[op] | type_.bits
+    f.check(flag, node, text, (left, type_), (right, type_), shape=shape)
+    return result
 
 
 def _divide(f, node, op, type_, left, right_expr, right):
     kind, sign = register_type(type_), "s" if type_.signed else "u"
     if not isinstance(right_expr, typed.Const):
-        f.check(f.emit(f"icmp eq {kind} {right}, 0"), node, "division by zero")
+        text = f"division by zero: {mark(type_)} {op} 0"
+        f.check(f.emit(f"icmp eq {kind} {right}, 0"), node, text, (left, type_))
     return f.emit(f"{sign}{'div' if op == '//' else 'rem'} {kind} {left}, {right}")
 
 
@@ -50,7 +70,7 @@ def _shift(f, node, op, type_, left, right_expr, right):
     count = plain(right_expr.type)
     if not isinstance(right_expr, typed.Const):
         bad = f.emit(f"icmp uge i{count.bits} {right}, {type_.bits}")
-        f.check(bad, node, "shift count too large")
+        f.check(bad, node, f"shift by {mark(count)} of a `{type_}`", (right, count))
         right = resize(f, right, count, type_)
     verb = "shl" if op == "<<" else "ashr" if type_.signed else "lshr"
     return f.emit(f"{verb} i{type_.bits} {left}, {right}")

@@ -9,8 +9,9 @@ from dataclasses import dataclass
 from kpy.check import typed
 from kpy.check.table import Table
 from kpy.front.structs import size_of
-from kpy.front.types import SliceType, is_pointer
+from kpy.front.types import SliceType, is_pointer, u64
 from kpy.lower.function import load, offset, store, to_u64
+from kpy.lower.panics import UNSIGNED, mark
 from kpy.lower.switch_points import LOAD, before_access, is_shared
 from kpy.lower.types import SLICE, alignment, is_aggregate
 
@@ -77,7 +78,9 @@ def _element(f, expr):
     index = to_u64(f, value(f, expr.index), expr.index.type)
     f.at(expr.at)
     if expr.checked:
-        f.check(f.emit(f"icmp uge i64 {index}, {length}"), expr.at, "index out of range")
+        outside = f.emit(f"icmp uge i64 {index}, {length}")
+        text = f"index {mark(expr.index.type)} of {UNSIGNED} elements"
+        f.check(outside, expr.at, text, (index, u64), (length, u64))
     element = expr.base.type.element
     volatile = expr.volatile or bool(base and base.volatile)
     return Place(

@@ -11,6 +11,7 @@ from kpy.lower import builtins as lower_builtins
 from kpy.lower.expr import branch
 from kpy.lower.function import load, store
 from kpy.lower.ops import compare, compute
+from kpy.lower.panics import mark
 from kpy.lower.place import (
     Place,
     array_parts,
@@ -268,7 +269,8 @@ def _switch(f, node):
         f.jump(end)
     f.label(default)
     if node.default is None:
-        f.panic(node.subject.at, f"value is no `{node.subject.type}`")
+        kind = node.subject.type
+        f.panic(node.subject.at, f"{mark(kind)} is no `{kind}`", (subject, kind))
     else:
         f.at(node.at)
         f.count_edge("case _")
@@ -294,6 +296,23 @@ def _with(f, node):
 
 @rule(typed.Check)
 def _check(f, node):
-    fine = f.name("ok")
-    branch(f, node.test, fine, f.panic_block(node.at, node.text))
+    fine, test = f.name("ok"), node.test
+    if _has_two_values(test):
+        left, right = (value(f, operand) for operand in test.operands)
+        f.at(node.at)
+        (op,), (one, two) = test.ops, test.operands
+        kind = two.type if isinstance(one, typed.Const) else one.type
+        text = f"{node.text}: {mark(kind)} {op} {mark(kind)}"
+        panic = f.panic_block(node.at, text, ((left, kind), (right, kind)))
+        f.branch(compare(f, op, kind, left, right), fine, panic)
+    else:
+        branch(f, test, fine, f.panic_block(node.at, node.text))
     f.label(fine)
+
+
+def _has_two_values(test):
+    """Whether a condition compares two values that a programmer wrote, neither of them `None`."""
+    if not isinstance(test, typed.Compare) or len(test.ops) != 1:
+        return False
+    is_none = any(isinstance(e, typed.Const) and e.value is None for e in test.operands)
+    return not is_none and test.at is not test.operands[0].at

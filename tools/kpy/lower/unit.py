@@ -142,31 +142,23 @@ class Unit:
             self.globals.append(f'{name} = {kind} [{len(data)} x i8] c"{escape(data)}", align 1')
         return self.texts[data]
 
-    def panic_descriptor(self, path, line, text):
+    def panic_site(self, path, line, text, shape):
         """What a failed check reports, as one constant, so that each check costs one argument."""
-        key = (path, line, text)
+        self.declarations.setdefault(
+            "kpy_panic",
+            f'declare {self.local}void @"kpy_panic"(ptr, i64, i64) nounwind noreturn cold',
+        )
+        key = (path, line, text, shape)
         if key not in self.panics:
             name = self.panics[key] = f"@panic.{len(self.panics)}"
             file, words = os.path.relpath(path, ROOT).encode(), text.encode()
-            where = f"ptr {self.text(file)}, i64 {len(file)}, i64 {line}"
+            where = f"ptr {self.text(file)}, i64 {len(file)}, i32 {line}, i32 {shape}"
             what = f"ptr {self.text(words)}, i64 {len(words)}"
             self.globals.append(
-                f"{name} = private unnamed_addr constant {{ ptr, i64, i64, ptr, i64 }} "
+                f"{name} = private unnamed_addr constant {{ ptr, i64, i32, i32, ptr, i64 }} "
                 f"{{ {where}, {what} }}, align 8"
             )
         return self.panics[key]
-
-    def panic_helper(self):
-        """The function that hands a descriptor to `kpy_panic`."""
-        self.declarations.setdefault(
-            "kpy_panic",
-            f'declare {self.local}void @"kpy_panic"({SLICE}, i32, {SLICE}) nounwind noreturn cold',
-        )
-        if "panic_at" not in self.known:
-            self.known["panic_at"] = "@kpy.panic_at"
-            section = "" if self.whole else ' section ".text.unlikely.kpy.panic_at"'
-            self.bodies.append(PANIC_AT.replace("ATTRIBUTES", BASE_ATTRIBUTES + section))
-        return self.known["panic_at"]
 
     def enum_names(self, enum):
         """The function from a member of an enum to its name."""
@@ -219,18 +211,6 @@ class Unit:
 def dotted(instance):
     """The name by which tests call a function: its module's and its own."""
     return f"{instance.function.module}.{instance.function.name}"
-
-
-PANIC_AT = """define internal void @kpy.panic_at(ptr %site) cold noinline noreturn ATTRIBUTES {
-  %file = load { ptr, i64 }, ptr %site, align 8
-  %line_at = getelementptr i8, ptr %site, i64 16
-  %line = load i64, ptr %line_at, align 8
-  %number = trunc i64 %line to i32
-  %text_at = getelementptr i8, ptr %site, i64 24
-  %text = load { ptr, i64 }, ptr %text_at, align 8
-  call void @"kpy_panic"({ ptr, i64 } %file, i32 %number, { ptr, i64 } %text)
-  unreachable
-}"""
 
 
 def lower_function(unit, instance):
