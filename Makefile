@@ -11,7 +11,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run test mutate fuzz up down doctor bench compare debug golden lint clean
+.PHONY: help setup build run check test mutate fuzz up down doctor bench compare debug golden lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -26,6 +26,9 @@ build: setup ## build the core, the example kernels and dom0's image
 
 run: setup ## boot, run the example kernel in a domain, exit with its exit code
 	@$(PYTHON) -m tools.run example $(seed)
+
+check: setup ## within a minute: ruff, the compiler's check, the tests that your change touches
+	@$(PYTHON) -m tools.check
 
 test: setup ## run all tests
 	@$(PYTHON) -m tools.run build
