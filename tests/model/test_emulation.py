@@ -129,6 +129,7 @@ def test_rex_prefixes_belong_to_long_mode(guest):
     """41 0f 20 e3 reads cr4 into r11; for 32-bit user code 41 is an instruction, not a prefix."""
     assert guest.privileged(b"\x41\x0f\x20\xe3", r11=0) == "done"
     assert guest.v.regs.r11 != 0
+    assert guest.privileged(b"\x41\x0f\x20\xe3", cs=abi.FLAT_RING3_CS32) == "done", "a kernel's"
     iopl(guest, 3)
     guest.enter_user_mode()
     for cs in (abi.FLAT_RING3_CS32, 0x23):
@@ -322,6 +323,7 @@ def test_forced_cpuid(guest):
     """#UD with the prefix is CPUID; with any byte of it changed it is a #UD."""
     assert guest.execute(FORCED_CPUID, UD, 0, rax=0x40000000, rcx=0) == "done"
     assert guest.v.regs.rbx == 0x566E6558
+    assert guest.execute(b"", UD, 0, at=NOTHING_MAPPED) == UD, "what was read before is no code"
     for place in range(2, len(FORCED_CPUID)):
         code = bytearray(FORCED_CPUID)
         code[place] ^= 1

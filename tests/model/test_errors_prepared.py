@@ -44,6 +44,7 @@ from tests.model.test_errors_domctl import (
     get_affinity,
     mask,
     question,
+    set_context,
     unstarted,
 )
 from tests.model.test_errors_grant import DEVICE, GRANTED, HOST, grants, mapped, one
@@ -267,6 +268,11 @@ MEMORY = [
         EFAULT,
         leaves_trace=True,
     ),
+    Wrong(
+        "exchange: lists longer than memory",
+        exchange((FRAMES, 1 << 62, 0, SELF), (FRAMES, 1 << 62, 0, SELF)),
+        EFAULT,
+    ),
     Wrong("increase: within 1 MiB", increase(mem_flags=20), 0),
     Wrong("acquire: status frames", acquire(id=1, nr_frames=1, frame_list=LIST), EINVAL, "dom0"),
     Wrong(
@@ -320,6 +326,22 @@ TABLES = [
         map_va(DATA, 0, UNMAPPED | abi.UVMF_TLB_FLUSH),
         EFAULT,
         leaves_trace=True,
+    ),
+    dom0(
+        "console: from the core",
+        (abi.__HYPERVISOR_console_io, abi.CONSOLEIO_write, 8, CORE),
+        EFAULT,
+        with_core_tables,
+    ),
+    dom0(
+        "memory: to the core",
+        control(
+            abi.XEN_DOMCTL_gdbsx_guestmemio,
+            gdbsx_guest_memio={"gva": BASE, "uva": CORE, "len": 8},
+        ),
+        EFAULT,
+        with_core_tables,
+        True,
     ),
     dom0("ext of I/O: unmapped", of_io(0, UNMAPPED), EFAULT),
     dom0("ext of I/O: no such operation", of_io(99), ENOSYS),
@@ -505,3 +527,43 @@ def test_device_memory_is_made_writable_and_read_only_again(machine):
         call = (UPDATE_VA, at, 0xFED00 << 12 | flags, abi.UVMF_INVLPG)
         assert machine.dom0.call(*call) == 0
         assert machine.memory.page(machine.dom0.pages[L1])[25] & 7 == flags
+
+
+def with_descriptors(machine):
+    """Let the caller have a GDT and an LDT, on pages that nobody can write to."""
+    who = guest(machine)
+    for number in (18, 19):
+        entry = who.pages[number] << 12 | PRESENT | USER
+        assert who.call(UPDATE_VA, BASE + number * PAGE, entry, abi.UVMF_INVLPG) == 0
+    assert who.call(abi.__HYPERVISOR_set_gdt, who.put([who.pages[18]]), 8) == 0
+    fields = {"cmd": abi.MMUEXT_SET_LDT, "arg1": {"linear_addr": BASE + 19 * PAGE}}
+    at = who.put(abi.mmuext_op, arg2={"nr_ents": 8}, **fields)
+    assert who.call(abi.__HYPERVISOR_mmuext_op, at, 1, 0, SELF) == 0
+
+
+def test_descriptor_tables_of_a_started_vcpu_stay(machine):
+    """Its context may be given again, but not with another GDT or LDT."""
+    with_descriptors(machine)
+    same = set_context()
+    others = [
+        set_context(gdt_frames={0: guest(machine).pages[19]}),
+        set_context(ldt_base=BASE + 18 * PAGE),
+    ]
+    check(machine, dom0("the same", same, 0))
+    for other_tables in others:
+        check(machine, dom0("others", other_tables, -abi.EOPNOTSUPP))
+
+
+@pytest.mark.parametrize("number", [FIRST_DATA_PAGE, 3])
+def test_a_vcpu_starts_with_no_descriptor_table_that_is_none(machine, number):
+    """A page that is writable, or a page table: nothing of the context is installed."""
+    half_started(machine)
+    context = make(abi.vcpu_guest_context, flags=abi.VGCF_in_kernel, gdt_ents=8)
+    context.ctrlreg[3] = guest(machine).pages[0] << 12
+    context.gdt_frames[0] = guest(machine).pages[number]
+    before = picture(machine)
+    fields = {"vcpu": 1, "ctxt": machine.dom0.put(bytes(context))}
+    command, domain_id = abi.XEN_DOMCTL_setvcpucontext, guest(machine).id
+    assert try_domctl(machine.dom0, command, domain_id, vcpucontext=fields)[0] == EINVAL
+    expect_unchanged(machine, before)
+    assert not guest(machine).vcpu(1).initialised

@@ -322,3 +322,13 @@ CALLS = [
 @pytest.mark.parametrize("call", CALLS, ids=str)
 def test_goes_on(machine, call):
     assert goes_on(machine, call) >= call.looks
+
+
+def test_a_processor_that_shall_reschedule_stops_too(machine):
+    """Not an interrupt, but the scheduler wants it."""
+    repeats = machine["tests.model.processors.nr_repeats"]
+    before = repeats.value
+    for number in range(4):
+        machine["kernel.x86.percpu.cpu_by_id"](number).reschedule = True
+    assert populate(machine) == 40
+    assert repeats.value == before + 1

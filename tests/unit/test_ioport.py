@@ -60,6 +60,25 @@ def test_the_core_keeps_its_ports(machine, port):
     assert machine.done == []
 
 
+@pytest.mark.parametrize("is_present", [True, False])
+def test_the_console_is_the_cores_where_there_is_one(machine, is_present):
+    """Its eight ports, and none beside them."""
+    machine.program["kernel.console.uart.is_present"].value = is_present
+    for port in (0x3F7, 0x3F8, 0x3FF, 0x400):
+        machine.done.clear()
+        machine.program.port_read(machine.dom0, port, 1)
+        assert (machine.done == []) == (is_present and 0x3F8 <= port <= 0x3FF)
+    machine.program["kernel.console.uart.is_present"].value = False
+
+
+def test_the_reset_port_lies_in_the_pci_address(machine):
+    """0xCF9 is domain 0's, the bytes around it are nobody's."""
+    machine.program.port_write(machine.dom0, 0xCF9, 1, 6)
+    assert machine.done == [(8, 0xCF9, 6)]
+    machine.program.port_write(machine.dom0, 0xCFA, 1, 6)
+    assert len(machine.done) == 1
+
+
 @pytest.mark.parametrize(("size", "ones"), [(1, 0xFF), (2, 0xFFFF), (4, 0xFFFFFFFF)])
 def test_other_domains_reach_nothing(machine, size, ones):
     assert machine.program.port_read(machine.guest, 0x64, size) == ones
