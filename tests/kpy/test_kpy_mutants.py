@@ -8,7 +8,6 @@ import kpy.jit
 import pytest
 
 GUARDS = """
-EBUSY = 16
 TYPE_BUSY = 1
 @struct
 class Thing:
@@ -27,7 +26,7 @@ def owner_of(p: Ptr[Thing] | None) -> u32:
         return TYPE_BUSY
     return p.owner
 def inner(x: u64) -> i64:
-    return -EBUSY if x == 7 else 0
+    return i64(x) * 16 - 128  # -EBUSY for 7
 def passes_on(x: u64) -> i64:
     result = inner(x)
     if result != 0:
@@ -42,6 +41,11 @@ def late(x: u64) -> i64:
     result: i64 = 0
     if x == 4:
         result = -4
+    return result
+def chosen(x: u64) -> i64:
+    return 6 if x != 6 and x != 7 else -6
+def preferred(x: u64) -> i64:
+    result = -7 if x == 7 else inner(8)
     return result
 def is_good(x: u64) -> bool:
     return x != 1 and x != 2
@@ -84,6 +88,8 @@ def test_what_counts_as_a_check(mutated):
     assert texts(mutated, "passes_on") == ["if result != 0: return result"]
     assert texts(mutated, "lifted") == ["if x == 4: result = …"]
     assert texts(mutated, "late") == ["if x == 4: result = -4"]
+    assert texts(mutated, "chosen") == ["… if x != 6 else -6", "… if x != 7 else -6"]
+    assert texts(mutated, "preferred") == ["-7 if x == 7 else …"]
     assert texts(mutated, "is_good") == ["return … and x != 1", "return … and x != 2"]
     assert texts(mutated, "find") == []
     assert texts(mutated, "same_twice") == [
@@ -102,6 +108,8 @@ CALLS = [
     ("passes_on", 7, "if result != 0: return result", -16, 5),
     ("lifted", 9, "if x == 4: result = …", -1, 4),
     ("late", 4, "if x == 4: result = -4", -4, 0),
+    ("chosen", 7, "… if x != 7 else -6", -6, 6),
+    ("preferred", 7, "-7 if x == 7 else …", -7, 0),
     ("is_good", 2, "return … and x != 2", False, True),
 ]
 

@@ -1,10 +1,10 @@
 """Mutant schemata: one compilation in which each check can be switched off by its number.
 
 A *check* is what keeps a function from going on: `require(…)`, `ok(…)`, an `if` that ends in a
-refusal, an `if` that only sets an error code, or that alone lifts one. Each operand of its `and` or
-`or` is a check of its own, and so is each operand of a chain that a predicate returns. With the
-check switched off the operand is still evaluated, and then ignored. An `assert` is none: it says
-what holds already.
+refusal, an `if` that only sets an error code, or that alone lifts one, `… if … else ERROR`. Each
+operand of its `and` or `or` is a check of its own, and so is each operand of a chain that a
+predicate returns. With the check switched off the operand is still evaluated, and then ignored. An
+`assert` is none: it says what holds already.
 
     program = kpy.jit.load("kernel.frames.page_type", mutants=("kernel",))
     program.switch_off(program.checks[7])
@@ -88,6 +88,8 @@ class Pass:
                 self._guard(before, node, in_loop)
             if isinstance(node, typed.Return):
                 self._predicate(node)
+            if isinstance(node, (typed.Return, typed.Assign)):
+                self._choice(node.value)
             for attempt in attempts(node):
                 text = f"ok({ast.unparse(attempt.operand.at)})"
                 attempt.failed = self._leaf(attempt.failed, False, text)
@@ -114,6 +116,14 @@ class Pass:
             node.value.items = [
                 self._leaf(item, node.value.op == "and", text) for item in node.value.items
             ]
+
+    def _choice(self, value):
+        """Rewrite `… if test else ERROR`, or the other way round."""
+        if isinstance(value, typed.Choose) and is_error(value.then) != is_error(value.other):
+            wanted = is_error(value.other)
+            error = ast.unparse((value.other if wanted else value.then).at)
+            text = f"… if {{}} else {error}" if wanted else f"{error} if {{}} else …"
+            value.test = self._drop(value.test, wanted, text)
 
     def _drop(self, test, wanted, text):
         """Let each operand be dropped from a test that must come out as `wanted` to go on."""
