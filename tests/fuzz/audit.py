@@ -18,6 +18,7 @@ from kernel.frames.page_type import (
     PGT_validated,
 )
 from kernel.irq.irq import eoi_map
+from kernel.paging.tree_walk import CURSOR_MASK
 from kernel.state.domain import Domain, DOMDYING_alive, domain_table, find_domain
 from kernel.state.frame_table import Frame, frame_at, frame_valid
 from kernel.state.grant_table import ACTIVE_PER_PAGE
@@ -26,7 +27,7 @@ from kernel.x86.bits import PTE_ADDRESS, PTE_PRESENT, PTE_WRITE
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from kernel.x86.percpu import cpu_by_id
 from tests.model.memory import END, FIRST, NR_FRAMES
-from tests.model.picture import CORE_SLOTS, CURSOR, HAS_DEVICE, IS_READONLY, SHARED_FRAMES_GIVEN
+from tests.model.picture import CORE_SLOTS, HAS_DEVICE, IS_READONLY, SHARED_FRAMES_GIVEN
 from tests.model.processors import NR_MODEL_CPUS, Translation, cpus
 
 NONE, L1, L4, SEG_DESC, WRITABLE = 0, 1, 4, 5, 7
@@ -125,7 +126,7 @@ def count_frame(mfn: u64) -> None:
         if info & PGT_partial != 0:
             hold(mfn, kind_of(info))
     if is_live_table(info):
-        count = u64(512) if info & PGT_validated != 0 else u64(frame.stamp & CURSOR)
+        count = u64(512) if info & PGT_validated != 0 else u64(frame.stamp & CURSOR_MASK)
         count_entries(page_at(Mfn(mfn)), frame, kind_of(info), count)
 
 
@@ -177,7 +178,9 @@ def count_vcpu(v: Ptr[Vcpu]) -> None:
     for mfn in v.ldt_frames:
         hold_if_any(u64(mfn), SEG_DESC)
     hold_if_any(u64(v.old_guest_table), NONE)
-    hold_if_any(u64(v.vcpu_info_mfn), WRITABLE)
+    info = v.vcpu_info_mfn
+    if info is not None:
+        hold(u64(info), WRITABLE)
 
 
 @inline
