@@ -178,27 +178,17 @@ def apic_timer_calibrate(wait_tsc_ticks: u64) -> None:
 
 
 def apic_set_timer_deadline(deadline_ns: u64) -> None:
-    """Interrupt this processor at a system time, soon if that has passed; 0 stops the timer.
+    """Interrupt this processor at a system time, soon if that has passed.
 
-    A far deadline is cut: the timer queue finds nothing due then, and arms the timer again.
+    A far deadline is cut: the timer queue finds nothing due then, and arms the timer again. No time
+    stops the timer: guests choose them, and the end of a slice depends on it.
     """
-    if deadline_ns == 0:
-        stop_timer()
-        return
     now = tsc.system_time_ns()
     delta = min(saturating_sub(deadline_ns, now), MAX_SLEEP_NS)
     if has_tsc_deadline:
         wrmsr(MSR_TSC_DEADLINE, tsc.ns_to_tsc(now + delta))
     else:
         apic_write(APIC_TIMER_INITIAL, timer_count(delta))
-
-
-def stop_timer() -> None:
-    """Disarm this processor's timer."""
-    if has_tsc_deadline:
-        wrmsr(MSR_TSC_DEADLINE, 0)
-    else:
-        apic_write(APIC_TIMER_INITIAL, 0)
 
 
 def timer_count(delta_ns: u64) -> u32:

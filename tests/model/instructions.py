@@ -292,4 +292,4 @@ def apic_pending_vector() -> u32:
 
 
 def apic_set_timer_deadline(deadline_ns: u64) -> None:
-    this_model_cpu().deadline_ns = deadline_ns
+    this_model_cpu().deadline_ns = max(deadline_ns, 1)  # 0 says that none was ever set
