@@ -2,9 +2,15 @@
 bootable build/proxen.bin.
 """
 
-from kpy.front.target import Target
+from kpy.front.target import Stack, Target
 
 from linetable.encode import make_table
+
+# Of kernel/x86/percpu.py and boot_area.py. An exception or interrupt of the core itself, which only
+# the idle loop allows, comes on top; NMI, #DF, #MC and #DB have stacks of their own.
+PAGE, ROOM = 4096, 64
+ENTRIES = ["trap_from_guest", "interrupt_from_guest", "syscall_from_guest", "syscall32_from_guest"]
+IN_CORE = ["fault_in_core", "interrupt_in_core"]
 
 core = Target(
     name="proxen",
@@ -21,4 +27,16 @@ core = Target(
     script="kernel/kernel.lds",
     flat="build/proxen.bin",
     symbol_table=make_table,
+    stacks=[
+        Stack(
+            "stack of a processor",
+            6 * PAGE - ROOM,
+            [*ENTRIES, "iret_fault", "kernel.main.start_on_own_stack", "start_ap"],
+            IN_CORE,
+        ),
+        Stack("NMI stack", PAGE - ROOM, ["nmi_entry"]),
+        Stack("#DF stack", PAGE - ROOM, ["double_fault_entry"]),
+        Stack("#MC stack", PAGE - ROOM, ["machine_check_entry"]),
+        Stack("#DB stack", PAGE - ROOM, ["debug_entry"]),
+    ],
 )

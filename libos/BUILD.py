@@ -5,11 +5,17 @@ A program of your own is one more line: `my_kernel = program("my_kernel",
 "my_directory.my_kernel")`.
 """
 
-from kpy.front.target import Target
+from kpy.front.target import Stack, Target
 
 from linetable.encode import make_table
 
 ASSEMBLY = ["libos/start.asm", "libos/probe.asm", "libos/memory_functions.asm"]
+STACK_BYTES = 16384  # of libos/layout.py
+ON_TOP = ["upcall_entry", "trap_common"]
+STACKS = [
+    Stack("boot stack", STACK_BYTES, ["start"], ON_TOP),
+    Stack("stack of a thread", STACK_BYTES, ["libos.thread.begin_thread"], ON_TOP),
+]
 
 
 def program(name, module, group="examples", assembly=()):
@@ -21,6 +27,7 @@ def program(name, module, group="examples", assembly=()):
         assembly=[*ASSEMBLY, *assembly],
         script="libos/libos.lds",
         symbol_table=make_table,
+        stacks=STACKS,
     )
 
 

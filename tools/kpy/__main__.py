@@ -78,6 +78,17 @@ def _build_one(target):
         return own_failure(error)
 
 
+def stack(arguments):
+    """Build targets, and print the deepest path on each of their stacks."""
+    from kpy.emit.target_build import stack_report
+
+    failed = build(arguments)
+    for target in [] if failed else find_targets(arguments.target)[0]:
+        with open(stack_report(target), encoding="utf-8") as file:
+            print(f"{target.name}\n{file.read()}")
+    return failed
+
+
 def dump(arguments):
     """Print the functions of a file after one stage."""
     from kpy.emit.dump import dump_module
@@ -111,6 +122,9 @@ def parser():
     sub = commands.add_parser("build", help="build a target, a group of them, or all")
     sub.add_argument("target")
     sub.set_defaults(run=build)
+    sub = commands.add_parser("stack", help="print the deepest path on each stack of a target")
+    sub.add_argument("target")
+    sub.set_defaults(run=stack)
     sub = commands.add_parser("dump", help="print functions after a stage")
     sub.add_argument("--stage", choices=("ast", "typed", "llvm", "asm"), default="typed")
     sub.add_argument("file")

@@ -15,7 +15,7 @@ import time
 from pathlib import Path
 
 from kpy.check import checker, verify
-from kpy.emit import backend, link, symbols
+from kpy.emit import backend, link, stack_use, symbols
 from kpy.front import modules
 from kpy.front.diagnostics import Reported
 from kpy.front.modules import ROOT
@@ -47,7 +47,8 @@ def _build(target):
     if stamp.is_current():
         return f"{target.name}: up to date"
     program = Program()
-    units, exports, loaded = front_end(program, target)
+    pointers = stack_use.Pointers()
+    units, exports, loaded = front_end(program, target, pointers)
     if len(program.diagnostics):
         count = len(program.diagnostics)
         raise Failed(f"{program.diagnostics.render()}\n\n{count} error{'s' if count > 1 else ''}")
@@ -56,12 +57,33 @@ def _build(target):
         link.link(target, objects, exports)
     except link.LinkError as error:
         raise Failed(str(error)) from None
+    _check_stacks(target, pointers)
     stamp.write(loaded, started)
     return f"{target.name}: {compiled} of {len(objects)} files compiled; {link.sizes(target.elf)}"
 
 
-def front_end(program, target):
-    """Check what the roots import; return its units, exported symbols and source files."""
+def stack_report(target):
+    """Where the report of a target's stacks stands, made by its build."""
+    return os.path.join(OBJECTS, f"{target.name}.stacks.txt")
+
+
+def _check_stacks(target, pointers):
+    """Leave a report, and refuse a program whose worst path exceeds its stack."""
+    measured, circles = stack_use.measure(target.elf, target.stacks, pointers)
+    parts = [stack_use.render(stack, path) for stack, path in measured]
+    parts += [f"left out: {caller} -> {callee}, back into a path" for caller, callee in circles]
+    _write(stack_report(target), "\n\n".join([*parts, ""]).encode())
+    if error := stack_use.too_deep(target, measured):
+        for made in (target.elf, *([os.path.join(ROOT, target.flat)] if target.flat else [])):
+            os.unlink(made)
+        raise Failed(error)
+
+
+def front_end(program, target, pointers):
+    """Check what the roots import; return its units, exported symbols and source files.
+
+    Takes down in `pointers` what is called through pointers, and what they may reach.
+    """
     for root in target.roots:
         try:
             modules.load(program, root)
@@ -76,9 +98,11 @@ def front_end(program, target):
     symbols.undefined(program, target, members, everything)
     if len(program.diagnostics):
         return [], [], []
-    units = [_lower(program, module, instances[module]) for module in members]
+    units = [_lower(program, module, instances[module], pointers) for module in members]
     if len(program.diagnostics):
         return [], [], []
+    for instance in everything:
+        pointers.note_body(instance)
     exports = {i.symbol for i in everything if i.function.traits.export}
     return [u for u in units if u], exports, [m.__file__ for m in members]
 
@@ -91,7 +115,7 @@ def _is_member(module):
     return inside and (not path.startswith(outside) or path.startswith(f"{ROOT}/tests/guests/"))
 
 
-def _lower(program, module, instances):
+def _lower(program, module, instances, pointers):
     """The unit of a module as (name, text), or None where there is nothing to compile."""
     unit = Unit(program, module.__name__)
     for instance in instances:
@@ -101,7 +125,10 @@ def _lower(program, module, instances):
         unit.static(static)
     if not unit.known and not unit.statics:
         return None
-    return module.__name__, unit.finish()
+    text = unit.finish()
+    for instance in unit.addressed:
+        pointers.note_address(instance)
+    return module.__name__, text
 
 
 def _compile(units, target):

@@ -12,13 +12,26 @@ from kpy.front.modules import ROOT
 
 
 @dataclass
+class Stack:
+    """A stack of a program: its bytes, the functions that begin on it, and those that may come on
+    top of whatever runs there, after an exception or an event.
+    """
+
+    name: str
+    size: int
+    roots: list[str]
+    on_top: list[str] = field(default_factory=list)
+
+
+@dataclass
 class Target:
     """One program.
 
     Args: roots: modules to import, everything they import comes along; assembly: files for `python
     -m asm`; script: the linker script; flat: also write a flat binary there, below build/;
     symbol_table: from the functions and lines of the program (`linetable.encode.make_table`) to the
-    contents of section `.symbol_table`. Paths are relative to the repository.
+    contents of section `.symbol_table`; stacks: each must hold its worst path. Paths are relative
+    to the repository.
     """
 
     roots: list[str]
@@ -29,10 +42,12 @@ class Target:
     group: str | None = None
     name: str = ""
     path: str = ""  # of the BUILD.py
+    stacks: list[Stack] = field(default_factory=list)
 
     def describe(self):
         """What a stamp remembers of a target; the code of `symbol_table` is among its files."""
-        return [self.roots, self.script, self.assembly, self.flat, self.name]
+        stacks = [[s.name, s.size, s.roots, s.on_top] for s in self.stacks]
+        return [self.roots, self.script, self.assembly, self.flat, self.name, stacks]
 
     @property
     def elf(self):

@@ -26,6 +26,7 @@ def _text(f, expr):
 
 @rule(typed.FunctionRef)
 def _function(f, expr):
+    f.unit.addressed.append(expr.instance)
     return f.unit.function(expr.instance)
 
 

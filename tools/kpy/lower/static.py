@@ -130,6 +130,7 @@ def _function(unit, type_, python):
     have = intern(FnType, tuple(t for _, t in instance.params), instance.result, False)
     if (have.params, have.result) != (type_.params, type_.result):
         raise BadInitial(f"`{python.__qualname__}` is a `{have}`, not a `{type_}`")
+    unit.addressed.append(instance)
     return unit.function(instance)
 
 

@@ -54,6 +54,7 @@ class Unit:
         self.globals, self.declarations, self.bodies = [], {}, []
         self.texts, self.panics = {}, {}
         self.known, self.pending = {}, []
+        self.addressed = []  # instances whose address is taken
         self.statics, self.pending_statics = {}, []
         self.debug = Debug(module)
 
