@@ -127,7 +127,7 @@ CASES = {  # name: (declarations, body of f, message, help)
     ),
     "capture": (
         "X = 1", "match port:\n    case X:\n        pass",
-        "would capture any value", "module.X",
+        "would capture any value", "`case Op.X:`",
     ),
     "guard": ("", "match port:\n    case 1 if offset:\n        pass", "no guard", "`if`"),
     "match type": (
@@ -436,3 +436,41 @@ def test_a_size_that_is_needed_in_a_circle_of_imports(tmp_path, claim, message):
     code, shown = check_circle(tmp_path, claim)
     assert code != 0
     assert message in shown
+
+
+@pytest.mark.parametrize(
+    ("cases", "message"),
+    [
+        (
+            "case SEND:\n            return 1\n        case _:",
+            "name capture 'SEND' makes remaining",
+        ),
+        (
+            "case 1:\n            return 1\n        case SEND:",
+            "`case SEND` would capture any value",
+        ),
+    ],
+)
+def test_a_constant_in_a_case_has_a_dot(errors, cases, message):
+    """Python itself refuses or misreads a bare name there."""
+    shown = errors(
+        "SEND = 4\ndef f(x: u64) -> u64:\n    match x:\n"
+        f"        {cases}\n            return 2\n    return 0\n"
+    )
+    assert message in shown
+    assert "`case ids.SEND:`, or in a class of the module, `class Op:` with `SEND = …`" in shown
+    assert shown.count("error:") == 1
+
+
+def test_the_constants_of_a_class_are_cases(jit):
+    program = jit("""
+        class Op:
+            SEND, CLOSE = 4, 5
+        def f(x: u64) -> u64:
+            match x:
+                case Op.SEND | Op.CLOSE:
+                    return Op.SEND * 10
+                case _:
+                    return 2
+    """)
+    assert [program.f(x) for x in (4, 5, 6)] == [40, 40, 2]

@@ -8,6 +8,7 @@ from kpy.check.expr import expression, value
 from kpy.check.paths import key_of
 from kpy.check.statements import block, rule
 from kpy.check.taint import bare, is_tainted
+from kpy.front.modules import captures
 from kpy.front.types import EnumType, is_integer
 
 
@@ -67,7 +68,7 @@ def _pattern(cx, pattern, type_, seen):
         cx.error(
             pattern,
             f"`case {pattern.name}` would capture any value",
-            help=f"name a constant with a dot, `case module.{pattern.name}:`",
+            help=captures(pattern.name),
         )
     if not isinstance(pattern, ast.MatchValue):
         advice = "compare a pointer by `if p is None:`"

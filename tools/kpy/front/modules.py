@@ -3,6 +3,7 @@
 import difflib
 import importlib
 import os
+import re
 import sys
 import traceback
 
@@ -72,7 +73,10 @@ def _broken_promise(module, promise):
 def _import_error(name, error):
     if isinstance(error, SyntaxError):
         column = max(0, (error.offset or 1) - 1)
-        return Diagnostic(error.filename or name, error.lineno or 1, column, column + 1, error.msg)
+        found = re.match("name capture '(.*)' makes", error.msg or "")
+        advice = captures(found[1]) if found else ""
+        where = (error.filename or name, error.lineno or 1, column, column + 1)
+        return Diagnostic(*where, error.msg, help=advice)
     refused = isinstance(error, Refused)
     message = str(error) if refused else f"at import: {type(error).__name__}: {error}"
     if refused and error.function is not None:
@@ -84,6 +88,14 @@ def _import_error(name, error):
     start, end = frame.colno or 0, frame.end_colno or 0
     advice = error.help if refused else _did_you_mean(error, names)
     return Diagnostic(frame.filename, frame.lineno, start, end, message, help=advice)
+
+
+def captures(name):
+    """What to write instead of `case NAME:`, which Python reads as a variable for any value."""
+    return (
+        f"a constant is named with a dot: `import kernel.base.ids as ids`, `case ids.{name}:`, "
+        f"or in a class of the module, `class Op:` with `{name} = …` and `case Op.{name}:`"
+    )
 
 
 def _frames(error):
