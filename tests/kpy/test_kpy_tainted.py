@@ -71,6 +71,7 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
     "saturating": ("return u64(saturating_sub(x, 5) == 0)", 1),
     "checked": ("y, over = checked_add(x, 2)\nrequire(not over and y < 9, 0)\nreturn y", 5),
     "truncated": ("y = truncate(u32, x)\nrequire(y < 4, 0)\nreturn u64(y)", 3),
+    "tainted": ("y = truncate(Tainted[u8], n) | Tainted[u8](1)\nreturn u64(y == 3)", 1),
     "widened": ("y = u64(op.cmd)\nrequire(y < 4, 0)\nreturn table[y]", 12),
     "bound of the widened": ("c = op.cmd\nrequire(u64(c) < n, 0)\nreturn u64(c + 1)", 3),
     "newtype": ("m = Mfn(x)\nrequire(m < Mfn(9), 0)\nreturn u64(m + 1)", 4),

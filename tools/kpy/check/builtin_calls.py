@@ -15,6 +15,7 @@ from kpy.front.types import (
     EnumType,
     PtrType,
     SliceType,
+    TaintedType,
     TupleType,
     VolatileType,
     intern,
@@ -236,10 +237,11 @@ def _offset(cx, node, name, want, target, field):
 @builtin("truncate")(2)
 def _truncate(cx, node, name, want, target, number):
     type_, expr = cx.type_at(target), settle(cx, expression(cx, number))
-    if not is_integer(bare(expr).type) or not is_integer(type_):
+    plain = type_.inner if isinstance(type_, TaintedType) else type_
+    if not is_integer(bare(expr).type) or not is_integer(plain):
         cx.error(node, f"cannot truncate `{expr.type}` to `{type_}`: it takes integers")
-    result = typed.Convert(node, type_, bare(expr), "truncate")
-    return taint(result) if is_tainted(expr) else result
+    result = typed.Convert(node, plain, bare(expr), "truncate")
+    return taint(result) if is_tainted(expr) or plain is not type_ else result
 
 
 @builtin("panic")(1)
