@@ -249,7 +249,8 @@ def how_to_check(cx, expr):
 
 def how_long(cx, expr):
     """A warning, if a store or call ends what a test shows of an expression."""
-    if isinstance(expr, typed.Local) and not cx.is_exposed(expr.var):
+    is_lasting = isinstance(expr, typed.Local) and not cx.is_exposed(expr.var)
+    if is_lasting or path_of(cx, expr) is None:
         return ""
     return "; a store or call ends what is known: copy it to a local variable before one"
 
