@@ -82,6 +82,8 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
     "condition": ("return 1 if x else 0", 1),
     "condition as bool": ("return u64(bool(x))", 1),
     "chosen": ("y = x if n == 3 else 0\nrequire(y < 9, 0)\nreturn y", 3),
+    "literals": ("y: Tainted[u16] = 1 if n == 3 else 2\nreturn u64(y & 3)", 1),
+    "literal of the type": ("op.cmd = 1 << op.cmd % 8\nreturn u64(op.cmd & 7)", 4),
     "guest address": ("g = Guest[u64](x)\nreturn g.index(x).address()", 27),
     "stored": ("global last\nlast = x\nrequire(last < 9, 0)\nreturn last", 3),
     "assigned a plain number": ("x = n\nreturn table[x]", 13),

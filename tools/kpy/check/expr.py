@@ -51,6 +51,8 @@ def expression(cx, node, want=None):
     if check is None:
         name, advice = EXPRESSIONS.get(type(node), (f"`{type(node).__name__}` expressions", ""))
         cx.error(node, f"kernel Python has no {name}", help=advice)
+    if isinstance(want, TaintedType):
+        want = want.inner
     if isinstance(want, ResultType) and not isinstance(node, ast.IfExp):
         want = i64 if want.value is NONE else want.value
     return check(cx, node, want)
