@@ -5,7 +5,22 @@ stays claimed until a request names another one.
 """
 
 import abi
-from kpy import Guest, Ptr, i16, i64, ref, struct, u16, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    Tainted,
+    i16,
+    i64,
+    ref,
+    require,
+    struct,
+    truncate,
+    trusted,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_copy
 from kernel.base.ids import PAGE_SIZE, Mfn
@@ -23,11 +38,11 @@ class Side:
     """The source or the destination of a copy."""
 
     domain: Ptr[Domain] | None  # whose frame it is, referenced
-    named_by: u16  # the domain id in the request
+    named_by: Tainted[u16]  # the domain id in the request
     is_source: bool
     is_claimed: bool  # mfn is referenced, and pinned if it is a grant
     is_grant: bool
-    name: u64  # grant or frame number in the request
+    name: Tainted[u64]  # grant or frame number in the request
     mfn: Mfn
 
 
@@ -42,7 +57,7 @@ def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64
                 vcpu, abi.GNTTABOP_copy, arg.index(u64(i)).address(), u64(count - i), 0
             )
             break
-        op = uninitialized(abi.gnttab_copy)
+        op = uninitialized(Tainted[abi.gnttab_copy])
         if not copy_from_guest(ref(op), arg.index(u64(i))):
             result = -abi.EFAULT
             break
@@ -56,7 +71,7 @@ def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64
 
 
 def copy_one(
-    caller: Ptr[Domain], op: Ptr[abi.gnttab_copy], source: Ptr[Side], dest: Ptr[Side]
+    caller: Ptr[Domain], op: Ptr[Tainted[abi.gnttab_copy]], source: Ptr[Side], dest: Ptr[Side]
 ) -> i16:
     """Do one copy.
 
@@ -75,17 +90,20 @@ def copy_one(
         status = claim_side(caller, dest, ref(op.dest), to_grant)
     if status != abi.GNTST_okay:
         return status
-    length = u64(op.len)
-    if u64(op.source.offset) + length > PAGE_SIZE or u64(op.dest.offset) + length > PAGE_SIZE:
-        return abi.GNTST_bad_copy_arg
+    length, from_offset, to_offset = op.len, op.source.offset, op.dest.offset
+    require(length <= PAGE_SIZE, abi.GNTST_bad_copy_arg)
+    require(from_offset <= PAGE_SIZE - length, abi.GNTST_bad_copy_arg)
+    require(to_offset <= PAGE_SIZE - length, abi.GNTST_bad_copy_arg)
     # Both frames are referenced, the destination as writable memory: the direct map shows them
     # until they are let go.
-    to = u64(mfn_to_vaddr(dest.mfn)) + u64(op.dest.offset)
-    guest_copy(to, u64(mfn_to_vaddr(source.mfn)) + u64(op.source.offset), length)
+    to = u64(mfn_to_vaddr(dest.mfn)) + u64(to_offset)
+    guest_copy(to, u64(mfn_to_vaddr(source.mfn)) + u64(from_offset), u64(length))
     return abi.GNTST_okay
 
 
-def enter_domain(caller: Ptr[Domain], side: Ptr[Side], named_by: u16, is_grant: bool) -> i16:
+def enter_domain(
+    caller: Ptr[Domain], side: Ptr[Side], named_by: Tainted[u16], is_grant: bool
+) -> i16:
     """Make a side refer to a domain. Returns: GNTST_*."""
     if named_by != abi.DOMID_SELF and not is_grant:
         return abi.GNTST_permission_denied
@@ -107,7 +125,10 @@ def leave_domain(side: Ptr[Side]) -> None:
 
 
 def claim_side(
-    caller: Ptr[Domain], side: Ptr[Side], where: Ptr[abi.gnttab_copy_ptr], is_grant: bool
+    caller: Ptr[Domain],
+    side: Ptr[Side],
+    where: Ptr[Tainted[abi.gnttab_copy_ptr]],
+    is_grant: bool,
 ) -> i16:
     """Reference the frame that a request names, unless the one before named the same.
 
@@ -121,7 +142,7 @@ def claim_side(
     assert domain is not None, "a copy has no domain"
     side.is_grant = is_grant
     side.name = name
-    side.mfn = Mfn(name)
+    side.mfn = Mfn(trusted(name))  # `reference` takes any number
     status: i16 = 0
     if is_grant:
         unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
@@ -143,5 +164,5 @@ def release_side(side: Ptr[Side]) -> None:
     side.is_claimed = False
     if side.is_grant:
         unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
-        unpin_grant(domain, u32(side.name), side.mfn, side.is_source, u32(unit))
+        unpin_grant(domain, truncate(u32, side.name), side.mfn, side.is_source, u32(unit))
     unreference(side.mfn, side.is_source)

@@ -12,6 +12,7 @@ from kpy import (
     Fn,
     Guest,
     Ptr,
+    Tainted,
     i16,
     i64,
     load,
@@ -22,6 +23,7 @@ from kpy import (
     u32,
     u64,
     uninitialized,
+    wrapping_add,
 )
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
@@ -102,7 +104,11 @@ def serve_table_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64, nr: u32) -> i64:
 
 
 def serve_each(
-    vcpu: Ptr[Vcpu], cmd: u32, arg: Guest[T], count: u32, operation: Fn[[Ptr[Vcpu], Ptr[T]], None]
+    vcpu: Ptr[Vcpu],
+    cmd: u32,
+    arg: Guest[T],
+    count: u32,
+    operation: Fn[[Ptr[Vcpu], Ptr[Tainted[T]]], None],
 ) -> i64:
     """Run an operation on each structure of an array, as long as nothing more urgent comes."""
     require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
@@ -111,20 +117,20 @@ def serve_each(
             return hypercall_continue(
                 vcpu, u64(cmd), arg.index(u64(i)).address(), u64(count - i), 0
             )
-        op = uninitialized(T)
+        op = uninitialized(Tainted[T])
         require(copy_from_guest(ref(op), arg.index(u64(i))), -abi.EFAULT)
         operation(vcpu, ref(op))
         require(copy_to_guest(arg.index(u64(i)), ref(op)), -abi.EFAULT)
     return 0
 
 
-def swap_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_swap_grant_ref]) -> None:
+def swap_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_swap_grant_ref]]) -> None:
     """Exchange two entries of the caller's table, neither of which may be in use."""
     with vcpu.domain.grant.lock:
         op.status = swap_entries(vcpu.domain, op.ref_a, op.ref_b)
 
 
-def swap_entries(d: Ptr[Domain], a: u32, b: u32) -> i16:
+def swap_entries(d: Ptr[Domain], a: Tainted[u32], b: Tainted[u32]) -> i16:
     """Do the work of `swap_grant_ref`.
 
     Returns: GNTST_bad_gntref, no such entry; GNTST_eagain, one is in use.
@@ -153,9 +159,9 @@ def cache_flush(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_cache_flush], count: u32)
         if i != 0 and preempt_pending():
             rest = arg.index(u64(i)).address()
             return hypercall_continue(vcpu, abi.GNTTABOP_cache_flush, rest, u64(count - i), 0)
-        op = uninitialized(abi.gnttab_cache_flush)
+        op = uninitialized(Tainted[abi.gnttab_cache_flush])
         require(copy_from_guest(ref(op), arg.index(u64(i))), -abi.EFAULT)
-        end = u64(op.offset) + u64(op.length)
+        end = wrapping_add(u64(op.offset), u64(op.length))
         require(end <= PAGE_SIZE and op.op | KNOWN_FLUSHES == KNOWN_FLUSHES, -abi.EINVAL)
         wanted = op.length != 0 and op.op & (KNOWN_FLUSHES - SOURCE_GREF) != 0
         require(not wanted or op.op & abi.GNTTAB_CACHE_INVAL == 0, -abi.EOPNOTSUPP)

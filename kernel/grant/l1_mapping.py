@@ -7,7 +7,7 @@ unmapped any more: the guest has only itself to blame, as on Xen.
 """
 
 import abi
-from kpy import Ptr, i64, ref, u32, u64
+from kpy import Ptr, Tainted, i64, ref, trusted, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import frame_of, page_at
@@ -22,7 +22,7 @@ AVAILABLE_SHIFT = 9  # of the available bits in an entry
 AVAILABLE_MASK = 7
 
 
-def grant_l1e(mfn: Mfn, flags: u32) -> u64:
+def grant_l1e(mfn: Mfn, flags: Tainted[u32]) -> u64:
     """Return the entry that maps a granted frame as GNTMAP_* flags say."""
     l1e = u64(mfn) << 12 | PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_DIRTY
     if flags & abi.GNTMAP_readonly == 0:
@@ -30,22 +30,22 @@ def grant_l1e(mfn: Mfn, flags: u32) -> u64:
     return l1e | (u64(flags) >> abi._GNTMAP_guest_avail0 & AVAILABLE_MASK) << AVAILABLE_SHIFT
 
 
-def locate_l1e(v: Ptr[Vcpu], address: u64, flags: u32) -> Ptr[u64] | None:
+def locate_l1e(v: Ptr[Vcpu], address: Tainted[u64], flags: Tainted[u32]) -> Ptr[u64] | None:
     """Return the caller's L1 entry at a machine address (GNTMAP_contains_pte), or for a virtual
     one.
 
     Locks: its page_lock, which keeps the table in force.
     """
     if flags & abi.GNTMAP_contains_pte == 0:
-        return find_l1e(v, address)
-    mfn = Mfn(address >> 12)
+        return find_l1e(v, trusted(address))  # which takes any
+    mfn = Mfn(trusted(address) >> 12)  # frame_of takes any number
     with frame_of(mfn, v.domain) as frame:
         if address & 7 != 0 or frame is None or level_in_force(frame) != 1:
             return None
     return ref(page_at(mfn)[(address & 4095) >> 3])
 
 
-def create_grant_mapping(v: Ptr[Vcpu], address: u64, mfn: Mfn, flags: u32) -> i64:
+def create_grant_mapping(v: Ptr[Vcpu], address: Tainted[u64], mfn: Mfn, flags: Tainted[u32]) -> i64:
     """Map a granted frame; the caller has taken a reference, and a writable type reference unless
     GNTMAP_readonly, for the entry.
 
@@ -64,7 +64,11 @@ def create_grant_mapping(v: Ptr[Vcpu], address: u64, mfn: Mfn, flags: u32) -> i6
 
 
 def replace_grant_mapping(
-    v: Ptr[Vcpu], address: u64, mfn: Mfn, new_address: u64, flags: u32
+    v: Ptr[Vcpu],
+    address: Tainted[u64],
+    mfn: Mfn,
+    new_address: Tainted[u64],
+    flags: u32,
 ) -> i64:
     """Take a granted frame's mapping away; what `new_address` (0: nothing) maps moves there
     instead.
@@ -86,7 +90,7 @@ def replace_grant_mapping(
             return abi.GNTST_general_error
         moved: u64 = 0
         if new_address != 0:
-            source = find_l1e(v, new_address)
+            source = find_l1e(v, trusted(new_address))
             if source is None or source == entry:
                 return abi.GNTST_general_error
             moved = read_entry(source)

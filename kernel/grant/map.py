@@ -1,7 +1,7 @@
 """GNTTABOP_map_grant_ref: put a granted frame into the caller's page tables."""
 
 import abi
-from kpy import Ptr, i16, truncate, u16, u32, u64
+from kpy import Ptr, Tainted, i16, truncate, trusted, u16, u32, u64
 
 from kernel.base.ids import DomId, Mfn, mfn_to_maddr
 from kernel.grant.l1_mapping import create_grant_mapping
@@ -21,7 +21,7 @@ from kernel.trace.record import trace_1
 USES = abi.GNTMAP_host_map | abi.GNTMAP_device_map
 
 
-def pin_unit(flags: u32) -> u32:
+def pin_unit(flags: Tainted[u32]) -> u32:
     """Return how a mapping counts in the pin counters."""
     unit: u32 = 0
     readonly = flags & abi.GNTMAP_readonly != 0
@@ -32,7 +32,7 @@ def pin_unit(flags: u32) -> u32:
     return unit
 
 
-def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_map_grant_ref]) -> None:
+def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_map_grant_ref]]) -> None:
     """Map one grant; `status` is bad_gntref also when the flags ask for no mapping at all.
 
     Source: Xen public ABI, grant_table.h, gnttab_map_grant_ref.
@@ -49,7 +49,9 @@ def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_map_grant_ref]) -> None:
     put_domain(granter)
 
 
-def map_from(vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[abi.gnttab_map_grant_ref]) -> i16:
+def map_from(
+    vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
+) -> i16:
     """Take a handle, pin the grant, and map it; undo what was done when a later step fails.
 
     Returns: GNTST_*.
@@ -80,7 +82,7 @@ def map_from(vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[abi.gnttab_map_grant
 
 
 def enter_mapping(
-    vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[abi.gnttab_map_grant_ref]
+    vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
 ) -> i16:
     """Write the page-table entry, which takes over the frame's reference.
 
@@ -104,12 +106,15 @@ def enter_mapping(
     return truncate(i16, mapped)
 
 
-def fill_handle(d: Ptr[Domain], handle: u32, mfn: Mfn, op: Ptr[abi.gnttab_map_grant_ref]) -> None:
+def fill_handle(
+    d: Ptr[Domain], handle: u32, mfn: Mfn, op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
+) -> None:
     """Note what a handle stands for. Locks: takes the grant lock."""
     with d.grant.lock:
         entry = maptrack_at(d, handle)
         if entry is not None:
             entry.mfn = mfn
-            entry.ref_or_next = op.ref
-            entry.domain_id = DomId(op.dom)
-            entry.flags = truncate(u16, op.flags)
+            # The granter and its entry were found; of the flags only these are looked at
+            entry.ref_or_next = trusted(op.ref)
+            entry.domain_id = DomId(trusted(op.dom))
+            entry.flags = truncate(u16, trusted(op.flags))

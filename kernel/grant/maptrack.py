@@ -3,7 +3,7 @@
 The index is the guest's handle.
 """
 
-from kpy import Ptr, inline, ref, u32, u64
+from kpy import Ptr, Tainted, inline, ref, u32, u64
 
 from kernel.frames.core_page import alloc_core_page
 from kernel.state.domain import Domain
@@ -18,7 +18,7 @@ from kernel.state.grant_table import (
 
 
 @inline
-def maptrack_at(d: Ptr[Domain], handle: u32) -> Ptr[Maptrack] | None:
+def maptrack_at(d: Ptr[Domain], handle: Tainted[u32]) -> Ptr[Maptrack] | None:
     """Return the entry of a handle, None for one that was never given out.
 
     Locks: the grant lock, held.

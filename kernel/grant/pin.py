@@ -9,6 +9,7 @@ it may write.
 import abi
 from kpy import (
     Ptr,
+    Tainted,
     atomic_and,
     atomic_cas,
     atomic_load,
@@ -42,7 +43,12 @@ MAPPABLE = (
 
 
 def pin_grant(
-    granter: Ptr[Domain], number: u32, user: DomId, readonly: bool, unit: u32, type_mask: u16
+    granter: Ptr[Domain],
+    number: Tainted[u32],
+    user: DomId,
+    readonly: bool,
+    unit: u32,
+    type_mask: u16,
 ) -> tuple[i16, Mfn]:
     """Begin to use a grant.
 
@@ -78,7 +84,9 @@ def pin_grant(
 
 
 @inline
-def unpin_grant(granter: Ptr[Domain], number: u32, mfn: Mfn, readonly: bool, unit: u32) -> None:
+def unpin_grant(
+    granter: Ptr[Domain], number: Tainted[u32], mfn: Mfn, readonly: bool, unit: u32
+) -> None:
     """End a use of a grant. The caller gives the frame's reference back.
 
     Does nothing when the granter is another domain than the one that granted `mfn`: a mapping whose
@@ -105,7 +113,7 @@ def has_pins(pin: u32, unit: u32) -> bool:
 
 
 @inline
-def entry_at(d: Ptr[Domain], number: u32) -> Ptr[abi.grant_entry_v1] | None:
+def entry_at(d: Ptr[Domain], number: Tainted[u32]) -> Ptr[abi.grant_entry_v1] | None:
     """Return an entry of the table that the guest writes, None past its end.
 
     Locks: the grant lock, held.
@@ -119,7 +127,7 @@ def entry_at(d: Ptr[Domain], number: u32) -> Ptr[abi.grant_entry_v1] | None:
 
 
 @inline
-def active_at(d: Ptr[Domain], number: u32) -> Ptr[ActiveGrant] | None:
+def active_at(d: Ptr[Domain], number: Tainted[u32]) -> Ptr[ActiveGrant] | None:
     """Return what the core knows of an entry; it outlives the shared frame of a dying domain.
 
     Locks: the grant lock, held.

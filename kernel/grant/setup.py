@@ -4,7 +4,7 @@ Its frames, which grow on demand, its size and its version, which is always 1.
 """
 
 import abi
-from kpy import Guest, Ptr, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
+from kpy import Guest, Ptr, Tainted, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import Mfn, Vaddr
@@ -112,7 +112,7 @@ def setup_table(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_setup_table], count: u32)
     general_error, more frames than allowed or than there is memory; bad_virt_addr, the list.
     """
     require(count == 1, -abi.EINVAL)
-    op = uninitialized(abi.gnttab_setup_table)
+    op = uninitialized(Tainted[abi.gnttab_setup_table])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     d = get_domain_or_self(vcpu.domain, op.dom)
     op.status = abi.GNTST_bad_domain
@@ -124,7 +124,7 @@ def setup_table(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_setup_table], count: u32)
     return 0 if copy_to_guest(arg, ref(op)) else -abi.EFAULT
 
 
-def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: u32) -> i16:
+def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: Tainted[u32]) -> i16:
     """Do the work of `setup_table`. Returns: GNTST_*."""
     with d.grant.lock:
         if nr_frames > d.grant.max_frames or not grow(d, nr_frames):
@@ -144,7 +144,7 @@ def query_size(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_query_size], count: u32) -
     Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied.
     """
     require(count == 1, -abi.EINVAL)
-    op = uninitialized(abi.gnttab_query_size)
+    op = uninitialized(Tainted[abi.gnttab_query_size])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     d = get_domain_or_self(vcpu.domain, op.dom)
     op.status = abi.GNTST_bad_domain
@@ -163,7 +163,7 @@ def get_version(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_version]) -> i64:
 
     Errors: -EFAULT; -ESRCH, no such domain; -EPERM.
     """
-    op = uninitialized(abi.gnttab_get_version)
+    op = uninitialized(Tainted[abi.gnttab_get_version])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     d = get_domain_or_self(vcpu.domain, op.dom)
     if d is None:
@@ -181,7 +181,7 @@ def set_version(arg: Guest[abi.gnttab_set_version]) -> i64:
     Errors: -EFAULT; -EINVAL, no such version; -ENOSYS, version 2, which guests take as a hint to
     use version 1.
     """
-    op = uninitialized(abi.gnttab_set_version)
+    op = uninitialized(Tainted[abi.gnttab_set_version])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     result: i64 = 0
     if op.version == 2:
@@ -201,7 +201,7 @@ def get_status_frames(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_status_frames],
     general_error, any are wanted.
     """
     require(count == 1, -abi.EINVAL)
-    op = uninitialized(abi.gnttab_get_status_frames)
+    op = uninitialized(Tainted[abi.gnttab_get_status_frames])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     d = get_domain_or_self(vcpu.domain, op.dom)
     op.status = abi.GNTST_bad_domain

@@ -6,7 +6,22 @@ So no processor can reach a frame that its owner has got back.
 """
 
 import abi
-from kpy import Array, Guest, Ptr, i16, i64, ref, struct, truncate, u16, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    Tainted,
+    i16,
+    i64,
+    ref,
+    struct,
+    truncate,
+    trusted,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import Mfn, mfn_to_maddr
@@ -51,7 +66,7 @@ def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], co
             )
         nr = min(count - served, BATCH)
         for i in range(nr):
-            op = uninitialized(abi.gnttab_unmap_grant_ref)
+            op = uninitialized(Tainted[abi.gnttab_unmap_grant_ref])
             to = arg.index(u64(served + i))
             batch[i].granter = None
             if not copy_from_guest(ref(op), to):
@@ -78,12 +93,12 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
             return hypercall_continue(
                 vcpu, abi.GNTTABOP_unmap_and_replace, rest, u64(count - served), 0
             )
-        op = uninitialized(abi.gnttab_unmap_and_replace)
+        op = uninitialized(Tainted[abi.gnttab_unmap_and_replace])
         to = arg.index(u64(served))
         batch[0].granter = None
         if not copy_from_guest(ref(op), to):
             return -abi.EFAULT
-        what = abi.gnttab_unmap_grant_ref(host_addr=op.host_addr, handle=op.handle)
+        what = Tainted[abi.gnttab_unmap_grant_ref](host_addr=op.host_addr, handle=op.handle)
         op.status = detach(vcpu, ref(what), op.new_addr, ref(batch[0]))
         complete(vcpu.domain, ref(batch), 1)
         if not copy_to_guest(to, ref(op)):
@@ -92,7 +107,10 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
 
 
 def detach(
-    vcpu: Ptr[Vcpu], op: Ptr[abi.gnttab_unmap_grant_ref], new_addr: u64, to: Ptr[Unmapped]
+    vcpu: Ptr[Vcpu],
+    op: Ptr[Tainted[abi.gnttab_unmap_grant_ref]],
+    new_addr: Tainted[u64],
+    to: Ptr[Unmapped],
 ) -> i16:
     """Take a mapping out of the page tables, put that at `new_addr` (0: none) in its place, and say
     in `to` what is left for after the flush.
@@ -118,7 +136,7 @@ def detach(
         trace_1(abi.TRC_MEM_PAGE_GRANT_UNMAP, u32(entry.domain_id))
         to.mfn = entry.mfn
         to.ref = entry.ref_or_next
-        to.handle = op.handle
+        to.handle = trusted(op.handle)  # it has an entry
         to.done = done | flags & abi.GNTMAP_readonly
         to.handle_is_free = u32(entry.flags) & USES == 0
         if to.handle_is_free:
@@ -127,7 +145,11 @@ def detach(
 
 
 def undo(
-    vcpu: Ptr[Vcpu], flags: u32, mfn: Mfn, op: Ptr[abi.gnttab_unmap_grant_ref], new_addr: u64
+    vcpu: Ptr[Vcpu],
+    flags: u32,
+    mfn: Mfn,
+    op: Ptr[Tainted[abi.gnttab_unmap_grant_ref]],
+    new_addr: Tainted[u64],
 ) -> tuple[i16, u32]:
     """Undo the host and the device part of a mapping, as far as an address is given for it.
 

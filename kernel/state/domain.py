@@ -11,6 +11,7 @@ from kpy import (
     Fn,
     Ptr,
     Slice,
+    Tainted,
     atomic_add,
     atomic_sub,
     cold,
@@ -173,7 +174,7 @@ def bury(domain: Ptr[Domain]) -> None:
 
 
 @gives_back(put_domain)
-def get_domain_by_id(domain_id: DomId) -> Ptr[Domain] | None:
+def get_domain_by_id(domain_id: Tainted[DomId]) -> Ptr[Domain] | None:
     """Return a domain with a reference that the caller gives back by `put_domain`.
 
     None when there is none.
@@ -186,7 +187,7 @@ def get_domain_by_id(domain_id: DomId) -> Ptr[Domain] | None:
 
 
 @gives_back(put_domain)
-def get_domain_or_self(caller: Ptr[Domain], domain_id: u16) -> Ptr[Domain] | None:
+def get_domain_or_self(caller: Ptr[Domain], domain_id: Tainted[u16]) -> Ptr[Domain] | None:
     """Return the domain that a guest names, DOMID_SELF being the caller, with a reference."""
     if domain_id == abi.DOMID_SELF:
         get_domain(caller)
@@ -195,7 +196,7 @@ def get_domain_or_self(caller: Ptr[Domain], domain_id: u16) -> Ptr[Domain] | Non
 
 
 @gives_back(put_domain)
-def first_domain_from(domain_id: DomId) -> Ptr[Domain] | None:
+def first_domain_from(domain_id: Tainted[DomId]) -> Ptr[Domain] | None:
     """Return the domain with the lowest id of at least `domain_id`, with a reference."""
     with domain_table.lock:
         domain = domain_table.first
@@ -206,14 +207,14 @@ def first_domain_from(domain_id: DomId) -> Ptr[Domain] | None:
     return None
 
 
-def domain_by_id_exists(domain_id: DomId) -> bool:
+def domain_by_id_exists(domain_id: Tainted[DomId]) -> bool:
     """Say whether an id is in use, be it by a dying domain."""
     with domain_table.lock:
         return find_domain(domain_id) is not None
 
 
 @inline
-def find_domain(domain_id: DomId) -> Ptr[Domain] | None:
+def find_domain(domain_id: Tainted[DomId]) -> Ptr[Domain] | None:
     """Look a domain up. Locks: the table's, held."""
     domain = domain_table.buckets[u64(domain_id) % HASH_BUCKETS]
     while domain is not None:

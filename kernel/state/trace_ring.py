@@ -9,7 +9,7 @@ Invariant: MOST_BYTES may always be written at `at`.
 """
 
 import abi
-from kpy import Array, build_time, sizeof, struct, u8, u32, u64
+from kpy import Array, Tainted, build_time, sizeof, struct, u8, u32, u64
 
 
 @build_time
@@ -23,7 +23,7 @@ def record_type(name, **fields):
 
 
 Words1, Words2, Words3, Words4 = (
-    record_type(f"Words{n}", words=Array[u32, n]) for n in (1, 2, 3, 4)
+    record_type(f"Words{n}", words=Array[Tainted[u32], n]) for n in (1, 2, 3, 4)
 )
 TraceRecord = record_type("TraceRecord", words=Array[u32, abi.TRACE_EXTRA_MAX])  # the longest
 Wide1 = record_type("Wide1", value=u64)

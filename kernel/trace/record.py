@@ -12,6 +12,7 @@ called from an NMI, which could strike in the middle of a record.
 import abi
 from kpy import (
     Ptr,
+    Tainted,
     TypeVar,
     barrier,
     cold,
@@ -78,28 +79,28 @@ def commit(ring: Ptr[TraceRing], end: Ptr[u8]) -> None:
 
 
 @inline
-def trace_1(event: u32, a: u32) -> None:
+def trace_1(event: u32, a: Tainted[u32]) -> None:
     """Record an event with one word."""
     if tracing(event):
         record_1(event | HEADER_1, a)
 
 
 @inline
-def trace_2(event: u32, a: u32, b: u32) -> None:
+def trace_2(event: u32, a: Tainted[u32], b: Tainted[u32]) -> None:
     """Record an event with two words."""
     if tracing(event):
         record_2(event | HEADER_2, a, b)
 
 
 @inline
-def trace_3(event: u32, a: u32, b: u32, c: u32) -> None:
+def trace_3(event: u32, a: Tainted[u32], b: Tainted[u32], c: Tainted[u32]) -> None:
     """Record an event with three words."""
     if tracing(event):
         record_3(event | HEADER_3, a, b, c)
 
 
 @cold
-def record_1(header: u32, w0: u32) -> None:
+def record_1(header: u32, w0: Tainted[u32]) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words1, header)
     record.words[0] = w0
@@ -107,7 +108,7 @@ def record_1(header: u32, w0: u32) -> None:
 
 
 @cold
-def record_2(header: u32, w0: u32, w1: u32) -> None:
+def record_2(header: u32, w0: Tainted[u32], w1: Tainted[u32]) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words2, header)
     record.words[0] = w0
@@ -116,7 +117,7 @@ def record_2(header: u32, w0: u32, w1: u32) -> None:
 
 
 @cold
-def record_3(header: u32, w0: u32, w1: u32, w2: u32) -> None:
+def record_3(header: u32, w0: Tainted[u32], w1: Tainted[u32], w2: Tainted[u32]) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words3, header)
     record.words[0] = w0
@@ -126,7 +127,9 @@ def record_3(header: u32, w0: u32, w1: u32, w2: u32) -> None:
 
 
 @cold
-def record_4(header: u32, w0: u32, w1: u32, w2: u32, w3: u32) -> None:
+def record_4(
+    header: u32, w0: Tainted[u32], w1: Tainted[u32], w2: Tainted[u32], w3: Tainted[u32]
+) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Words4, header)
     record.words[0] = w0
