@@ -31,19 +31,18 @@ def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u6
         return 0
     entry = uninitialized(abi.trap_info)
     here = Guest[abi.trap_info](traps)
-    done: u32 = 0
     while True:
-        if not copy_from_guest(ref(entry), here):
-            return -abi.EFAULT
-        if entry.address == 0:
-            return 0
-        if not is_canonical(entry.address):
-            return -abi.EINVAL
-        entry.cs |= RPL_USER
-        vcpu.trap_table[entry.vector] = entry
-        here = here.index(1)
-        done += 1
-        if done % ENTRIES_AT_ONCE == 0 and preempt_pending():
+        for _ in range(ENTRIES_AT_ONCE):
+            if not copy_from_guest(ref(entry), here):
+                return -abi.EFAULT
+            if entry.address == 0:
+                return 0
+            if not is_canonical(entry.address):
+                return -abi.EINVAL
+            entry.cs |= RPL_USER
+            vcpu.trap_table[entry.vector] = entry
+            here = here.index(1)
+        if preempt_pending():
             return hypercall_continue(vcpu, here.address(), b, c, d)
 
 

@@ -70,7 +70,7 @@ def demote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
     if level == walk.top:
         return WALK_DONE
     walk.level = level + 1
-    return WALK_GOES_ON
+    return -abi.ERESTART if is_time_to_stop(walk) else WALK_GOES_ON
 
 
 def finish_demotion(table: Mfn, level: u32) -> None:

@@ -81,7 +81,7 @@ def promote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
     if level == walk.top:
         return WALK_DONE
     leave_child(walk)
-    return WALK_GOES_ON
+    return -abi.ERESTART if is_time_to_stop(walk) else WALK_GOES_ON
 
 
 def leave_child(walk: Ptr[Walk]) -> None:

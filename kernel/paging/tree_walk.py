@@ -44,7 +44,9 @@ def enter_table(walk: Ptr[Walk], level: u32, table: Mfn, cursor: u32) -> None:
 
 
 def is_time_to_stop(walk: Ptr[Walk]) -> bool:
-    """Say whether something more urgent waits. Asked after each child, it looks now and then."""
+    """Say whether something more urgent waits. Asked after each child, be it one entry's or a whole
+    table left behind, it looks now and then.
+    """
     walk.nr_children += 1
     return walk.nr_children % CHILDREN_PER_LOOK == 0 and preempt_pending()
 

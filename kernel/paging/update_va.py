@@ -3,7 +3,7 @@ makes stale.
 """
 
 import abi
-from kpy import Guest, Ptr, bit, i64, inline, ref, u64
+from kpy import Guest, Ptr, atomic_load, bit, i64, inline, ref, u64
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -112,6 +112,7 @@ def cpus_of_vcpus(d: Ptr[Domain], bitmap: u64) -> tuple[u64, bool]:
         v = d.vcpus[i]
         if v is not None and wanted & bit(i) != 0:
             cpus |= bit(u64(v.processor))
-            if v.loaded_cpu != 0:
-                cpus |= bit(u64(v.loaded_cpu) - 1)
+            loaded = atomic_load(ref(v.loaded_cpu))  # once: other processors change it
+            if loaded != 0:
+                cpus |= bit(u64(loaded) - 1)
     return cpus & d.dirty_cpumask, True

@@ -23,6 +23,7 @@ ALWAYS = (1 << 64) - 1
 MOST_LOOKS = 40
 SELF = abi.DOMID_SELF
 TREE_L2, TREE_L1, TREE_L3, TREE_L4 = 10, 11, 12, 13  # the guest's pages
+EMPTY_L2S = range(20, 60)
 NR_CHILDREN = 50  # of the tree's L2: all the same L1
 TABLE = PRESENT | WRITE | USER
 LIST = BASE + 20 * PAGE
@@ -135,6 +136,28 @@ def unpin(machine):
 
 def flush_often(machine):
     return mmuext(machine, *[(abi.MMUEXT_TLB_FLUSH_LOCAL, None)] * 5)
+
+
+def empty_tables(machine):
+    """An L3 of many tables, all of them empty: there is no entry to look after."""
+    machine.guests[0] = create_guest(machine, nr_pages=64)
+    frames = guest(machine).pages
+    for number in EMPTY_L2S:
+        words(machine, number, {})
+    words(machine, TREE_L3, {i: frames[n] << 12 | TABLE for i, n in enumerate(EMPTY_L2S)})
+
+
+def pin_empty(machine):
+    return mmuext(machine, (abi.MMUEXT_PIN_L3_TABLE, TREE_L3))
+
+
+def pinned_empty(machine):
+    empty_tables(machine)
+    assert pin_empty(machine) == 0
+
+
+def unpin_empty(machine):
+    return mmuext(machine, (abi.MMUEXT_UNPIN_TABLE, TREE_L3))
 
 
 def run_on_tree(machine):
@@ -298,6 +321,8 @@ def multicall(machine):
 CALLS = [
     Call("pin", pin, 3, tree),
     Call("unpin", unpin, 3, pinned),
+    Call("pin empty tables", pin_empty, 2, empty_tables),
+    Call("unpin empty tables", unpin_empty, 2, pinned_empty),
     Call("flushes", flush_often, 4),
     Call("new base pointer", run_on_tree, 3, tree),
     Call("new user base pointer", user_runs_on_tree, 3, tree),
