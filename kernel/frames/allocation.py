@@ -40,8 +40,14 @@ def free_frames() -> u64:
 
 
 def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
-    """Allocate 2^order adjacent frames for a domain, with machine addresses of at most
-    `address_bits` (0: any).
+    """Allocate 2^order adjacent frames for a domain. Args, Returns: as `take_domain_frames`."""
+    mfn, taken = take_domain_frames(d, order, address_bits)
+    return mfn, taken and enter_frames(d, mfn, u32(1) << order)
+
+
+def take_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
+    """Take 2^order adjacent frames from the heap for a domain, with machine addresses of at most
+    `address_bits` (0: any). Until `enter_frames` nobody can reach them, or give them up.
 
     Returns: the first frame, and whether there were any: not when the domain is dying or would own
     more than `max_pages`.
@@ -60,7 +66,7 @@ def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[
         d.tot_pages += count
         use_claim(d, count)
     clean_frames(d, mfn, count, stamp)
-    return mfn, enter_frames(d, mfn, count)
+    return mfn, True
 
 
 def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:

@@ -4,7 +4,7 @@ Guests read it, at MACH2PHYS_VIRT_START, to translate what they find in page tab
 it but never believes it: a guest may enter any number for a frame that it owns.
 """
 
-from kpy import Ptr, inline, store, u64
+from kpy import Ptr, inline, store, u32, u64, wrapping_add
 
 from kernel.base.ids import Mfn
 from kernel.x86.memlayout import RDWR_MACH2PHYS_VIRT_START
@@ -26,6 +26,14 @@ def m2p_entry(mfn: Mfn) -> Ptr[u64]:
 def set_m2p(mfn: Mfn, pfn: u64) -> None:
     """Enter the number by which the owner of a frame calls it."""
     store(m2p_entry(mfn), pfn)
+
+
+def set_m2p_block(mfn: Mfn, order: u32, pfn: u64) -> None:
+    """Enter the numbers from `pfn` on, the guest's word, by which a domain will call 2^order frames
+    that nobody can give up yet: an entry of a frame that is another's by now would be lost.
+    """
+    for i in range(u64(1) << u64(order)):
+        set_m2p(mfn + i, wrapping_add(pfn, i))
 
 
 def m2p_extent(mfn: Mfn) -> Mfn:

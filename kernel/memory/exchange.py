@@ -22,7 +22,7 @@ from kernel.frames.exchange import (
     take_unowned,
 )
 from kernel.frames.heap import NOTHING
-from kernel.frames.m2p import set_m2p
+from kernel.frames.m2p import set_m2p_block
 from kernel.memory.operations import memory_op
 from kernel.memory.reservation import address_limit, max_order
 from kernel.paging.foreign import may_act_on
@@ -191,17 +191,14 @@ def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
     for i in range(x.out_per_chunk):
         mfn = Mfn(u64(x.taken))
         x.taken = frame_at(mfn).next
-        if not assign_block(d, mfn, wanted.extent_order):
-            result = -abi.EINVAL
-            continue
         entry = wanted.extent_start.index(chunk * x.out_per_chunk + i)
         pfn: u64 = 0
         number = u64(mfn)
-        if not copy_from_guest(ref(pfn), entry):
-            result = -abi.EFAULT
-            continue
-        for j in range(u64(1) << u64(wanted.extent_order)):
-            set_m2p(mfn + j, wrapping_add(pfn, j))
-        if not copy_to_guest(entry, ref(number)):
+        is_readable = copy_from_guest(ref(pfn), entry)
+        if is_readable:
+            set_m2p_block(mfn, wanted.extent_order, pfn)
+        if not assign_block(d, mfn, wanted.extent_order):
+            result = -abi.EINVAL
+        elif not is_readable or not copy_to_guest(entry, ref(number)):
             result = -abi.EFAULT
     return result

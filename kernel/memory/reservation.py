@@ -8,9 +8,9 @@ from kpy import Guest, Ptr, clz, i64, noinline, ref, truncate, u32, u64, uniniti
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
-from kernel.frames.allocation import alloc_domain_frames
+from kernel.frames.allocation import enter_frames, take_domain_frames
 from kernel.frames.frame import give_up_frame
-from kernel.frames.m2p import set_m2p
+from kernel.frames.m2p import set_m2p_block
 from kernel.memory.operations import MAX_EXTENTS, MEMOP_EXTENT_SHIFT, memory_op
 from kernel.paging.foreign import may_act_on
 from kernel.state.continuation import hypercall_continue
@@ -133,12 +133,14 @@ def add_extent(
     pfn: u64 = 0
     if has_pfn and not copy_from_guest(ref(pfn), entry):
         return False
-    mfn, done = alloc_domain_frames(d, request.extent_order, address_limit(request.mem_flags))
+    order = request.extent_order
+    mfn, done = take_domain_frames(d, order, address_limit(request.mem_flags))
     if not done:
         return False
     if has_pfn:
-        for j in range(u64(1) << u64(request.extent_order)):
-            set_m2p(mfn + j, wrapping_add(pfn, j))
+        set_m2p_block(mfn, order, pfn)
+    if not enter_frames(d, mfn, u32(1) << order):
+        return False
     number = u64(mfn)
     return not (has_pfn or wants_frame) or copy_to_guest(entry, ref(number))
 

@@ -12,7 +12,7 @@ UNMAPPED = 0x40000
 
 
 class Machine(MemoryMachine):
-    def __init__(self):
+    def __init__(self, **others):
         self.guest = GuestMemory(ARGUMENT, 0x4000)
         super().__init__(
             "kernel.memory.reservation",
@@ -30,6 +30,7 @@ class Machine(MemoryMachine):
                     caller if number == abi.DOMID_SELF else self.domains.get(number)
                 ),
                 "kernel.state.domain.put_domain": lambda d: None,
+                **others,
             },
         )
 
@@ -163,3 +164,25 @@ def test_exchange_without_memory(machine):
 def test_exchange_errors(machine, given, wanted, fields, error):
     request = machine.reservation(**given), machine.reservation(**wanted)
     assert machine.exchange(*request, **fields)[0] == -error
+
+
+def test_frames_have_their_numbers_before_they_are_the_domains():
+    """From then on another vCPU may give them up, and the entry is somebody else's."""
+    entered = []
+
+    def enter(domain, mfn, count):
+        machine.m2p.seek((mfn - 0x100) * 8)
+        entered.append(machine.m2p.read(8 * count))
+        for frame in map(machine.frame, range(mfn, mfn + count)):
+            frame.info = 1 << 31 | 1  # allocated, for the exchange below
+        return True
+
+    machine = Machine(**{"kernel.frames.allocation.enter_frames": enter})
+    assert machine.populate([10], order=1) == 1
+    given = machine.guest.words(LIST, 1)
+    machine.place_list(LIST, given)
+    machine.place_list(LIST2, [40, 50])
+    asked = machine.reservation(1, order=1), machine.reservation(2, LIST2)
+    assert machine.exchange(*asked) == (0, 1)
+    words = [int.from_bytes(found[:8], "little") for found in entered]
+    assert sorted(words) == [10, 40, 50] and entered[0][8] == 11
