@@ -7,7 +7,7 @@ taken away: so each load of CR3 forgets all of a guest's translations, which the
 are for domains that have device memory to map. Source: Intel SDM vol 3 4.5.4.
 """
 
-from kpy import Ptr, atomic_cas, inline, u32, u64, volatile_load, volatile_store
+from kpy import Ptr, atomic_cas, atomic_store, inline, u32, u64, volatile_load
 
 from kernel.base.ids import Mfn
 from kernel.x86.bits import (
@@ -67,13 +67,15 @@ def is_core_slot(level: u32, index: u64) -> bool:
 def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
     """Replace an entry that was `old`.
 
-    The processor may set accessed and dirty bits in it at any time.
+    The processor may set accessed and dirty bits in it at any time. No later load overtakes the
+    store: a stamp that is read for what the old entry led to is of a time when nobody can find it
+    any more (kernel/x86/tlb.py).
 
     Returns: False when it has changed, with STORE_IF_SAME, or in more than these bits, with
     STORE_KEEP_AD.
     """
     if how == STORE_PLAIN:
-        volatile_store(entry, new)
+        atomic_store(entry, new)
         return True
     wanted = new
     expected = old

@@ -3,7 +3,8 @@
 Guest mappings are never global, so loading CR3 flushes them all. The clock ticks with each flush; a
 processor notes the tick at which its last flush began. Whoever takes a mapping away stamps the
 frame with the clock, and before the frame gets a new owner only processors that have not flushed
-since need to.
+since need to. The clock must not be read before all processors see that the mapping is gone: a
+page-table entry is therefore stored by an instruction that no later load overtakes.
 """
 
 from kpy import (

@@ -1,5 +1,9 @@
 """The TLB clock: a processor that has not flushed since a stamp is never left out."""
 
+import subprocess
+import sys
+from pathlib import Path
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
@@ -46,3 +50,19 @@ def test_whoever_has_not_flushed_must(program, start, steps):
     for stamp, flushed in stamps:
         needing = program.cpus_needing_flush((1 << NR_CPUS) - 1, stamp)
         assert needing == sum(1 << cpu for cpu in range(NR_CPUS) if cpu not in flushed)
+
+
+def test_an_entry_is_gone_before_the_clock_is_read():
+    """A plain store could still wait in the processor: another one ticks, flushes, finds the old
+    entry once more, and the stamp is older than its flush.
+    """
+    done = subprocess.run(
+        [sys.executable, "-m", "kpy", "dump", "--stage=asm", "kernel/paging/update_va.py"],
+        cwd=Path(__file__).parents[2],
+        capture_output=True,
+        text=True,
+        check=True,
+    )
+    symbol = "\nkernel.paging.update_va.do_update_va_mapping:\n"
+    body = done.stdout.split(symbol)[1].split(".Lfunc_end")[0]
+    assert "\txchgq\t" in body
