@@ -1,7 +1,7 @@
 """How a domain comes, and how it is taken apart. Its last remains go in `kernel.domain.free`."""
 
 import abi
-from kpy import Ptr, i64, ref, require, u8, u32, u64
+from kpy import Ptr, i64, ref, require, static, u8, u32, u64
 
 import kernel.state.domain
 from kernel.base.ids import DomId, Vaddr
@@ -43,6 +43,8 @@ KNOWN_FLAGS = (
     abi.XEN_DOMCTL_CDF_xs_domain | abi.XEN_DOMCTL_CDF_oos_off | abi.XEN_DOMCTL_CDF_s3_integrity
 )
 KNOWN_MISC = abi.XEN_X86_MSR_RELAXED
+
+nobodys_info = static(abi.shared_info)  # the shared page of domains that are dead
 
 
 def create_domain(
@@ -134,10 +136,19 @@ def discard_domain(d: Ptr[Domain]) -> None:
 
 
 def free_shared_frames(d: Ptr[Domain]) -> None:
-    """Give up the core pages that the guest could map; each is free once its last mapping goes."""
+    """Give up the core pages that the guest could map; each is free once its last mapping goes.
+
+    Whoever still asks about the domain, or sets registers of it, finds `nobodys_info` there.
+    """
     release_shared_frames(d)
     if u64(d.shared_info_mfn) != 0:
-        free_core_page(Vaddr(u64(d.shared_info)))
+        page = Vaddr(u64(d.shared_info))
+        d.shared_info = ref(nobodys_info)
+        for i in range(d.max_vcpus):
+            v = d.vcpus[i]
+            if v is not None:
+                v.vcpu_info = ref(nobodys_info.vcpu_info[i])
+        free_core_page(page)
 
 
 def alloc_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:

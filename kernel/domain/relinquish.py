@@ -50,9 +50,10 @@ def relinquish_memory(d: Ptr[Domain]) -> i64:
         if count % FRAMES_PER_LOOK == 0 and preempt_pending():
             return -abi.ERESTART
     set_claim(d, 0)
-    if u64(d.memory_map) != 0:
-        free_core_page(d.memory_map)
-        d.memory_map = Vaddr(0)
+    with d.page_lock:
+        if u64(d.memory_map) != 0:
+            free_core_page(d.memory_map)
+            d.memory_map = Vaddr(0)
     return 0
 
 

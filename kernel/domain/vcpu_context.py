@@ -32,6 +32,7 @@ from kernel.frames.core_page import alloc_core_page, free_core_page
 from kernel.paging.base_pointer import set_guest_tables
 from kernel.paging.segments import MAX_LDT_ENTRIES, destroy_gdt, set_gdt, set_ldt
 from kernel.sched.time import update_vcpu_time
+from kernel.state.domain import DOMDYING_alive
 from kernel.state.vcpu import Vcpu, VPF_down
 from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT
 from kernel.x86.canonical import is_canonical
@@ -129,9 +130,12 @@ def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:
 
 
 def install_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
-    """Validate and reference descriptor and page tables. A failure leaves none of them. Locks:
-    takes the domain's page_lock, step by step: the vCPU doesn't run.
+    """Validate and reference descriptor and page tables. A failure leaves none of them.
+
+    Errors: -EINVAL, also for a dying domain: nobody would give its references back. Locks: takes
+    the domain's page_lock, step by step: the vCPU doesn't run.
     """
+    require(v.domain.is_dying == DOMDYING_alive, -abi.EINVAL)
     with v.domain.page_lock:
         result = set_gdt(v, ref(c.gdt_frames), u32(c.gdt_ents))
     require(result == 0, result)

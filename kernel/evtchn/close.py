@@ -87,11 +87,13 @@ def evtchn_close_all(d: Ptr[Domain]) -> i64:
 
     Returns: 0, or -ERESTART to be called again for the rest.
     """
-    for port in range(1, d.evtchn.nr_ports):
+    port: u32 = 1
+    while port < d.evtchn.nr_ports:  # read again: somebody may just have been opening one
         if is_open(d, port):
             evtchn_close(d, port)
             if preempt_pending():
                 return -abi.ERESTART
+        port += 1
     return 0
 
 

@@ -8,7 +8,7 @@ import abi
 from kpy import Ptr, i64, static, truncate, u32, u64
 
 from kernel.frames.heap import heap_lock, nr_free
-from kernel.state.domain import Domain
+from kernel.state.domain import Domain, DOMDYING_alive
 
 nr_claimed = static(u64)  # the sum of all domains' outstanding_pages
 
@@ -33,8 +33,8 @@ def use_claim(d: Ptr[Domain], count: u32) -> None:
 def set_claim(d: Ptr[Domain], nr_pages: u64) -> i64:
     """Promise a domain that it can come to own `nr_pages` in all; 0 takes the promise back.
 
-    Errors: -EINVAL, it has a claim, or owns as much already, or may not own so much; -ENOMEM, there
-    is not enough.
+    Errors: -EINVAL, it is dying, has a claim, owns as much already, or may not own so much;
+    -ENOMEM, there is not enough.
     """
     global nr_claimed
     with heap_lock:
@@ -42,6 +42,8 @@ def set_claim(d: Ptr[Domain], nr_pages: u64) -> i64:
             nr_claimed -= u64(d.outstanding_pages)
             d.outstanding_pages = 0
             return 0
+        if d.is_dying != DOMDYING_alive:
+            return -abi.EINVAL
         if d.outstanding_pages != 0 or nr_pages <= u64(d.tot_pages) or nr_pages > u64(d.max_pages):
             return -abi.EINVAL
         wanted = nr_pages - u64(d.tot_pages)

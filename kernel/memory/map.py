@@ -16,7 +16,7 @@ from kernel.frames.core_page import alloc_core_page
 from kernel.frames.m2p import m2p_extent
 from kernel.memory.operations import memory_op
 from kernel.paging.foreign import may_act_on
-from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.domain import Domain, DOMDYING_alive, get_domain_or_self, put_domain
 from kernel.state.frame_table import max_page
 from kernel.state.vcpu import Vcpu
 from kernel.x86 import bootmem
@@ -81,8 +81,8 @@ def memory_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 def memory_set_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     """Set the memory map of a domain that is being built.
 
-    Errors: -EFAULT; -EINVAL, more entries than any map has; -ESRCH; -EPERM; -ENOMEM, no memory for
-    so many.
+    Errors: -EFAULT; -EINVAL, more entries than any map has, or it is dying; -ESRCH; -EPERM;
+    -ENOMEM, no memory for so many.
     """
     request = uninitialized(abi.xen_foreign_memory_map)
     if not copy_from_guest(ref(request), Guest[abi.xen_foreign_memory_map](arg)):
@@ -102,7 +102,7 @@ def memory_set_memory_map(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
 def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> i64:
     """Take over a domain's memory map from the caller.
 
-    Errors: -ENOMEM; -EFAULT, with the old map unchanged.
+    Errors: -ENOMEM; -EFAULT, with the old map unchanged; -EINVAL, the domain is dying.
     """
     if map_.nr_entries > MAX_E820:
         return -abi.ENOMEM
@@ -111,6 +111,8 @@ def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> i64:
     if copy_bytes_from_guest(u64(ref(page)), map_.buffer, size) != 0:
         return -abi.EFAULT
     with d.page_lock:
+        if d.is_dying != DOMDYING_alive:  # relinquish_memory may have freed the old one already
+            return -abi.EINVAL
         if u64(d.memory_map) == 0:
             fresh = alloc_core_page()
             require(fresh is not None, -abi.ENOMEM)

@@ -2,7 +2,7 @@
 
 import abi
 import pytest
-from kpy.front.structs import offset_of
+from kpy.front.structs import offset_of, size_of
 from kpy.jit import KpyPanic
 
 from tests.model import invariants
@@ -144,6 +144,43 @@ def test_a_dead_domain_has_no_highest_page(machine):
     machine.memory.page(mfn)[field // 8] = 0x1234
     domid = dom0.put(guest.id.to_bytes(8, "little"))
     assert dom0.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_maximum_gpfn, domid) == 0
+
+
+@pytest.mark.parametrize("vcpu", [0, 1], ids=["started", "new"])
+def test_nothing_is_written_to_what_was_a_dead_domains_page(machine, vcpu):
+    """Its shared page may be anybody's: the core had pointers to it for as long as the domain."""
+    machine.guests[0] = create_guest(machine, nr_vcpus=2, initialised=1)
+    guest, _ = make_dead_but_present(machine)
+    page, dom0 = machine.memory.page(guest.domain.shared_info_mfn), machine.dom0
+    before = list(page)
+    context = make(abi.vcpu_guest_context)
+    context.flags = abi.VGCF_in_kernel
+    for command in (abi.XEN_DOMCTL_setvcpucontext, abi.XEN_DOMCTL_getvcpucontext):
+        request = {"vcpu": vcpu, "ctxt": dom0.put(bytes(context))}
+        try_domctl(dom0, command, guest.id, vcpucontext=request)
+    assert list(page) == before
+
+
+def test_a_dead_domain_gets_nothing_that_nobody_would_take_away(machine):
+    """Neither frames for a vCPU's tables, nor a promise of memory, nor a memory map."""
+    machine.guests[0] = create_guest(machine, nr_vcpus=2, initialised=1)
+    guest, mfn = make_dead_but_present(machine)
+    dom0, claimed = machine.dom0, machine["kernel.frames.claims.nr_claimed"]
+    before = claimed.value, guest.domain.refcount, machine.frame(mfn).info
+    context = make(abi.vcpu_guest_context)
+    context.flags = abi.VGCF_in_kernel
+    context.gdt_ents, context.gdt_frames[0] = 8, mfn
+    context.ctrlreg[3] = mfn << 12
+    request = {"vcpu": 1, "ctxt": dom0.put(bytes(context))}
+    command = abi.XEN_DOMCTL_setvcpucontext
+    assert try_domctl(dom0, command, guest.id, vcpucontext=request)[0] == -abi.EINVAL
+    op = dom0.put(abi.xen_memory_reservation, nr_extents=8, domid=guest.id)
+    assert dom0.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_claim_pages, op) == -abi.EINVAL
+    entries = {"nr_entries": 1, "buffer": dom0.put(bytes(size_of(abi.e820entry)))}
+    op = dom0.put(abi.xen_foreign_memory_map, domid=guest.id, map=entries)
+    assert dom0.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_set_memory_map, op) == -abi.EINVAL
+    assert guest.domain.memory_map == 0
+    assert (claimed.value, guest.domain.refcount, machine.frame(mfn).info) == before
 
 
 def test_a_context_tells_where_the_last_page_fault_was(machine):

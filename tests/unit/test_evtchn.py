@@ -26,7 +26,7 @@ class Machine:
                 "kernel.sched.wake.vcpu_wake": self.wake,
                 "kernel.x86.ipi.ipi_kick": lambda cpu, work: self.kicked.append(cpu),
                 "kernel.x86.percpu.this_cpu": lambda: self.cpu,
-                "kernel.x86.preempt.preempt_pending": lambda: False,
+                "kernel.x86.preempt.preempt_pending": lambda: self.meanwhile(),
                 "kernel.sched.time.start_periodic_timer": lambda v: None,
                 "kernel.irq.irq.pirq_bind": self.pirq_bind,
                 "kernel.irq.irq.pirq_unbind": lambda pirq: self.pirqs.pop(pirq),
@@ -38,6 +38,7 @@ class Machine:
     def start_over(self):
         """Forget everything that happened."""
         self.woken, self.kicked, self.pirqs = [], [], {}
+        self.meanwhile = lambda: False
         self.near, self.far = self.new_domain(1), self.new_domain(2)
 
     def new_domain(self, number):
@@ -278,3 +279,22 @@ def test_ends_always_agree(compiled, steps):
                 back = machine.status(other, status.u.interdomain.port)[1]
                 assert back.u.interdomain.port == port
         assert d.evtchn.nr_active == open_ports + 1
+
+
+def test_all_ports_are_closed_also_those_opened_meanwhile(machine):
+    """A page of ports that came while they were being closed: a port that stays open leads others
+    to a domain that is gone.
+    """
+
+    def open_more():
+        machine.meanwhile = lambda: False
+        for _ in range(300):
+            assert machine.call("bind.alloc_unbound_port", machine.near, 2) > 0
+        return False
+
+    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == 1
+    machine.meanwhile = open_more
+    assert machine.call("close.evtchn_close_all", machine.near) == 0
+    assert machine.near.evtchn.nr_ports == 512
+    still_open = [p for p in range(1, 512) if machine.call("close.is_open", machine.near, p)]
+    assert still_open == [1], "behind the walk, where a dying domain opens none"
