@@ -204,6 +204,8 @@ def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Ba
         if level == 1:
             return update_l1e(entry, value, d, ref(batch.owner), how)
         require(batch.owner.domain_id == d.domain_id, -abi.EINVAL)
+        # It may take as long as all requests between two looks: one L1 table goes, another comes.
+        require(batch.nr_done == 0 or not preempt_pending(), -abi.ERESTART)
         return update_upper_entry(v, entry, value, d, level, how)
 
 

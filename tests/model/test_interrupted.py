@@ -195,6 +195,12 @@ def graft(machine):
     return update(machine, (guest(machine).pages[0] << 12 | 8, l3))
 
 
+def cut_all(machine):
+    """Clear entries that lead to tables: each of them is a walk."""
+    l2 = guest(machine).pages[TREE_L2] << 12
+    return update(machine, *[(l2 | 8 * i, 0) for i in range(6)])
+
+
 def update_often(machine):
     l1 = guest(machine).pages[3] << 12
     return update(machine, *[(l1 | 8 * 400, 0)] * 100)
@@ -328,6 +334,7 @@ CALLS = [
     Call("new user base pointer", user_runs_on_tree, 3, tree),
     Call("leave a base pointer", run_on_first, 3, running_on_tree),
     Call("cut a subtree off", cut_off, 3, pinned),
+    Call("cut tables off", cut_all, 5, pinned),
     Call("add a subtree", graft, 3, tree),
     Call("updates", update_often, 3),
     Call("destroy with a pinned tree", destroy, 9, with_channels_and_grants, True),
