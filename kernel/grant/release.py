@@ -5,7 +5,7 @@ from kpy import Ptr, i64, u32
 
 from kernel.grant.map import pin_unit
 from kernel.grant.maptrack import maptrack_at
-from kernel.grant.pin import unpin_grant, unreference
+from kernel.grant.pin import active_at, unpin_grant, unreference
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
 from kernel.state.grant_table import MAPTRACK_PER_PAGE, Maptrack
 from kernel.x86.preempt import preempt_pending
@@ -22,21 +22,31 @@ def grant_release_mappings(d: Ptr[Domain]) -> i64:
     while d.grant.release_cursor < d.grant.nr_maptrack_frames * MAPTRACK_PER_PAGE:
         entry = maptrack_at(d, d.grant.release_cursor)
         if entry is not None and entry.flags != 0:
-            release_mapping(entry)
+            release_mapping(d, entry)
         d.grant.release_cursor += 1
         if d.grant.release_cursor % 64 == 0 and preempt_pending():
             return -abi.ERESTART
     return 0
 
 
-def release_mapping(entry: Ptr[Maptrack]) -> None:
-    """Unpin one grant; its granter may be gone when the page-table entry went before."""
+def release_mapping(d: Ptr[Domain], entry: Ptr[Maptrack]) -> None:
+    """Unpin one grant that `d` has mapped; its granter may be gone when the page-table entry went
+    before, and another domain may have its id and the frame.
+    """
     flags = u32(entry.flags)
     readonly = flags & abi.GNTMAP_readonly != 0
     granter = get_domain_by_id(entry.domain_id)
     if granter is not None:
-        unpin_grant(granter, entry.ref_or_next, entry.mfn, readonly, pin_unit(flags))
+        if is_user(d, granter, entry.ref_or_next):
+            unpin_grant(granter, entry.ref_or_next, entry.mfn, readonly, pin_unit(flags))
         put_domain(granter)
     if flags & abi.GNTMAP_device_map:
         unreference(entry.mfn, readonly)
     entry.flags = 0
+
+
+def is_user(d: Ptr[Domain], granter: Ptr[Domain], number: u32) -> bool:
+    """Say whether it is `d` that uses a grant. Locks: takes the granter's grant lock."""
+    with granter.grant.lock:
+        active = active_at(granter, number)
+        return active is not None and active.domain_id == d.domain_id

@@ -8,7 +8,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from tests.unit.grant_machine import ARGUMENTS, GRANTER, PAGE, GrantMachine
+from tests.unit.grant_machine import ARGUMENTS, CALLER, GRANTER, PAGE, GrantMachine
 
 HOST, DEVICE, READONLY = abi.GNTMAP_host_map, abi.GNTMAP_device_map, abi.GNTMAP_readonly
 FRAME = 0x200
@@ -176,6 +176,19 @@ def test_preempted_unmap_goes_on(machine):
     machine.preempt_after = None
     assert unmap(machine.vcpu, ARGUMENTS + 32 * size, 8) == 0
     assert machine.is_balanced()
+
+
+def test_the_pins_of_another_user_stay(machine):
+    """A mapping whose entry the guest overwrote outlives its granter; the next domain of that id
+    may offer the same frame by the same number, to somebody else.
+    """
+    machine.grant(3, FRAME)
+    machine.map()
+    active = machine.granter.grant.active[0].entries[3]
+    active.domain_id = CALLER + 1
+    pinned = active.pin
+    assert machine.program["kernel.grant.release.grant_release_mappings"](machine.caller) == 0
+    assert active.pin == pinned and machine.domain_references == {}
 
 
 def test_death_of_the_mapper(machine):
