@@ -57,12 +57,12 @@ def test_a_crash_is_explained(domains, host):
     record, _ = run(domains, "crashes", "guest_hostile", cmdline="mode=fault")
     (vcpu,) = record["crash"]["vcpus"]
     callers = [(f["symbol"], f["file"].rpartition("/tests/")[2]) for f in vcpu["backtrace"]]
-    assert ("die_of_fault", "guests/deaths.py") in callers[:3]
-    assert ("main", "guests/hostile.py") in callers
+    assert ("die_of_fault", "guests/kernels/deaths.py") in callers[:3]
+    assert ("main", "guests/kernels/hostile.py") in callers
     assert all(f["line"] for f in vcpu["backtrace"][:4])
     for text in (domains.client.text("/host/dmesg"), host.serial.text(since)):
         assert re.search(r"of 'crashes' crashed at\nxend:   0x\w+ die_of_fault", text)
-        assert re.search(r"xend:   0x\w+ die\+0x\w+ \S*guests/deaths\.py:\d+\n", text)
+        assert re.search(r"xend:   0x\w+ die\+0x\w+ \S*guests/kernels/deaths\.py:\d+\n", text)
         if host.config.name.endswith("proxen"):
             assert re.search(r"proxen: d\d+ crashed: .*\n(.*\n){8,10}proxen:   called from", text)
 
