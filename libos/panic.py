@@ -3,12 +3,13 @@ with a backtrace.
 """
 
 import abi
-from kpy import Never, Ptr, asm, cold, export, load, ref, static, u64
+from kpy import Never, Ptr, asm, cold, export, ref, static, u64
 
 from libos.console import drain_console, say
 from libos.hypercall import sched_shutdown
 from libos.layout import PAGE_SIZE, VIRT_BASE
 from libos.memory import MAPPED_PAGES
+from libos.probe import probe_load
 from libos.symbols import print_address
 from linetable.panic_text import PanicSite, PanicText, panic_text
 
@@ -36,16 +37,16 @@ def kpy_panic(site: Ptr[PanicSite], first: u64, second: u64) -> Never:
 @cold
 def backtrace(frame_pointer: u64) -> None:
     """Print the callers, innermost first, along the chain of frame pointers."""
-    frame = frame_pointer
+    frame, return_address = frame_pointer, u64(0)
     for _ in range(MAX_FRAMES):
         if not VIRT_BASE <= frame < VIRT_BASE + MAPPED_PAGES * PAGE_SIZE or frame % 8 != 0:
             return
-        # Mapped, as the direct map has no holes; at worst the words are not what a frame holds.
-        return_address = load(Ptr[u64](frame + 8))
-        if return_address == 0:
+        # What the words say is not trusted: they may lead anywhere, a stack's guard page included.
+        if not probe_load(frame + 8, ref(return_address)) or return_address == 0:
             return
         print_address(return_address, return_address - 1)
-        frame = load(Ptr[u64](frame))
+        if not probe_load(frame, ref(frame)):
+            return
 
 
 @cold

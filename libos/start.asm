@@ -131,7 +131,7 @@ trap_entries:
 ; Pages that the hypervisor's own frames replace once libos runs: see libos/memory.py, map_shared_page.
 .section .bss
 .align 4096
-.global shared_info, console_page, xenstore_page, grant_table
+.global shared_info, console_page, xenstore_page, grant_table, boot_guard
 shared_info:
     .zero {PAGE_SIZE}
 console_page:
@@ -140,5 +140,8 @@ xenstore_page:
     .zero {PAGE_SIZE}
 grant_table:
     .zero {PAGE_SIZE * GRANT_FRAMES}
+    .zero {PAGE_SIZE}               ; the boot stack as libos/stack.py draws it
+boot_guard:
+    .zero {PAGE_SIZE}
 boot_stack:
     .zero {STACK_BYTES}

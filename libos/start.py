@@ -8,6 +8,7 @@ from libos.event import init_events, map_shared_info
 from libos.grant import init_grants
 from libos.pages import init_pages
 from libos.shutdown import shutdown
+from libos.stack import init_stacks
 from libos.start_info import remember_start_info
 from libos.thread import init_threads
 from libos.trap import init_traps
@@ -24,6 +25,7 @@ def libos_start(start_info: Ptr[abi.start_info]) -> Never:
     remember_start_info(start_info)
     init_console()  # from here on something can be said
     init_traps()  # and a mistake is reported
+    init_stacks()
     map_shared_info()
     init_pages()
     init_events()

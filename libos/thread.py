@@ -10,11 +10,11 @@ from kpy import Array, Fn, Never, Ptr, extern, ref, static, store, struct, u32, 
 
 from libos.event import bind_virq, disable_events, enable_events, event_count
 from libos.hypercall import sched_block, set_timer_op
-from libos.layout import PAGE_SIZE, STACK_BYTES
-from libos.pages import alloc_pages
+from libos.layout import STACK_BYTES
+from libos.stack import MAX_STACKS, new_stack
 from libos.time import system_time_ns
 
-MAX_THREADS = 16
+MAX_THREADS = MAX_STACKS
 SAVED_REGISTERS = 6  # what switch_stacks pops
 NO_PORT = 0  # port 0 is never given out
 FOREVER = 0xFFFF_FFFF_FFFF_FFFF
@@ -59,7 +59,7 @@ def start_thread(body: Fn[[], None]) -> None:
         index += 1
     thread = ref(threads[index])
     if thread.stack == 0:
-        thread.stack = alloc_pages(STACK_BYTES // PAGE_SIZE)
+        thread.stack = new_stack(index)
     # As if begin_thread had been called, and had called switch_stacks: its address, and above it a
     # zero that ends backtraces.
     top = thread.stack + STACK_BYTES - 16

@@ -10,6 +10,7 @@ from libos.hypercall import set_trap_table
 from libos.layout import shared_info
 from libos.panic import backtrace, stop_crashed
 from libos.probe import resume_probe
+from libos.stack import NO_STACK, overflowed
 from libos.symbols import print_address
 from libos.trap_vectors import NAMES, NR_TRAPS, TRAP_breakpoint, TRAP_overflow, TRAP_page_fault
 
@@ -45,11 +46,18 @@ def handle_trap(regs: Ptr[abi.cpu_user_regs]) -> None:
     vector = u64(regs.entry_vector)
     say(f"trap {vector}: {names[vector].text}, error code {regs.error_code:#x}")
     if vector == TRAP_page_fault:
-        say(f"  address {shared_info.vcpu_info[0].arch.cr2:#x}")
+        report_page_fault(shared_info.vcpu_info[0].arch.cr2)
     print_registers(regs)
     if vector != TRAP_breakpoint:
         backtrace(regs.rbp)
         stop_crashed()
+
+
+def report_page_fault(address: u64) -> None:
+    say(f"  address {address:#x}")
+    thread = overflowed(address)
+    if thread != NO_STACK:
+        say(f"stack overflow in thread {thread}")
 
 
 def print_registers(regs: Ptr[abi.cpu_user_regs]) -> None:

@@ -32,3 +32,9 @@ interleave = program(
     assembly=["tests/guests/kernels/spinner.asm"],
 )
 debuggee = program("guest_debuggee", "tests.guests.kernels.debuggee", "guests")
+overflow = program(
+    "guest_overflow",
+    "tests.guests.kernels.overflow",
+    "guests",
+    assembly=["tests/guests/kernels/overflow.asm"],
+)

@@ -6,7 +6,7 @@ import pytest
 
 from tools.qemu.config import Config
 from tools.qemu.hosts import default_kind, hypervisor
-from tools.qemu.machine import Machine
+from tools.qemu.machine import Machine, MachineFailure
 from tools.setup.paths import BUILD
 from tools.setup.patience import PATIENCE_S
 
@@ -16,7 +16,7 @@ ARGS = "dom0_mem=256M,max:256M dom0_max_vcpus=1 console=com1 com1=115200"
 pytestmark = pytest.mark.boot
 
 
-def machine(kernel: str, cpus: int = 2, kind: str | None = None) -> Machine:
+def machine(kernel: str, cpus: int = 2, kind: str | None = None, args: str = "") -> Machine:
     """A machine whose dom0 is one of our own kernels: no disk, no network."""
     return Machine(
         Config(
@@ -24,7 +24,7 @@ def machine(kernel: str, cpus: int = 2, kind: str | None = None) -> Machine:
             kernel=BUILD / f"{kernel}.elf",
             hypervisor=hypervisor(kind or default_kind()),
             hypervisor_args=ARGS,
-            kernel_args="",
+            kernel_args=args,
             nic=None,
             cpus=cpus,
         )
@@ -67,3 +67,24 @@ def test_readfile_fails_cleanly_without_a_disk():
     """As dom0 it has no xenstore to ask; it must say so and end, not hang."""
     with machine("readfile") as m:
         assert m.wait_for(r"readfile: there is no disk xvda", PATIENCE_S)
+
+
+def console_of_overflow(how: str, kind: str | None = None) -> str:
+    """What is printed until the kernel that runs over its stack is no more."""
+    with machine("guest_overflow", kind=kind, args=f"how={how}") as m:
+        with pytest.raises(MachineFailure, match="the machine is lost"):
+            m.wait_for(r"overflow: FAIL", PATIENCE_S)
+        return m.serial.text()
+
+
+@pytest.mark.parametrize(("how", "thread"), (("boot", "0"), ("thread", "1")))
+def test_running_over_a_stack_is_reported(how, thread):
+    """By libos, with a backtrace, from the page below the guard."""
+    report = console_of_overflow(how).partition(f"stack overflow in thread {thread}")[2]
+    assert re.search(r"large_frame\+0x(?s:.*)(overflow_here|begin_thread)", report)
+
+
+def test_calls_without_end_end_the_domain():
+    """The hypervisor has no stack for the fault: it says that, and nothing is overwritten."""
+    failed = {"proxen": "its kernel stack cannot be written", "xen": "create_bounce_frame"}
+    assert failed[default_kind()] in console_of_overflow("calls")

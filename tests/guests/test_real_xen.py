@@ -1,8 +1,10 @@
 """The ABI is real: the kernels that run on Proxen run on real Xen 4.17, the same files."""
 
+import re
+
 import pytest
 
-from tests.guests.test_guests import machine
+from tests.guests.test_guests import console_of_overflow, machine
 from tools.setup.patience import PATIENCE_S
 
 pytestmark = [pytest.mark.boot, pytest.mark.real_xen]
@@ -19,3 +21,9 @@ pytestmark = [pytest.mark.boot, pytest.mark.real_xen]
 def test_our_kernels_run_on_real_xen(kernel, line):
     with machine(kernel, kind="xen") as m:
         m.wait_for(line, PATIENCE_S)
+
+
+@pytest.mark.parametrize(("how", "thread"), (("boot", "0"), ("thread", "1")))
+def test_running_over_a_stack_is_reported_on_real_xen(how, thread):
+    report = console_of_overflow(how, "xen").partition(f"stack overflow in thread {thread}")[2]
+    assert re.search(r"large_frame\+0x(?s:.*)(overflow_here|begin_thread)", report)
