@@ -52,6 +52,9 @@ def test_a_changed_test_comes_first_and_then_the_quickest(monkeypatch):
         "tests/kpy/a.py",
     ]
     assert runner.in_order(files, [], True)[0] == "tests/kpy/a.py"
+    assert (
+        runner.in_order(["tests/model/x.py", "tests/unit/y.py"], [], False)[0] == "tests/unit/y.py"
+    )
 
 
 @pytest.fixture
@@ -84,3 +87,18 @@ def test_nothing_begins_after_the_deadline(planned):
     report = planned(time.time() - 1)
     assert report["took"] == {}
     assert report["failures"] == 0
+
+
+def test_a_test_that_does_not_end_is_left_out_and_not_waited_for(monkeypatch):
+    """In pytest's place a process that ends by itself long after the time."""
+    monkeypatch.setattr(runner, "_start", stuck)
+    outcome = runner.run(["tests/unit/test_seeds.py"], time.time() - runner.GRACE_S)
+    assert outcome.failures == 0
+    assert outcome.left_out == ["tests/unit/test_seeds.py"]
+
+
+def stuck(number, files, deadline):
+    plan = runner.TIMES.parent / f"plan.{os.getpid()}.stuck.json"
+    plan.write_text(json.dumps({"files": files, "deadline": deadline}))
+    command = [sys.executable, "-c", "import time; time.sleep(1000)"]
+    return plan, subprocess.Popen(command, stdout=subprocess.PIPE, text=True)

@@ -13,7 +13,7 @@ from tools.setup.paths import ROOT
 from tools.setup.progress import say
 
 LIMIT_S = 60
-RESERVE_S = 5  # a test that has begun is not cut off
+RESERVE_S = 5  # for the summary, and for a test that runs at the deadline
 PROGRAMS = ("kernel", "libos", "drivers", "linetable", "tests/guests/kernels")
 SHOWN = 6  # names in a list
 

@@ -36,6 +36,8 @@ class Planned:
         self.failures += report.failed
         if report.when == "teardown":
             self.ran[name] = self.ran.get(name, 0) + 1
+            if self._is_whole(name):
+                self.save()
 
     def pytest_collectreport(self, report: pytest.CollectReport) -> None:
         """A file that cannot be imported is a failure."""
@@ -45,6 +47,7 @@ class Planned:
     def pytest_runtestloop(self, session: pytest.Session) -> None:
         """Begin nothing at all if collecting took the time."""
         self.session = session
+        self.save()
         if time.time() > self.deadline:
             session.items.clear()
 
@@ -54,7 +57,12 @@ class Planned:
             self.session.shouldstop = "the time is over"
 
     def pytest_sessionfinish(self) -> None:
-        """Leave what was done: the files that ran to their end, and the seconds of each."""
+        """Say what was done, were it that nothing could be collected."""
+        if self.items or self.failures:
+            self.save()
+
+    def save(self) -> None:
+        """Leave what is done so far: who runs this may have no more time to wait."""
         whole = {name: took for name, took in self.took.items() if self._is_whole(name)}
         found = {"took": whole, "empty": self._empty(), "failures": self.failures}
         self.path.write_text(json.dumps(found))
