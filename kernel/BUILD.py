@@ -8,7 +8,8 @@ from linetable.encode import make_table
 
 # Of kernel/x86/percpu.py and boot_area.py. An exception or interrupt of the core itself, which only
 # the idle loop allows, comes on top; NMI, #DF, #MC and #DB have stacks of their own.
-PAGE, ROOM = 4096, 64
+PROCESSOR_STACK = 6 * 4096 - 64
+EXCEPTION_STACK = 4096 - 64
 ENTRIES = ["trap_from_guest", "interrupt_from_guest", "syscall_from_guest", "syscall32_from_guest"]
 IN_CORE = ["fault_in_core", "interrupt_in_core"]
 
@@ -30,13 +31,13 @@ core = Target(
     stacks=[
         Stack(
             "stack of a processor",
-            6 * PAGE - ROOM,
+            PROCESSOR_STACK,
             [*ENTRIES, "iret_fault", "kernel.main.start_on_own_stack", "start_ap"],
             IN_CORE,
         ),
-        Stack("NMI stack", PAGE - ROOM, ["nmi_entry"]),
-        Stack("#DF stack", PAGE - ROOM, ["double_fault_entry"]),
-        Stack("#MC stack", PAGE - ROOM, ["machine_check_entry"]),
-        Stack("#DB stack", PAGE - ROOM, ["debug_entry"]),
+        Stack("NMI stack", EXCEPTION_STACK, ["nmi_entry"]),
+        Stack("#DF stack", EXCEPTION_STACK, ["double_fault_entry"]),
+        Stack("#MC stack", EXCEPTION_STACK, ["machine_check_entry"]),
+        Stack("#DB stack", EXCEPTION_STACK, ["debug_entry"]),
     ],
 )

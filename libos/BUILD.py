@@ -5,16 +5,19 @@ A program of your own is one more line: `my_kernel = program("my_kernel",
 "my_directory.my_kernel")`.
 """
 
+import runpy
+from pathlib import Path
+
 from kpy.front.target import Stack, Target
 
 from linetable.encode import make_table
 
 ASSEMBLY = ["libos/start.asm", "libos/probe.asm", "libos/memory_functions.asm"]
-STACK_BYTES = 16384  # of libos/layout.py
+LAYOUT = runpy.run_path(str(Path(__file__).with_name("layout.py")))  # importing would build it in
 ON_TOP = ["upcall_entry", "trap_common"]
 STACKS = [
-    Stack("boot stack", STACK_BYTES, ["start"], ON_TOP),
-    Stack("stack of a thread", STACK_BYTES, ["libos.thread.begin_thread"], ON_TOP),
+    Stack("boot stack", LAYOUT["STACK_BYTES"], ["start"], ON_TOP),
+    Stack("stack of a thread", LAYOUT["STACK_BYTES"], ["libos.thread.begin_thread"], ON_TOP),
 ]
 
 
