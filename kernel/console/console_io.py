@@ -10,7 +10,9 @@ from kernel.base.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
 from kernel.base.registry import hypercall
 from kernel.console.console import console_write
 from kernel.console.input import console_getchar
+from kernel.state.continuation import hypercall_continue
 from kernel.state.vcpu import Vcpu
+from kernel.x86.preempt import preempt_pending
 
 CHUNK_BYTES = 128
 
@@ -31,15 +33,15 @@ def do_console_io(vcpu: Ptr[Vcpu], command: u64, count: u64, buffer: u64, d: u64
         return -abi.E2BIG
     match truncate(u32, command):
         case abi.CONSOLEIO_write:
-            return console_write_from_guest(buffer, u64(nr_bytes))
+            return console_write_from_guest(vcpu, buffer, u64(nr_bytes))
         case abi.CONSOLEIO_read:
             return console_read_to_guest(buffer, u64(nr_bytes))
         case _:
             return -abi.ENOSYS
 
 
-def console_write_from_guest(buffer: u64, count: u64) -> i64:
-    """Print `count` bytes of guest memory."""
+def console_write_from_guest(vcpu: Ptr[Vcpu], buffer: u64, count: u64) -> i64:
+    """Print `count` bytes of guest memory: milliseconds for each chunk on a real serial line."""
     chunk = uninitialized(Array[u8, CHUNK_BYTES])
     done: u64 = 0
     while done < count:
@@ -48,6 +50,9 @@ def console_write_from_guest(buffer: u64, count: u64) -> i64:
             return -abi.EFAULT
         console_write(chunk[0:size])
         done += size
+        if done < count and preempt_pending():
+            rest = wrapping_add(buffer, done)
+            return hypercall_continue(vcpu, abi.CONSOLEIO_write, count - done, rest, 0)
     return 0
 
 

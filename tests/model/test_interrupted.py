@@ -324,6 +324,12 @@ def multicall(machine):
     return who.call(abi.__HYPERVISOR_multicall, at, 3)
 
 
+def write_to_console(machine):
+    """More than is printed at once."""
+    at = machine.dom0.put(b"." * 499 + b"\n")
+    return machine.dom0.call(abi.__HYPERVISOR_console_io, abi.CONSOLEIO_write, 500, at)
+
+
 CALLS = [
     Call("pin", pin, 3, tree),
     Call("unpin", unpin, 3, pinned),
@@ -348,6 +354,7 @@ CALLS = [
     Call("decrease", decrease, 2, populated),
     Call("exchange", exchange, 3, unmapped),
     Call("multicall", multicall, 2),
+    Call("console", write_to_console, 3),
 ]
 
 
