@@ -6,12 +6,12 @@ core's code that runs: the heap, the processors' initialisation, the making of d
 
 import ctypes
 
+from kernel.base.ids import PAGE_SIZE as PAGE
 from tests.model import guest
 from tests.model.memory import END, FIRST, NR_BOOT_FRAMES
 from tests.model.processors import NR_MODEL_CPUS
 
 KHZ = 1_000_000  # the time-stamp counter counts nanoseconds
-PAGE = 4096
 DOM0_PAGES = 48
 PRESENT_TABLE = 0x63  # present, writable, accessed, dirty: the core's, no guest's
 

@@ -10,10 +10,10 @@ import abi
 from kpy.front.structs import size_of
 from kpy.jit.memory import View
 
+from kernel.base.ids import PAGE_SIZE as PAGE
 from tests.model import drive
 
 BASE = 0xFFFFFFFF80000000
-PAGE = 4096
 NR_TABLES = 4  # L4, L3, L2, L1: pages 0 to 3
 ARGUMENTS = BASE + 4 * PAGE  # where `put` places structures
 ARGUMENT_PAGES = 4

@@ -11,6 +11,7 @@ from kpy.front.structs import size_of
 import kernel.main  # noqa: F401  every module whose constants are moved must be imported
 import tests.model.instructions  # noqa: F401
 import tests.model.paging  # noqa: F401
+from kernel.base.ids import PAGE_SIZE as PAGE
 from kernel.state.frame_table import FRAME_BYTES
 from kernel.x86.percpu import AREA_BYTES
 from tests.model.processors import NR_MODEL_CPUS, STACK_BYTES
@@ -19,7 +20,6 @@ FIRST = 0x100  # the machine's frames: those behind the first MiB
 NR_FRAMES = 768
 END = FIRST + NR_FRAMES
 NR_BOOT_FRAMES = 20  # of them, the first: page tables that the core made as it booted
-PAGE = 4096
 PLACE = 0x200000000000
 MAP_FIXED_NOREPLACE = 0x100000
 

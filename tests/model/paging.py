@@ -7,6 +7,7 @@ machine, and the invariants look at what every TLB still holds.
 
 from kpy import Ptr, Slice, copy_slice, inline, load, ref, store, struct, u8, u32, u64, wrapping_add
 
+from kernel.base.ids import PAGE_SIZE as PAGE
 from kernel.base.ids import Mfn
 from kernel.state.frame_table import frame_valid
 from kernel.x86.bits import (
@@ -22,7 +23,6 @@ from kernel.x86.canonical import is_canonical
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from tests.model.processors import NR_TRANSLATIONS, Translation, this_model_cpu
 
-PAGE = 4096
 IS_WRITE = 1  # bits of `access`
 IS_USER = 2  # by the guest itself, in ring 3
 

@@ -5,6 +5,20 @@ import pytest
 
 from kernel.panic.debug_keys import MOST_KEYS
 from tests.model.boot import DOM0_PAGES
+from tests.model.codes import (
+    E2BIG,
+    EACCES,
+    EBUSY,
+    EEXIST,
+    EFAULT,
+    EINVAL,
+    ENODATA,
+    ENOSYS,
+    EOPNOTSUPP,
+    EOVERFLOW,
+    EPERM,
+    ESRCH,
+)
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -19,10 +33,6 @@ from tests.model.errors import (
 )
 from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, domctl
 
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOSYS, EACCES, EEXIST, ENODATA = -abi.ENOSYS, -abi.EACCES, -abi.EEXIST, -abi.ENODATA
-EOPNOTSUPP, EOVERFLOW = -abi.EOPNOTSUPP, -abi.EOVERFLOW
-EBUSY, E2BIG = -abi.EBUSY, -abi.E2BIG
 DOMCTL, SYSCTL, PLATFORM = (
     abi.__HYPERVISOR_domctl,
     abi.__HYPERVISOR_sysctl,

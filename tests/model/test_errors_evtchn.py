@@ -3,6 +3,7 @@
 import abi
 import pytest
 
+from tests.model.codes import EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, ENOSYS, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -18,8 +19,6 @@ from tests.model.guest import BASE, domctl
 
 op = hypercall(abi.__HYPERVISOR_event_channel_op)
 OLD = abi.__HYPERVISOR_event_channel_op_compat
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOENT, ENOSYS, EEXIST, ENOSPC = -abi.ENOENT, -abi.ENOSYS, -abi.EEXIST, -abi.ENOSPC
 STRUCTURES = {
     abi.EVTCHNOP_send: abi.evtchn_send,
     abi.EVTCHNOP_unmask: abi.evtchn_unmask,

@@ -7,6 +7,7 @@ is told by their names.
 import abi
 import pytest
 
+from tests.model.codes import EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -25,8 +26,6 @@ from tests.model.errors import (
 from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE
 
 OP = abi.__HYPERVISOR_grant_table_op
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOSYS, EOPNOTSUPP = -abi.ENOSYS, -abi.EOPNOTSUPP
 DATA, L1 = FIRST_DATA_PAGE, 3
 SELF = abi.DOMID_SELF
 HOST, DEVICE, READONLY = abi.GNTMAP_host_map, abi.GNTMAP_device_map, abi.GNTMAP_readonly

@@ -3,6 +3,17 @@
 import abi
 import pytest
 
+from tests.model.codes import (
+    E2BIG,
+    EACCES,
+    EFAULT,
+    EINVAL,
+    ENOMEM,
+    ENOSYS,
+    EOPNOTSUPP,
+    EPERM,
+    ESRCH,
+)
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -17,9 +28,6 @@ from tests.model.errors import (
 from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, populate
 
 op = hypercall(abi.__HYPERVISOR_memory_op)
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOSYS, ENOMEM, EACCES = -abi.ENOSYS, -abi.ENOMEM, -abi.EACCES
-E2BIG, EOPNOTSUPP = -abi.E2BIG, -abi.EOPNOTSUPP
 SELF = abi.DOMID_SELF
 LIST = BASE + FIRST_DATA_PAGE * PAGE  # of the caller's memory, past its arguments
 LATER = 1 << 6  # in a command: go on at extent 1

@@ -3,6 +3,7 @@
 import abi
 import pytest
 
+from tests.model.codes import E2BIG, EFAULT, EINVAL, ENODATA, ENODEV, ENOSYS, EPERM
 from tests.model.errors import (
     CORE,
     UNMAPPED,
@@ -18,8 +19,6 @@ from tests.model.guest import BASE, make
 version = hypercall(abi.__HYPERVISOR_xen_version)
 callback = hypercall(abi.__HYPERVISOR_callback_op)
 nmi = hypercall(abi.__HYPERVISOR_nmi_op)
-EINVAL, EFAULT, EPERM, ENOSYS = -abi.EINVAL, -abi.EFAULT, -abi.EPERM, -abi.ENOSYS
-ENODEV, E2BIG, ENODATA = -abi.ENODEV, -abi.E2BIG, -abi.ENODATA
 BENT = 1 << 47  # no canonical address
 CONSOLE, DEBUGREG = abi.__HYPERVISOR_console_io, abi.__HYPERVISOR_set_debugreg
 ANSWERS = (

@@ -7,6 +7,7 @@ import abi
 import pytest
 
 from kernel.frames.page_type import PGT_validated
+from tests.model.codes import EACCES, EBUSY, EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -21,8 +22,6 @@ from tests.model.errors import (
 )
 from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE
 
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOSYS, EBUSY, EACCES, EOPNOTSUPP = -abi.ENOSYS, -abi.EBUSY, -abi.EACCES, -abi.EOPNOTSUPP
 SELF, IO, XEN = abi.DOMID_SELF, abi.DOMID_IO, abi.DOMID_XEN
 PRESENT, USER, UNCACHED, LARGE = 1, 4, 1 << 4, 1 << 7
 L4, L3, L2, L1, DATA = 0, 1, 2, 3, FIRST_DATA_PAGE

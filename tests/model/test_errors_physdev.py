@@ -6,11 +6,10 @@ The model's machine has two I/O APICs' worth of nothing: no wires and no PCI dev
 import abi
 import pytest
 
+from tests.model.codes import EDOM, EFAULT, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
 from tests.model.errors import NOBODY, UNMAPPED, ReadOnly, Wrong, check, hypercall, own_frame
 
 op = hypercall(abi.__HYPERVISOR_physdev_op)
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
-ENOSYS, ENODEV, EDOM, EOPNOTSUPP = -abi.ENOSYS, -abi.ENODEV, -abi.EDOM, -abi.EOPNOTSUPP
 SELF = abi.DOMID_SELF
 ANY = -1
 MSI, GSI, MULTI = (

@@ -7,6 +7,7 @@ import pytest
 
 from kernel.frames.frame import MOST_REFERENCES
 from tests.model import invariants
+from tests.model.codes import EBUSY, EFAULT, EINVAL, ENODEV, ENOSYS, ENXIO, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
     UNMAPPED,
@@ -55,8 +56,6 @@ from tests.model.test_errors_mmu import IO, L1, XEN, map_va, mmuext, slot, updat
 from tests.model.test_errors_physdev import map_pirq
 from tests.model.test_errors_physdev import op as physdev
 
-EINVAL, EFAULT, ESRCH, EBUSY = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EBUSY
-EPERM, ENOSYS, ENODEV, ENXIO = -abi.EPERM, -abi.ENOSYS, -abi.ENODEV, -abi.ENXIO
 BENT = 1 << 47
 UPDATE_VA, MULTICALL = abi.__HYPERVISOR_update_va_mapping, abi.__HYPERVISOR_multicall
 VCPU_OP, EVENT_OP = abi.__HYPERVISOR_vcpu_op, abi.__HYPERVISOR_event_channel_op

@@ -3,6 +3,7 @@
 import abi
 import pytest
 
+from tests.model.codes import EFAULT, EINVAL, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
     NOBODY,
@@ -18,7 +19,6 @@ from tests.model.guest import BASE, FIRST_DATA_PAGE
 
 sched = hypercall(abi.__HYPERVISOR_sched_op)
 OLD = abi.__HYPERVISOR_sched_op_compat
-EINVAL, EFAULT, ESRCH, EPERM = -abi.EINVAL, -abi.EFAULT, -abi.ESRCH, -abi.EPERM
 ENOENT, ENOSYS, EBUSY, EEXIST, ENXIO, ENOSPC = (
     -abi.ENOENT,
     -abi.ENOSYS,
