@@ -328,3 +328,55 @@ def test_inner_functions_of_build_time_code(jit):
             return add_five(x)
     """)
     assert p.use(1) == 6
+
+
+def test_adapters_that_a_decorator_puts_before_handlers(jit):
+    p = jit("""
+        handlers: dict = {}
+        def converter(kind):
+            def low_bits(word: u64) -> kind:
+                return truncate(kind, word)
+            return low_bits
+        def handles(number: int):
+            def register(function):
+                kinds = [t for name, t in function.__annotations__.items() if name != "return"]
+                take, first = [converter(kind) for kind in kinds], 0
+                @stands_before(function)
+                def adapter(a: u64, b: u64, c: u64) -> i64:
+                    return function(*(take[0](a), take[1](b), take[2](c))[first:len(take)])
+                handlers[number] = adapter
+                return function
+            return register
+        @handles(0)
+        def none() -> i64:
+            return 7
+        @handles(1)
+        def one(a: u8) -> Result[None]:
+            require(a != 3, -3)
+        @handles(2)
+        def three(a: u64, b: u32, c: u8) -> i64:
+            return i64(a * 100 + u64(b) * 10 + u64(c))
+        table = static(Array[Fn[[u64, u64, u64], i64] | None, 3], handlers)
+        def call(n: u64, a: u64, b: u64, c: u64) -> i64:
+            handler = table[n]
+            require(handler is not None, -38)
+            return handler(a, b, c)
+    """)
+    assert p.call(0, 1, 2, 3) == 7
+    assert [p.call(1, 0x100 + n, 0, 0) for n in (1, 3)] == [0, -3]
+    assert p.call(2, 3, 2**32 + 2, 0x101) == 321
+
+
+def test_a_star_takes_a_tuple_written_out(errors):
+    found = errors("""
+        def two(a: u64, b: u64) -> u64:
+            return a + b
+        def wrong(n: u64) -> u64:
+            pair = (n, n)
+            return two(*pair)
+        def few(n: u64) -> u64:
+            return two(*(n, n, n)[2:])
+    """)
+    assert "no `*` here but before a tuple written out, or a slice of one" in found
+    assert "`two` takes 2 arguments (a, b), not 1" in found
+    assert found.count("error:") == 2

@@ -20,6 +20,7 @@ from kpy.front.decorators import (
     gives_back,
     inline,
     noinline,
+    stands_before,
     static,
 )
 from kpy.front.forward import install as _install
@@ -96,6 +97,7 @@ __all__ = [  # fmt: skip
     "require",
     "saturating_sub",
     "sizeof",
+    "stands_before",
     "static",
     "store",
     "struct",

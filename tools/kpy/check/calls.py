@@ -52,7 +52,7 @@ def _call(cx, node, want):
 
 def _meta_call(cx, node, callee, want):
     if is_function(callee):
-        return call_function(cx, node, callee, node.args)
+        return call_function(cx, node, callee, spread(cx, node.args))
     if isinstance(callee, StructType):
         return _make_struct(cx, node, callee)
     no_keywords(cx, node)
@@ -178,7 +178,32 @@ def _method(cx, node, bound):
     if isinstance(bound.value, str):
         no_keywords(cx, node)
         return GUEST_METHODS[bound.value](cx, node, bound.receiver)
-    return call_function(cx, node, bound.value, node.args, bound.receiver)
+    return call_function(cx, node, bound.value, spread(cx, node.args), bound.receiver)
+
+
+def spread(cx, arguments):
+    """The arguments of a call, with those of each `*(a, b, c)[i:j]` one by one."""
+    plain = []
+    for argument in arguments:
+        starred = isinstance(argument, ast.Starred)
+        plain += _chosen(cx, argument.value) if starred else [argument]
+    return plain
+
+
+def _chosen(cx, node):
+    if isinstance(node, ast.Tuple):
+        return node.elts
+    if isinstance(node, ast.Subscript) and isinstance(node.slice, ast.Slice):
+        ends = [
+            cx.build_value(end) if end is not None else None
+            for end in (node.slice.lower, node.slice.upper)
+        ]
+        return _chosen(cx, node.value)[slice(*ends)]
+    return cx.error(
+        node,
+        "kernel Python has no `*` here but before a tuple written out, or a slice of one",
+        help="name each part; many values are a `Slice[T]`",
+    )
 
 
 def _pointer_call(cx, node, callee):

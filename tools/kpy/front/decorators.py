@@ -107,6 +107,22 @@ def gives_back(put):
     return lambda function: _mark(function, gives_back=put)
 
 
+def stands_before(function):
+    """Compile what a build-time function made, a caller of `function`, as if it stood beside that.
+
+    `function` becomes part of it.
+    """
+
+    def decorate(made):
+        made.__module__ = function.__module__
+        made.__qualname__ = f"{function.__qualname__}.{made.__name__}"
+        sys.modules[made.__module__].__dict__.setdefault("__kpy_made__", []).append(made)
+        inline(function)
+        return made
+
+    return decorate
+
+
 def build_time(function=None):
     """Mark plain Python that is never compiled."""
     return _mark(function, kind="build_time")

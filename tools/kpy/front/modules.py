@@ -132,13 +132,14 @@ def _is_programmers(path):
 
 
 def functions_of(module):
-    """The Python functions that a module defines, methods included, in order of their lines."""
+    """The Python functions that a module defines, methods and those made for it included."""
     found = {}
     for value in list(vars(module).values()):
         if is_function(value) and value.__module__ == module.__name__:
             found[value] = True
         elif isinstance(value, StructType) and value.module == module.__name__:
             found.update(dict.fromkeys(v for v in value.namespace.values() if is_function(v)))
+    found.update(dict.fromkeys(vars(module).get("__kpy_made__", ())))
     return sorted(found, key=lambda f: f.__code__.co_firstlineno)
 
 

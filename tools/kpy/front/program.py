@@ -79,6 +79,7 @@ class Program:
     def __init__(self):
         self.diagnostics = Diagnostics()
         self.functions = {}
+        self.made = {}  # how many functions build-time functions made under one name
         self.instances = {}
 
     def declare(self, python):
@@ -136,7 +137,12 @@ class Program:
             return None
         self._refuse_kinds(traits, tree, path)
         params, result = self._signature(python, tree, path, owner)
-        return _function(python, traits, tree, params, result)
+        function = _function(python, traits, tree, params, result)
+        if "<locals>" in python.__qualname__:
+            key = function.module, function.name
+            count = self.made[key] = self.made.get(key, 0) + 1
+            function.name += f".{count}" if count > 1 else ""
+        return function
 
     def _signature(self, python, tree, path, owner):
         """Evaluate the annotations of a function, in the namespace of its module."""
