@@ -64,13 +64,10 @@ class Mutants:
         if place not in self.numbers:
             number = self.numbers[place] = len(self.checks) + 1
             file = os.path.relpath(function.path, ROOT)
-            count = self.repeated[file, function.name, text] = (
-                self.repeated.get((file, function.name, text), 0) + 1
-            )
+            name = function.tree.name if function.python.__closure__ else function.name
+            count = self.repeated[file, name, text] = self.repeated.get((file, name, text), 0) + 1
             text = text if count == 1 else f"{text} (#{count})"
-            self.checks.append(
-                Check(number, function.module, file, node.lineno, function.name, text)
-            )
+            self.checks.append(Check(number, function.module, file, node.lineno, name, text))
         return self.numbers[place]
 
 
