@@ -10,7 +10,7 @@ caller's, as loaded.
 from typing import TypeVar
 
 import abi
-from kpy import Guest, Ptr, extern, inline, sizeof, u64, wrapping_add
+from kpy import Guest, Ptr, Slice, extern, inline, sizeof, u8, u64, wrapping_add, wrapping_mul
 
 T = TypeVar("T")
 
@@ -83,6 +83,26 @@ def copy_from_guest(to: Ptr[T], from_: Guest[T]) -> bool:
 def copy_to_guest(to: Guest[T], from_: Ptr[T]) -> bool:
     """Write a guest's structure. Returns: False when it can't be written, or not all of it."""
     return copy_bytes_to_guest(to.address(), u64(from_), sizeof(T)) == 0
+
+
+@inline
+def copy_slice_from_guest(to: Slice[T], from_: Guest[T]) -> bool:
+    """Read an array of a guest's. Returns: False when it can't be read, or not all of it."""
+    size = wrapping_mul(len(to), sizeof(T))  # fits: it is memory of the core
+    return copy_bytes_from_guest(u64(to.ptr), from_.address(), size) == 0
+
+
+@inline
+def copy_slice_to_guest(to: Guest[T], from_: Slice[T]) -> bool:
+    """Write an array of a guest's. Returns: False when it can't be written, or not all of it."""
+    size = wrapping_mul(len(from_), sizeof(T))
+    return copy_bytes_to_guest(to.address(), u64(from_.ptr), size) == 0
+
+
+@inline
+def bytes_from_guest(to: Slice[u8], from_: Guest[u8]) -> u64:
+    """Read bytes of a guest's as far as they are there. Returns: how many were."""
+    return len(to) - min(len(to), copy_bytes_from_guest(u64(to.ptr), from_.address(), len(to)))
 
 
 @inline

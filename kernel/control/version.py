@@ -12,9 +12,7 @@ from kpy import (
     i64,
     ref,
     require,
-    sizeof,
     static,
-    truncate,
     u8,
     u32,
     u64,
@@ -22,7 +20,7 @@ from kpy import (
 )
 
 import kernel.base.cmdline
-from kernel.base.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_to_guest
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import PAGE_SIZE
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
@@ -62,14 +60,14 @@ compile_info = static(
 
 
 @hypercall(abi.__HYPERVISOR_xen_version)
-def do_xen_version(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+def do_xen_version(vcpu: Ptr[Vcpu], command: u32, arg: u64) -> i64:
     """Say what runs underneath.
 
     Hypercall: xen_version(command: XENVER_*, arg: a structure to fill).
     Errors: -EFAULT; -ENOSYS, no such command; -EINVAL, no such set of features; -ENODATA, no build
     id; -EPERM, a domain other than dom0 asks for the build id.
     """
-    match truncate(u32, command):
+    match command:
         case abi.XENVER_version:
             return XEN_MAJOR << 16 | XEN_MINOR
         case abi.XENVER_extraversion:
@@ -100,7 +98,7 @@ def do_xen_version(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u
 
 def answer(to: u64, from_: Ptr[T]) -> i64:
     """Copy a structure to the guest."""
-    require(copy_bytes_to_guest(to, u64(from_), sizeof(T)) == 0, -abi.EFAULT)
+    require(copy_to_guest(Guest[T](to), from_), -abi.EFAULT)
     return 0
 
 

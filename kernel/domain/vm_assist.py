@@ -11,7 +11,17 @@
 """
 
 import abi
-from kpy import Ptr, atomic_and, atomic_or, bit, i64, ref, truncate, u32, u64
+from kpy import (
+    Ptr,
+    atomic_and,
+    atomic_or,
+    bit,
+    i64,
+    ref,
+    require,
+    u32,
+    u64,
+)
 
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
@@ -31,20 +41,18 @@ KNOWN_ASSISTS = sum(
 
 
 @hypercall(abi.__HYPERVISOR_vm_assist)
-def do_vm_assist(v: Ptr[Vcpu], command: u64, assist: u64, c: u64, d: u64, e: u64) -> i64:
+def do_vm_assist(v: Ptr[Vcpu], command: u32, assist: u32) -> i64:
     """Switch an assist on or off.
 
     Hypercall: vm_assist(command: VMASST_CMD_*, assist: VMASST_TYPE_*).
     Errors: -EINVAL, no such assist; -ENOSYS, no such command.
     """
-    number = truncate(u32, assist)
-    if number >= 64 or KNOWN_ASSISTS & bit(u64(number)) == 0:
-        return -abi.EINVAL
-    match truncate(u32, command):
+    require(assist < 64 and KNOWN_ASSISTS & bit(u64(assist)) != 0, -abi.EINVAL)
+    match command:
         case abi.VMASST_CMD_enable:
-            atomic_or(ref(v.domain.vm_assist), bit(u64(number)))
+            atomic_or(ref(v.domain.vm_assist), bit(u64(assist)))
         case abi.VMASST_CMD_disable:
-            atomic_and(ref(v.domain.vm_assist), ~bit(u64(number)))
+            atomic_and(ref(v.domain.vm_assist), ~bit(u64(assist)))
         case _:
             return -abi.ENOSYS
     return 0

@@ -16,9 +16,21 @@ whose stack cannot be written is beyond help, and crashes.
 """
 
 import abi
-from kpy import Array, Ptr, inline, noinline, ref, u32, u64, uninitialized, wrapping_sub
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    Slice,
+    inline,
+    noinline,
+    ref,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_sub,
+)
 
-from kernel.base.guest_memory import copy_bytes_to_guest
+from kernel.base.guest_memory import copy_slice_to_guest
 from kernel.console.console import printk
 from kernel.sched.runstate import update_runstate_area
 from kernel.state.domain import ARCHITECTURAL_IOPL, domain_crash
@@ -74,19 +86,18 @@ def stack_frame(vcpu: Ptr[Vcpu], words: Ptr[Array[u64, 5]]) -> None:
 
 
 @inline
-def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: u64, nr_words: u64, mask_events: bool) -> None:
+def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: Slice[u64], mask_events: bool) -> None:
     """Put a frame of the core on the guest kernel's stack and let the vCPU go on at `entry`.
 
-    Args: frame (u64[nr_words] in the core's memory). rcx and r11 are set so that the exit can use
-    `sysret`.
+    rcx and r11 are set so that the exit can use `sysret`.
     """
     regs = ref(vcpu.regs)
     top = regs.rsp
     if not vcpu.kernel_mode:
         top = vcpu.kernel_sp
         enter_kernel_mode(vcpu)
-    sp = wrapping_sub(top & STACK_ALIGNED, nr_words * 8)
-    if entry == 0 or copy_bytes_to_guest(sp, frame, nr_words * 8) != 0:
+    sp = wrapping_sub(top & STACK_ALIGNED, len(frame) * 8)
+    if entry == 0 or not copy_slice_to_guest(Guest[u64](sp), frame):
         bounce_failed(vcpu, entry)
         return
     if mask_events:
@@ -127,7 +138,7 @@ def bounce(vcpu: Ptr[Vcpu], entry: u64, mask_events: bool) -> None:
     frame[0] = vcpu.regs.rcx
     frame[1] = vcpu.regs.r11
     stack_frame(vcpu, Ptr[Array[u64, 5]](u64(ref(frame[2]))))  # words 2-6 of the local frame
-    enter_kernel(vcpu, entry, u64(ref(frame)), 7, mask_events)
+    enter_kernel(vcpu, entry, frame[:], mask_events)
 
 
 @inline
@@ -138,7 +149,7 @@ def bounce_with_error(vcpu: Ptr[Vcpu], entry: u64, error_code: u32, mask_events:
     frame[1] = vcpu.regs.r11
     frame[2] = u64(error_code)
     stack_frame(vcpu, Ptr[Array[u64, 5]](u64(ref(frame[3]))))  # words 3-7 of the local frame
-    enter_kernel(vcpu, entry, u64(ref(frame)), 8, mask_events)
+    enter_kernel(vcpu, entry, frame[:], mask_events)
 
 
 @noinline

@@ -3,10 +3,11 @@ NMI.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, ref, truncate, u16, u32, u64, uninitialized, zero
+from kpy import Array, Guest, Ptr, i64, ref, require, static, u16, u32, u64, uninitialized, zero
 
 from kernel.base.guest_memory import copy_from_guest
-from kernel.base.registry import hypercall
+from kernel.base.operation import Operation, call_operation
+from kernel.base.registry import hypercall, operations
 from kernel.entry.bounce import SYSCALL32_DISABLES_EVENTS, SYSENTER_DISABLES_EVENTS
 from kernel.entry.nmi import register_nmi_callback, unregister_nmi_callback
 from kernel.state.continuation import hypercall_continue
@@ -17,28 +18,29 @@ from kernel.x86.preempt import preempt_pending
 RPL_USER = 3
 ENTRIES_AT_ONCE = 64
 
+callback_op, callback_ops = operations("callback operation")
+callbacks = static(Array[Operation | None, abi.CALLBACKOP_unregister + 1], callback_ops)
+
 
 @hypercall(abi.__HYPERVISOR_set_trap_table)
-def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_set_trap_table(vcpu: Ptr[Vcpu], traps: Guest[abi.trap_info], b: u64, c: u64, d: u64) -> i64:
     """Set handlers of exceptions and software interrupts.
 
     Hypercall: set_trap_table(traps: trap_info[] in the guest, ended by address 0; null clears the
     table).
     Errors: -EFAULT, an entry can't be read; -EINVAL, a handler's address is not canonical.
     """
-    if traps == 0:
+    if traps.address() == 0:
         zero(vcpu.trap_table)
         return 0
     entry = uninitialized(abi.trap_info)
-    here = Guest[abi.trap_info](traps)
+    here = traps
     while True:
         for _ in range(ENTRIES_AT_ONCE):
-            if not copy_from_guest(ref(entry), here):
-                return -abi.EFAULT
+            require(copy_from_guest(ref(entry), here), -abi.EFAULT)
             if entry.address == 0:
                 return 0
-            if not is_canonical(entry.address):
-                return -abi.EINVAL
+            require(is_canonical(entry.address), -abi.EINVAL)
             entry.cs |= RPL_USER
             vcpu.trap_table[entry.vector] = entry
             here = here.index(1)
@@ -47,9 +49,7 @@ def do_set_trap_table(vcpu: Ptr[Vcpu], traps: u64, b: u64, c: u64, d: u64, e: u6
 
 
 @hypercall(abi.__HYPERVISOR_set_callbacks)
-def do_set_callbacks(
-    vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64, d: u64, e: u64
-) -> i64:
+def do_set_callbacks(vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64) -> i64:
     """Set the event, failsafe and system call callbacks at once.
 
     Hypercall: set_callbacks(event, failsafe, syscall: addresses). Returns: 0; one that is not
@@ -62,32 +62,25 @@ def do_set_callbacks(
 
 
 @hypercall(abi.__HYPERVISOR_callback_op)
-def do_callback_op(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+def do_callback_op(vcpu: Ptr[Vcpu], command: u32, arg: u64) -> i64:
     """Register or unregister one callback.
 
     Hypercall: callback_op(command, arg: callback_register or callback_unregister).
     Errors: -EFAULT; -ENOSYS, no such command or type; -EINVAL, not canonical, or can't be
     unregistered.
     """
-    match truncate(u32, command):
-        case abi.CALLBACKOP_register:
-            wanted = uninitialized(abi.callback_register)
-            if not copy_from_guest(ref(wanted), Guest[abi.callback_register](arg)):
-                return -abi.EFAULT
-            return register_callback(vcpu, wanted.type, wanted.flags, wanted.address)
-        case abi.CALLBACKOP_unregister:
-            unwanted = uninitialized(abi.callback_unregister)
-            if not copy_from_guest(ref(unwanted), Guest[abi.callback_unregister](arg)):
-                return -abi.EFAULT
-            return unregister_callback(vcpu, unwanted.type)
-        case _:
-            return -abi.ENOSYS
+    return call_operation(ref(callbacks), vcpu, command, arg)
+
+
+@callback_op(abi.CALLBACKOP_register)
+def callback_register(caller: Ptr[Vcpu], op: Ptr[abi.callback_register]) -> i64:
+    """Set the entry point of one kind of callback."""
+    return register_callback(caller, op.type, op.flags, op.address)
 
 
 def register_callback(vcpu: Ptr[Vcpu], kind: u16, flags: u16, address: u64) -> i64:
     """Set the entry point of one kind of callback (CALLBACKTYPE_*)."""
-    if not is_canonical(address):
-        return -abi.EINVAL
+    require(is_canonical(address), -abi.EINVAL)
     mask_events = flags & abi.CALLBACKF_mask_events != 0
     match kind:
         case abi.CALLBACKTYPE_event:
@@ -111,11 +104,12 @@ def register_callback(vcpu: Ptr[Vcpu], kind: u16, flags: u16, address: u64) -> i
     return 0
 
 
-def unregister_callback(vcpu: Ptr[Vcpu], kind: u16) -> i64:
+@callback_op(abi.CALLBACKOP_unregister)
+def callback_unregister(caller: Ptr[Vcpu], op: Ptr[abi.callback_unregister]) -> i64:
     """Drop a callback: only that of NMIs can be."""
-    match kind:
+    match op.type:
         case abi.CALLBACKTYPE_nmi:
-            return unregister_nmi_callback(vcpu)
+            return unregister_nmi_callback(caller)
         case (
             abi.CALLBACKTYPE_event
             | abi.CALLBACKTYPE_failsafe

@@ -23,22 +23,22 @@ DR7_IO_BREAKPOINT = 2
 
 
 @hypercall(abi.__HYPERVISOR_set_debugreg)
-def do_set_debugreg(vcpu: Ptr[Vcpu], register: u64, value: u64, c: u64, d: u64, e: u64) -> i64:
+def do_set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
     """Set a debug register. Hypercall: set_debugreg(register, value).
 
     Errors: -EPERM, an address that is not the guest's, an I/O breakpoint that is on, general
     detect; -EINVAL, upper bits of dr6 or dr7; -ENODEV, no such register.
     """
-    return set_debugreg(vcpu, truncate(u32, register), value)
+    return set_debugreg(vcpu, register, value)
 
 
 @hypercall(abi.__HYPERVISOR_get_debugreg)
-def do_get_debugreg(vcpu: Ptr[Vcpu], register: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> i64:
     """Read a debug register.
 
     Hypercall: get_debugreg(register). Errors: -ENODEV, no such register.
     """
-    value, exists = get_debugreg(vcpu, truncate(u32, register))
+    value, exists = get_debugreg(vcpu, register)
     require(exists, -abi.ENODEV)
     return truncate(i64, value)
 

@@ -1,8 +1,9 @@
 """Hypercall dispatch: from a guest kernel's `syscall` to the handler and back.
 
-Every handler has one shape, `do_x(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the five
-argument registers as the guest passed them; the result goes to rax. kernel/handlers.py imports all
-of them, which fills the table. Long work returns
+The table's entries have one shape, `entry(vcpu, a, b, c, d, e) -> i64`: the calling vCPU and the
+five argument registers as the guest passed them; the result goes to rax. Of those a handler,
+`do_x(vcpu, …)`, takes as many as it has arguments (kernel/base/registry.py). kernel/handlers.py
+imports all of them, which fills the table. Long work returns
 `hypercall_continue(...)`, which is -ERESTART: the guest's rip then goes back to its `syscall`, and
 the hypercall runs again with the stored arguments once everything more urgent has been done.
 """

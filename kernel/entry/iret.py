@@ -24,7 +24,7 @@ RPL = 3
 
 
 @hypercall(abi.__HYPERVISOR_iret)
-def do_iret(vcpu: Ptr[Vcpu], a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_iret(vcpu: Ptr[Vcpu]) -> i64:
     """Return from a trap, an event or a system call to where the guest kernel's stack says.
 
     Hypercall: iret(), with an iret_context at rsp. RPL 3 in cs means guest user mode. rflags.IF
@@ -70,7 +70,7 @@ def leave_by_sysret(vcpu: Ptr[Vcpu]) -> None:
 
 
 @hypercall(abi.__HYPERVISOR_stack_switch)
-def do_stack_switch(vcpu: Ptr[Vcpu], ss: u64, sp: u64, c: u64, d: u64, e: u64) -> i64:
+def do_stack_switch(vcpu: Ptr[Vcpu], ss: u64, sp: u64) -> i64:
     """Set the kernel stack for traps from guest user mode.
 
     Hypercall: stack_switch(ss: selector, sp: address).
@@ -81,7 +81,7 @@ def do_stack_switch(vcpu: Ptr[Vcpu], ss: u64, sp: u64, c: u64, d: u64, e: u64) -
 
 
 @hypercall(abi.__HYPERVISOR_set_segment_base)
-def do_set_segment_base(vcpu: Ptr[Vcpu], which: u64, base: u64, c: u64, d: u64, e: u64) -> i64:
+def do_set_segment_base(vcpu: Ptr[Vcpu], which: u32, base: u64) -> i64:
     """Set the base of fs or gs, of the kernel or of its user mode.
 
     Hypercall: set_segment_base(which: SEGBASE_*, base: canonical address, or a selector for
@@ -89,13 +89,12 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: u64, base: u64, c: u64, d: u64, 
     Errors: -EINVAL, not canonical, or no such base. A selector that can't be loaded becomes the
     null selector.
     """
-    kind = truncate(u32, which)
-    if kind == abi.SEGBASE_GS_USER_SEL:
+    if which == abi.SEGBASE_GS_USER_SEL:
         if not load_gs_user_selector(u32(truncate(u16, base))):
             load_gs_user_selector(0)
         return 0
     require(is_canonical(base), -abi.EINVAL)
-    match kind:
+    match which:
         case abi.SEGBASE_FS:
             set_fs_base(vcpu, base)
         case abi.SEGBASE_GS_USER:
@@ -108,7 +107,7 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: u64, base: u64, c: u64, d: u64, 
 
 
 @hypercall(abi.__HYPERVISOR_fpu_taskswitch)
-def do_fpu_taskswitch(vcpu: Ptr[Vcpu], on: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_fpu_taskswitch(vcpu: Ptr[Vcpu], on: u32) -> i64:
     """Set or clear the vCPU's cr0.TS. Hypercall: fpu_taskswitch(on: bool)."""
-    fpu_set_ts(vcpu, truncate(u32, on) != 0)
+    fpu_set_ts(vcpu, on != 0)
     return 0

@@ -15,6 +15,7 @@ from kpy import (
     noinline,
     offsetof,
     ref,
+    require,
     truncate,
     u32,
     u64,
@@ -35,27 +36,23 @@ PREEMPT_INTERVAL = 16  # entries between two looks for waiting interrupts
 
 
 @hypercall(abi.__HYPERVISOR_multicall)
-def do_multicall(vcpu: Ptr[Vcpu], list_: u64, nr_calls: u64, c: u64, d: u64, e: u64) -> i64:
-    """Serve `nr_calls` hypercalls.
+def do_multicall(vcpu: Ptr[Vcpu], entries: Guest[abi.multicall_entry], nr: u32) -> i64:
+    """Serve `nr` hypercalls.
 
-    Hypercall: multicall(list: multicall_entry[nr_calls] in the guest, nr_calls: u32).
+    Hypercall: multicall(entries: multicall_entry[nr] in the guest, nr).
     Errors: -EFAULT, an entry can't be read or its result not written; -EINVAL, an entry is itself a
     multicall or an iret (as its result).
     """
-    entries = Guest[abi.multicall_entry](list_)
-    nr = truncate(u32, nr_calls)
     entry = uninitialized(abi.multicall_entry)
     for i in range(nr):
         if i % PREEMPT_INTERVAL == PREEMPT_INTERVAL - 1 and preempt_pending():
             return hypercall_continue(vcpu, entries.index(u64(i)).address(), u64(nr - i), 0, 0)
         here = entries.index(u64(i))
-        if not copy_from_guest(ref(entry), here):
-            return -abi.EFAULT
+        require(copy_from_guest(ref(entry), here), -abi.EFAULT)
         result = call_entry(vcpu, ref(entry))
         if take_continuation(vcpu, result):
             return continue_within(vcpu, ref(entry), here, nr - i)
-        if not write_result(here, result):
-            return -abi.EFAULT
+        require(write_result(here, result), -abi.EFAULT)
     return 0
 
 
@@ -100,6 +97,5 @@ def continue_within(
     """
     for i in range(4):
         entry.args[i] = vcpu.continuation[i]
-    if not copy_to_guest(here, entry):
-        return -abi.EFAULT
+    require(copy_to_guest(here, entry), -abi.EFAULT)
     return hypercall_continue(vcpu, here.address(), u64(nr_left), 0, 0)

@@ -3,7 +3,7 @@ the machine.
 """
 
 import abi
-from kpy import Guest, Ptr, cold, i64, ref, require, truncate, u32, u64, uninitialized
+from kpy import Guest, Ptr, cold, i64, ref, require, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -14,17 +14,16 @@ from kernel.x86.vectors import TRAP_nmi
 
 
 @hypercall(abi.__HYPERVISOR_nmi_op)
-def do_nmi_op(vcpu: Ptr[Vcpu], command: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+def do_nmi_op(vcpu: Ptr[Vcpu], command: u32, arg: Guest[abi.xennmi_callback]) -> i64:
     """Set or drop the NMI handler.
 
     Hypercall: nmi_op(command, arg: xennmi_callback). Errors: -EFAULT; -ENOSYS; -EINVAL, not
     canonical, or not vCPU 0.
     """
-    match truncate(u32, command):
+    match command:
         case abi.XENNMI_register_callback:
             callback = uninitialized(abi.xennmi_callback)
-            if not copy_from_guest(ref(callback), Guest[abi.xennmi_callback](arg)):
-                return -abi.EFAULT
+            require(copy_from_guest(ref(callback), arg), -abi.EFAULT)
             return register_nmi_callback(vcpu, callback.handler_address)
         case abi.XENNMI_unregister_callback:
             return unregister_nmi_callback(vcpu)

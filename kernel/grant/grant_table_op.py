@@ -48,7 +48,7 @@ MAX_COUNT = (1 << 31) - 1
 
 
 @hypercall(abi.__HYPERVISOR_grant_table_op)
-def do_grant_table_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, count: u64, d: u64, e: u64) -> i64:
+def do_grant_table_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, count: u64) -> i64:
     """Serve a grant-table operation on `count` structures.
 
     Hypercall: grant_table_op(cmd: GNTTABOP_*, arg: array in the guest, count).

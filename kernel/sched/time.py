@@ -30,7 +30,7 @@ from kernel.base.ids import DomId
 from kernel.base.registry import hypercall
 from kernel.evtchn.virq import send_guest_vcpu_virq
 from kernel.sched.timer_heap import init_timer, set_timer, stop_timer
-from kernel.state.domain import Domain, DOMDYING_alive, first_domain_from, put_domain
+from kernel.state.domain import Domain, DOMDYING_alive, first_domain_from
 from kernel.state.timer import Timer
 from kernel.state.vcpu import Vcpu
 from kernel.x86.tsc import (
@@ -94,12 +94,13 @@ def set_wallclock(seconds: u64, nanoseconds: u32, at_ns: u64) -> None:
     global wallclock_base_ns
     now = wrapping_add(wrapping_mul(seconds, NS_PER_S), u64(nanoseconds))
     wallclock_base_ns = saturating_sub(now, at_ns)
-    domain = first_domain_from(DomId(0))
-    while domain is not None:
-        update_wallclock(domain)
-        following = first_domain_from(DomId(u16(domain.domain_id) + 1))
-        put_domain(domain)
-        domain = following
+    following = DomId(0)
+    while True:
+        with first_domain_from(following) as domain:
+            if domain is None:
+                break
+            update_wallclock(domain)
+            following = DomId(u16(domain.domain_id) + 1)
 
 
 def update_wallclock(d: Ptr[Domain]) -> None:
@@ -123,7 +124,7 @@ def update_wallclock(d: Ptr[Domain]) -> None:
 
 
 @hypercall(abi.__HYPERVISOR_set_timer_op)
-def do_set_timer_op(vcpu: Ptr[Vcpu], timeout_ns: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_set_timer_op(vcpu: Ptr[Vcpu], timeout_ns: u64) -> i64:
     """Set or, with 0, stop the caller's one-shot timer.
 
     Hypercall: set_timer_op(timeout: absolute system time, ns). Returns: 0. A time in the past

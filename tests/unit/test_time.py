@@ -124,15 +124,15 @@ def test_any_wallclock_is_survived(compiled, seconds, at):
 )
 def test_set_timer_op(machine, timeout, expected):
     """Past ones expire at once, absurd ones soon."""
-    assert machine.program.do_set_timer_op(machine.v, timeout, 0, 0, 0, 0) == 0
+    assert machine.program.do_set_timer_op(machine.v, timeout) == 0
     assert machine.timers == {machine.v.singleshot_timer.address: expected}
 
 
 def test_zero_stops(machine):
     """The one-shot timer, not the periodic one."""
-    machine.program.do_set_timer_op(machine.v, NOW + 5, 0, 0, 0, 0)
+    machine.program.do_set_timer_op(machine.v, NOW + 5)
     machine.program.start_periodic_timer(machine.v)
-    assert machine.program.do_set_timer_op(machine.v, 0, 0, 0, 0, 0) == 0
+    assert machine.program.do_set_timer_op(machine.v, 0) == 0
     assert list(machine.timers) == [machine.v.periodic_timer.address]
 
 

@@ -1,0 +1,24 @@
+"""Operations: what a hypercall does by a number and the address of a structure in the guest."""
+
+from typing import TypeVar
+
+import abi
+from kpy import Array, Fn, Ptr, i64, inline, require, u32, u64
+
+N = TypeVar("N")
+
+Operation = Fn[[Ptr["kernel.state.vcpu.Vcpu"], u64], i64]
+
+
+@inline
+def call_operation(
+    table: Ptr[Array[Operation | None, N]],
+    caller: Ptr["kernel.state.vcpu.Vcpu"],
+    number: u32,
+    arg: u64,
+) -> i64:
+    """Do the operation of a number. Errors: -ENOSYS, there is none; and those of the operation."""
+    require(u64(number) < len(table), -abi.ENOSYS)
+    operation = table[number]
+    require(operation is not None, -abi.ENOSYS)
+    return operation(caller, arg)
