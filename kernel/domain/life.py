@@ -1,7 +1,7 @@
 """How a domain comes, and how it is taken apart. Its last remains go in `kernel.domain.free`."""
 
 import abi
-from kpy import Ptr, i64, ref, require, static, u8, u32, u64
+from kpy import Ptr, i64, ok, ref, require, static, u8, u32, u64
 
 import kernel.state.domain
 from kernel.base.ids import DomId, Vaddr
@@ -79,16 +79,13 @@ def create_domain(
 
 def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> i64:
     """Check what the toolstack wants. Returns: 0 or an error, as `create_domain`."""
-    if config.flags & ~KNOWN_FLAGS or config.iommu_opts or config.vmtrace_size:
-        return -abi.EINVAL
-    if not 1 <= config.max_vcpus <= MAX_VCPUS or config.arch.misc_flags & ~KNOWN_MISC:
-        return -abi.EINVAL
-    if config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask != GRANT_VERSION:
-        return -abi.EINVAL
-    if config.max_grant_frames > MAX_GRANT_FRAMES or config.max_grant_frames == 0:
-        return -abi.EINVAL
-    if config.max_maptrack_frames > MAX_MAPTRACK_FRAMES:
-        return -abi.EINVAL
+    require(config.flags & ~KNOWN_FLAGS == 0 and config.iommu_opts == 0, -abi.EINVAL)
+    require(config.vmtrace_size == 0 and 1 <= config.max_vcpus <= MAX_VCPUS, -abi.EINVAL)
+    require(config.arch.misc_flags & ~KNOWN_MISC == 0, -abi.EINVAL)
+    require(config.grant_opts & abi.XEN_DOMCTL_GRANT_version_mask == GRANT_VERSION, -abi.EINVAL)
+    require(config.max_grant_frames <= MAX_GRANT_FRAMES, -abi.EINVAL)  # negative: the default
+    require(config.max_grant_frames != 0, -abi.EINVAL)
+    require(config.max_maptrack_frames <= MAX_MAPTRACK_FRAMES, -abi.EINVAL)
     require(config.arch.emulation_flags == 0, -abi.EOPNOTSUPP)
     require(config.cpupool_id == 0, -abi.ESRCH)
     return 0
@@ -124,7 +121,7 @@ def fill_domain(d: Ptr[Domain], config: Ptr[abi.xen_domctl_createdomain]) -> boo
     d.shared_info = Ptr[abi.shared_info](u64(shared))
     d.shared_info_mfn = core_page_mfn(shared)
     share_core_page(shared, d, True)
-    if init_evtchn(d, config.max_evtchn_port) != 0 or not create_perdomain(d):
+    if init_evtchn(d, config.max_evtchn_port).error != 0 or not create_perdomain(d):
         return False
     return init_grant_table(d, config.max_grant_frames, config.max_maptrack_frames)
 
@@ -194,9 +191,7 @@ def domain_kill(d: Ptr[Domain]) -> i64:
         domain_pause(d)
         stop_timers(d)
     if d.is_dying == DOMDYING_dying:
-        error = take_apart(d)
-        if error != 0:
-            return error
+        ok(take_apart(d))
         d.is_dying = DOMDYING_dead
         send_global_virq(abi.VIRQ_DOM_EXC)
         put_domain(d)

@@ -1,9 +1,8 @@
 """Opening event channels, and choosing the vCPU that each notifies."""
 
 import abi
-from kpy import Ptr, i64, u8, u16, u32, u64, zero
+from kpy import Ptr, Result, ok, require, u8, u16, u32, u64, zero
 
-from kernel.base.ids import DomId
 from kernel.evtchn.channel import (
     EVTCHNSTAT_reserved,
     channel_at,
@@ -11,25 +10,24 @@ from kernel.evtchn.channel import (
     pair_lock,
     set_pending,
 )
+from kernel.evtchn.operations import event_channel_op
 from kernel.evtchn.pirq import NR_PIRQS, pirq_ports
 from kernel.evtchn.virq import virq_is_global
 from kernel.frames.core_page import alloc_core_page
 from kernel.irq.irq import pirq_bind
 from kernel.sched.time import start_periodic_timer
-from kernel.state.domain import Domain, DOMDYING_alive
+from kernel.state.domain import Domain, DOMDYING_alive, get_domain_or_self
 from kernel.state.evtchn_table import CHANNELS_PER_PAGE, EVTCHN_MAX_PORTS, Channel, ChannelPage
 from kernel.state.vcpu import Vcpu
 
 
-def init_evtchn(d: Ptr[Domain], max_port: u32) -> i64:
+def init_evtchn(d: Ptr[Domain], max_port: u32) -> Result[None]:
     """Prepare the table of a new domain. Errors: -ENOMEM."""
     d.evtchn.max_ports = min(max_port, EVTCHN_MAX_PORTS - 1) + 1
     d.evtchn.first_free = 1
     with d.event_lock:
-        if not add_channel_page(d):
-            return -abi.ENOMEM
+        require(add_channel_page(d), -abi.ENOMEM)
         set_channel(d, 0, EVTCHNSTAT_reserved, 0)
-    return 0
 
 
 def add_channel_page(d: Ptr[Domain]) -> bool:
@@ -47,19 +45,18 @@ def add_channel_page(d: Ptr[Domain]) -> bool:
     return True
 
 
-def get_free_port(d: Ptr[Domain]) -> i64:
+def get_free_port(d: Ptr[Domain]) -> Result[u32]:
     """Find a closed port. Locks: the event lock, held, and to be kept until the port has a state.
 
     Errors: -EINVAL, the domain is dying; -ENOSPC, all ports that it may have are open; -ENOMEM.
     """
-    if d.is_dying != DOMDYING_alive:
-        return -abi.EINVAL
+    require(d.is_dying == DOMDYING_alive, -abi.EINVAL)
     for port in range(d.evtchn.first_free, d.evtchn.max_ports):
-        if port == d.evtchn.nr_ports and not add_channel_page(d):
-            return -abi.ENOMEM
+        if port == d.evtchn.nr_ports:
+            require(add_channel_page(d), -abi.ENOMEM)
         channel = channel_at(d, port)
         if channel is not None and channel.state == abi.EVTCHNSTAT_closed:
-            return i64(port)
+            return port
     return -abi.ENOSPC
 
 
@@ -76,144 +73,146 @@ def set_channel(d: Ptr[Domain], port: u32, state: u32, number: u32) -> None:
     d.evtchn.nr_active += 1
 
 
-def alloc_unbound_port(d: Ptr[Domain], remote: DomId) -> i64:
-    """Open a port of `d` that domain `remote` may bind. Returns: the port.
+@event_channel_op(abi.EVTCHNOP_alloc_unbound, result=True)
+def evtchn_alloc_unbound(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_alloc_unbound]) -> Result[None]:
+    """Open a port of a domain that another may bind.
 
-    Errors: those of `get_free_port`.
+    Source: Xen public ABI, event_channel.h, evtchn_alloc_unbound.
+    Errors: -ESRCH, no such domain; -EPERM, not the caller's own; those of `get_free_port`.
     """
-    with d.event_lock:
-        port = get_free_port(d)
-        if port >= 0:
-            set_channel(d, u32(port), abi.EVTCHNSTAT_unbound, u32(remote))
-    return port
+    with get_domain_or_self(caller.domain, op.dom) as d:
+        require(d is not None, -abi.ESRCH)
+        require(d == caller.domain or caller.domain.is_privileged, -abi.EPERM)
+        remote = op.remote_dom
+        if remote == abi.DOMID_SELF:
+            remote = u16(caller.domain.domain_id)
+        with d.event_lock:
+            op.port = ok(get_free_port(d))
+            set_channel(d, op.port, abi.EVTCHNSTAT_unbound, u32(remote))
 
 
-def evtchn_bind_interdomain(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> i64:
-    """Connect a fresh port of `near` with an unbound port of `far`, which may be the same domain.
+@event_channel_op(abi.EVTCHNOP_bind_interdomain, result=True)
+def evtchn_bind_interdomain(
+    caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_interdomain]
+) -> Result[None]:
+    """Connect a fresh port of the caller with an unbound port of a domain, which may be the same.
+    The near port is pending at once, since signals to the unbound port were lost.
 
-    Source: Xen public ABI, event_channel.h, evtchn_bind_interdomain. Returns: the near port,
-    pending at once, since signals to the unbound port were lost. Errors: those of `get_free_port`;
-    -EINVAL, the far port does not wait for this domain.
+    Source: Xen public ABI, event_channel.h, evtchn_bind_interdomain.
+    Errors: -ESRCH, no such domain; those of `get_free_port`; -EINVAL, the far port does not wait
+    for this domain.
     """
-    with pair_lock:
-        if near == far:
-            with near.event_lock:
-                return connect(near, far, far_port)
-        with near.event_lock, far.event_lock:
-            return connect(near, far, far_port)
+    near = caller.domain
+    with get_domain_or_self(near, op.remote_dom) as far:
+        require(far is not None, -abi.ESRCH)
+        with pair_lock, near.event_lock:
+            if near == far:
+                op.local_port = ok(connect(near, far, op.remote_port))
+                return
+            with far.event_lock:
+                op.local_port = ok(connect(near, far, op.remote_port))
 
 
-def connect(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> i64:
-    """Do the work of `evtchn_bind_interdomain`. Locks: both event locks, held."""
-    port = get_free_port(near)
-    if port < 0:
-        return port
+def connect(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> Result[u32]:
+    """Do the work of `evtchn_bind_interdomain`. Returns: the near port.
+
+    Locks: both event locks, held.
+    """
+    port = ok(get_free_port(near))
     far_channel = channel_at(far, far_port)
-    if far_channel is None:
-        return -abi.EINVAL
-    if far_channel.state != abi.EVTCHNSTAT_unbound or far_channel.number != u32(near.domain_id):
-        return -abi.EINVAL
-    set_channel(near, u32(port), abi.EVTCHNSTAT_interdomain, far_port)
-    near_channel = channel_at(near, u32(port))
+    require(far_channel is not None, -abi.EINVAL)
+    require(far_channel.state == abi.EVTCHNSTAT_unbound, -abi.EINVAL)
+    require(far_channel.number == u32(near.domain_id), -abi.EINVAL)
+    set_channel(near, port, abi.EVTCHNSTAT_interdomain, far_port)
+    near_channel = channel_at(near, port)
     if near_channel is not None:
         near_channel.remote_domain = far
     far_channel.state = abi.EVTCHNSTAT_interdomain
-    far_channel.number = u32(port)
+    far_channel.number = port
     far_channel.remote_domain = near
-    set_pending(near, 0, u32(port))
+    set_pending(near, 0, port)
     return port
 
 
-def evtchn_bind_virq(d: Ptr[Domain], virq: u32, vcpu_id: u32) -> i64:
+@event_channel_op(abi.EVTCHNOP_bind_virq, result=True)
+def evtchn_bind_virq(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_virq]) -> Result[None]:
     """Open a port for a virtual interrupt.
 
-    Source: Xen public ABI, event_channel.h, evtchn_bind_virq. Returns: the port.
+    Source: Xen public ABI, event_channel.h, evtchn_bind_virq.
     Errors: -EINVAL, no such VIRQ, or a global one not on vCPU 0; -ENOENT, no such vCPU; -EEXIST,
     bound already; those of `get_free_port`.
     """
-    if virq >= abi.NR_VIRQS or (virq_is_global(virq) and vcpu_id != 0):
-        return -abi.EINVAL
-    v = domain_vcpu(d, vcpu_id)
-    if v is None:
-        return -abi.ENOENT
+    d, virq = caller.domain, op.virq
+    require(virq < abi.NR_VIRQS, -abi.EINVAL)
+    require(op.vcpu == 0 or not virq_is_global(virq), -abi.EINVAL)
+    v = domain_vcpu(d, op.vcpu)
+    require(v is not None, -abi.ENOENT)
     with d.event_lock:
-        if v.virq_ports[virq] != 0:
-            return -abi.EEXIST
-        port = open_on_vcpu(d, abi.EVTCHNSTAT_virq, virq, v)
-        if port >= 0:
-            v.virq_ports[virq] = u32(port)
-    if port >= 0 and virq == abi.VIRQ_TIMER:
+        require(v.virq_ports[virq] == 0, -abi.EEXIST)
+        op.port = ok(open_on_vcpu(d, abi.EVTCHNSTAT_virq, virq, v))
+        v.virq_ports[virq] = op.port
+    if virq == abi.VIRQ_TIMER:
         start_periodic_timer(v)
-    return port
 
 
-def evtchn_bind_ipi(d: Ptr[Domain], vcpu_id: u32) -> i64:
+@event_channel_op(abi.EVTCHNOP_bind_ipi, result=True)
+def evtchn_bind_ipi(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_ipi]) -> Result[None]:
     """Open a port by which the domain signals one of its own vCPUs.
 
-    Source: Xen public ABI, event_channel.h, evtchn_bind_ipi. Returns: the port.
+    Source: Xen public ABI, event_channel.h, evtchn_bind_ipi.
     Errors: -ENOENT, no such vCPU; those of `get_free_port`.
     """
-    v = domain_vcpu(d, vcpu_id)
-    if v is None:
-        return -abi.ENOENT
-    with d.event_lock:
-        return open_on_vcpu(d, abi.EVTCHNSTAT_ipi, 0, v)
+    v = domain_vcpu(caller.domain, op.vcpu)
+    require(v is not None, -abi.ENOENT)
+    with caller.domain.event_lock:
+        op.port = ok(open_on_vcpu(caller.domain, abi.EVTCHNSTAT_ipi, 0, v))
 
 
-def open_on_vcpu(d: Ptr[Domain], state: u32, number: u32, v: Ptr[Vcpu]) -> i64:
+def open_on_vcpu(d: Ptr[Domain], state: u32, number: u32, v: Ptr[Vcpu]) -> Result[u32]:
     """Open a fresh port that notifies `v`. Returns: the port. Locks: the event lock, held."""
-    port = get_free_port(d)
-    if port < 0:
-        return port
-    set_channel(d, u32(port), state, number)
-    channel = channel_at(d, u32(port))
+    port = ok(get_free_port(d))
+    set_channel(d, port, state, number)
+    channel = channel_at(d, port)
     if channel is not None:
         channel.notify_vcpu = u16(v.vcpu_id)
     return port
 
 
-def evtchn_bind_pirq(d: Ptr[Domain], pirq: u32) -> i64:
+@event_channel_op(abi.EVTCHNOP_bind_pirq, result=True)
+def evtchn_bind_pirq(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_pirq]) -> Result[None]:
     """Open a port for a physical interrupt.
 
-    Source: Xen public ABI, event_channel.h, evtchn_bind_pirq. Returns: the port.
+    Source: Xen public ABI, event_channel.h, evtchn_bind_pirq.
     Errors: -EINVAL, no such interrupt; -EPERM, not for this domain; -EEXIST, bound already; those
     of `get_free_port` and of `pirq_bind`.
     """
-    if pirq >= NR_PIRQS:
-        return -abi.EINVAL
+    d, pirq = caller.domain, op.pirq
+    require(pirq < NR_PIRQS, -abi.EINVAL)
     v = d.vcpus[0]
-    if not d.is_privileged or v is None:
-        return -abi.EPERM
+    require(d.is_privileged and v is not None, -abi.EPERM)
     with d.event_lock:
-        if pirq_ports[pirq] != 0:
-            return -abi.EEXIST
-        port = get_free_port(d)
-        if port < 0:
-            return port
-        error = pirq_bind(d, pirq, v)
-        if error < 0:
-            return error
-        set_channel(d, u32(port), abi.EVTCHNSTAT_pirq, pirq)
-        pirq_ports[pirq] = u32(port)
-    return port
+        require(pirq_ports[pirq] == 0, -abi.EEXIST)
+        port = ok(get_free_port(d))
+        ok(pirq_bind(d, pirq, v))
+        set_channel(d, port, abi.EVTCHNSTAT_pirq, pirq)
+        pirq_ports[pirq] = port
+        op.port = port
 
 
-def evtchn_bind_vcpu(d: Ptr[Domain], port: u32, vcpu_id: u32) -> i64:
+@event_channel_op(abi.EVTCHNOP_bind_vcpu)
+def evtchn_bind_vcpu(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_vcpu]) -> Result[None]:
     """Choose the vCPU that a port notifies.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_vcpu.
     Errors: -ENOENT, no such vCPU; -EINVAL, no such port, or one whose vCPU is fixed: IPIs and
     per-vCPU VIRQs.
     """
-    v = domain_vcpu(d, vcpu_id)
-    if v is None:
-        return -abi.ENOENT
-    with d.event_lock:
-        channel = channel_at(d, port)
-        if channel is None or not may_rebind(channel):
-            return -abi.EINVAL
+    v = domain_vcpu(caller.domain, op.vcpu)
+    require(v is not None, -abi.ENOENT)
+    with caller.domain.event_lock:
+        channel = channel_at(caller.domain, op.port)
+        require(channel is not None and may_rebind(channel), -abi.EINVAL)
         channel.notify_vcpu = u16(v.vcpu_id)
-    return 0
 
 
 def may_rebind(channel: Ptr[Channel]) -> bool:

@@ -14,6 +14,7 @@ end's lock suffices to signal the far end.
 import abi
 from kpy import (
     Ptr,
+    Result,
     atomic_and,
     atomic_load,
     atomic_or,
@@ -22,7 +23,9 @@ from kpy import (
     i64,
     inline,
     noinline,
+    ok,
     ref,
+    require,
     static,
     u16,
     u32,
@@ -30,8 +33,9 @@ from kpy import (
 )
 
 from kernel.base.spinlock import SpinLock
+from kernel.evtchn.operations import event_channel_op
 from kernel.sched.wake import vcpu_kick, vcpu_unblock
-from kernel.state.domain import Domain
+from kernel.state.domain import Domain, get_domain_or_self
 from kernel.state.evtchn_table import CHANNELS_PER_PAGE, Channel
 from kernel.state.vcpu import MAX_VCPUS, Vcpu
 from kernel.trace.record import trace_2, trace_3
@@ -118,19 +122,19 @@ def clear_pending(d: Ptr[Domain], port: u32) -> None:
     atomic_and(ref(d.shared_info.evtchn_pending[port // 64]), ~bit(u64(port % 64)))
 
 
-@inline
-def evtchn_send(d: Ptr[Domain], port: u32) -> i64:
+@event_channel_op(abi.EVTCHNOP_send)
+def evtchn_send(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_send]) -> i64:
     """Signal the far end of an event channel; an unbound channel swallows the signal.
 
     Source: Xen public ABI, event_channel.h, evtchn_send.
     Errors: -EINVAL, the port is closed or takes no signal from the guest.
     Locks: takes the near domain's event lock; the far end cannot close under it.
     """
+    d, port = caller.domain, op.port
     trace_2(abi.TRC_PROXEN_EVTCHN_SEND, u32(d.domain_id), port)
     with d.event_lock:
         channel = channel_at(d, port)
-        if channel is None:
-            return -abi.EINVAL
+        require(channel is not None, -abi.EINVAL)
         match channel.state:
             case abi.EVTCHNSTAT_interdomain:
                 return signal_far_end(channel)
@@ -147,25 +151,24 @@ def evtchn_send(d: Ptr[Domain], port: u32) -> i64:
 def signal_far_end(channel: Ptr[Channel]) -> i64:
     """Set the remote port of an interdomain channel pending."""
     remote = channel.remote_domain
-    if remote is None:
-        return -abi.EINVAL
+    require(remote is not None, -abi.EINVAL)
     far = channel_at(remote, channel.number)
-    if far is None:
-        return -abi.EINVAL
+    require(far is not None, -abi.EINVAL)
     set_pending(remote, u32(far.notify_vcpu), channel.number)
     return 0
 
 
-def evtchn_unmask(d: Ptr[Domain], port: u32) -> i64:
+@event_channel_op(abi.EVTCHNOP_unmask)
+def evtchn_unmask(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_unmask]) -> i64:
     """Clear a port's mask bit, and alert its vCPU if it is pending.
 
     Source: Xen public ABI, event_channel.h, evtchn_unmask.
     Errors: -EINVAL, no such port. Locks: takes the domain's event lock.
     """
+    d, port = caller.domain, op.port
     with d.event_lock:
         channel = channel_at(d, port)
-        if channel is None:
-            return -abi.EINVAL
+        require(channel is not None, -abi.EINVAL)
         if channel.state in (abi.EVTCHNSTAT_closed, EVTCHNSTAT_reserved):
             return 0
         mask = bit(u64(port % 64))
@@ -175,16 +178,26 @@ def evtchn_unmask(d: Ptr[Domain], port: u32) -> i64:
     return 0
 
 
-def evtchn_status(d: Ptr[Domain], status: Ptr[abi.evtchn_status]) -> i64:
+@event_channel_op(abi.EVTCHNOP_status, result=True)
+def evtchn_status(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_status]) -> i64:
     """Describe a port of a domain.
 
     Source: Xen public ABI, event_channel.h, evtchn_status.
-    Errors: -EINVAL, no such port. Locks: takes the domain's event lock.
+    Errors: -ESRCH, no such domain; -EINVAL, no such port; -EPERM, not the caller's own.
+    Locks: takes the domain's event lock.
     """
+    with get_domain_or_self(caller.domain, op.dom) as d:
+        require(d is not None, -abi.ESRCH)
+        ok(describe(d, op))
+        require(d == caller.domain or caller.domain.is_privileged, -abi.EPERM)
+    return 0
+
+
+def describe(d: Ptr[Domain], status: Ptr[abi.evtchn_status]) -> Result[None]:
+    """Do the work of `evtchn_status`. Errors: -EINVAL, no such port."""
     with d.event_lock:
         channel = channel_at(d, status.port)
-        if channel is None:
-            return -abi.EINVAL
+        require(channel is not None, -abi.EINVAL)
         status.status = u32(channel.state)
         match channel.state:
             case abi.EVTCHNSTAT_unbound:
@@ -199,7 +212,6 @@ def evtchn_status(d: Ptr[Domain], status: Ptr[abi.evtchn_status]) -> i64:
             case _:
                 status.status = abi.EVTCHNSTAT_closed
         status.vcpu = u32(channel.notify_vcpu)
-    return 0
 
 
 def remote_id(channel: Ptr[Channel]) -> u16:

@@ -1,30 +1,55 @@
 """Closing event channels: one by one, all of a domain on its own request, and all when it dies."""
 
 import abi
-from kpy import Ptr, atomic_load, i64, ref, u32, u64
+from kpy import (
+    Guest,
+    Ptr,
+    Result,
+    atomic_load,
+    i64,
+    ok,
+    ref,
+    require,
+    u32,
+    u64,
+    uninitialized,
+)
 
+from kernel.base.guest_memory import copy_from_guest
 from kernel.base.ids import Vaddr
 from kernel.evtchn.channel import EVTCHNSTAT_reserved, channel_at, clear_pending, pair_lock
+from kernel.evtchn.operations import event_channel_op
 from kernel.evtchn.pirq import pirq_ports
 from kernel.frames.core_page import free_core_page
 from kernel.irq.irq import pirq_unbind
-from kernel.state.domain import Domain
+from kernel.state.continuation import hypercall_continue
+from kernel.state.domain import Domain, get_domain_or_self
 from kernel.state.evtchn_table import CHANNEL_PAGES, Channel
+from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
+UNUSED = (abi.EVTCHNSTAT_closed, EVTCHNSTAT_reserved)
 
-def evtchn_close(d: Ptr[Domain], port: u32) -> i64:
+
+@event_channel_op(abi.EVTCHNOP_close)
+def evtchn_close(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_close]) -> i64:
     """Close a port.
 
-    The far end of an interdomain channel becomes unbound, waiting for this domain again.
-
     Source: Xen public ABI, event_channel.h, evtchn_close. Errors: -EINVAL, the port is not open.
+    """
+    return close_port(caller.domain, op.port)
+
+
+def close_port(d: Ptr[Domain], port: u32) -> i64:
+    """Do the work of `evtchn_close`.
+
+    The far end of an interdomain channel becomes unbound, waiting for this domain again.
     """
     with pair_lock:
         with d.event_lock:
             channel = channel_at(d, port)
-            if channel is None or channel.state in (abi.EVTCHNSTAT_closed, EVTCHNSTAT_reserved):
-                return -abi.EINVAL
+            require(channel is not None, -abi.EINVAL)
+            require(channel.state not in UNUSED, -abi.EINVAL)
             remote = channel.remote_domain
             if remote is None or remote == d:
                 sever(d, channel)
@@ -90,7 +115,7 @@ def evtchn_close_all(d: Ptr[Domain]) -> i64:
     port: u32 = 1
     while port < d.evtchn.nr_ports:  # read again: somebody may just have been opening one
         if is_open(d, port):
-            evtchn_close(d, port)
+            close_port(d, port)
             if preempt_pending():
                 return -abi.ERESTART
         port += 1
@@ -104,17 +129,27 @@ def is_open(d: Ptr[Domain], port: u32) -> bool:
         return channel is not None and channel.state != abi.EVTCHNSTAT_closed
 
 
-def evtchn_reset(caller: Ptr[Domain], d: Ptr[Domain]) -> i64:
+@event_channel_op(abi.EVTCHNOP_reset)
+def evtchn_reset(caller: Ptr[Vcpu], arg: Guest[abi.evtchn_reset]) -> i64:
     """Close every port of a domain at its own request, or at the toolstack's while it is paused.
 
-    Source: Xen public ABI, event_channel.h, evtchn_reset. Errors: -EPERM; -EINVAL, not paused;
-    -ERESTART, more to do.
+    Source: Xen public ABI, event_channel.h, evtchn_reset.
+    Errors: -EFAULT; -ESRCH, no such domain; -EPERM; -EINVAL, not paused; -ERESTART, more to do.
     """
-    if caller != d and not caller.is_privileged:
-        return -abi.EPERM
-    if caller != d and atomic_load(ref(d.controller_pause_count)) == 0:
-        return -abi.EINVAL
-    return evtchn_close_all(d)
+    op = uninitialized(abi.evtchn_reset)
+    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    with get_domain_or_self(caller.domain, op.dom) as d:
+        require(d is not None, -abi.ESRCH)
+        ok(may_reset(caller.domain, d))
+        if evtchn_close_all(d) == -abi.ERESTART:
+            return hypercall_continue(caller, abi.EVTCHNOP_reset, arg.address(), 0, 0)
+    return 0
+
+
+def may_reset(caller: Ptr[Domain], d: Ptr[Domain]) -> Result[None]:
+    """Check the right of `evtchn_reset`. Errors: -EPERM; -EINVAL, not paused."""
+    require(caller == d or caller.is_privileged, -abi.EPERM)
+    require(caller == d or atomic_load(ref(d.controller_pause_count)) != 0, -abi.EINVAL)
 
 
 def free_evtchn_table(d: Ptr[Domain]) -> None:

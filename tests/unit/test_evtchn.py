@@ -29,6 +29,7 @@ class Machine:
                 "kernel.x86.preempt.preempt_pending": lambda: self.meanwhile(),
                 "kernel.sched.time.start_periodic_timer": lambda v: None,
                 "kernel.irq.irq.pirq_bind": self.pirq_bind,
+                "kernel.state.domain.get_domain_by_id": self.find,
                 "kernel.irq.irq.pirq_unbind": lambda pirq: self.pirqs.pop(pirq),
             },
         )
@@ -52,6 +53,12 @@ class Machine:
         assert p["kernel.evtchn.bind.init_evtchn"](d, 4095) == 0
         return d
 
+    def find(self, number):
+        found = next((d for d in (self.near, self.far) if d.domain_id == number), None)
+        if found is not None:
+            found.refcount += 1
+        return found
+
     def alloc_page(self):
         return self.program.new(PAGE).address
 
@@ -65,10 +72,25 @@ class Machine:
     def call(self, name, *arguments):
         return self.program[f"kernel.evtchn.{name}"](*arguments)
 
+    def op(self, name, d, **fields):
+        """Do an operation of a domain; return the port that it opened, if it did, or its result."""
+        op = self.program.new(getattr(abi, name.partition(".")[2]), **fields)
+        result = self.call(name, d.vcpus[0], op)
+        if result != 0 or "port" in fields:
+            return result
+        return op.local_port if "interdomain" in name else op.port
+
+    def unbound(self, d, remote):
+        return self.op("bind.evtchn_alloc_unbound", d, dom=abi.DOMID_SELF, remote_dom=remote)
+
+    def bind(self, near, far, far_port):
+        dom = abi.DOMID_SELF if near.domain_id == far.domain_id else far.domain_id
+        return self.op("bind.evtchn_bind_interdomain", near, remote_dom=dom, remote_port=far_port)
+
     def connect(self):
         """Return the two ports of a fresh channel between near and far, quiet."""
-        theirs = self.call("bind.alloc_unbound_port", self.far, 1)
-        ours = self.call("bind.evtchn_bind_interdomain", self.near, self.far, theirs)
+        theirs = self.unbound(self.far, 1)
+        ours = self.bind(self.near, self.far, theirs)
         assert ours > 0
         self.quiet(self.near)
         return ours, theirs
@@ -85,16 +107,16 @@ class Machine:
 
     def status(self, d, port):
         status = self.program.new(abi.evtchn_status, port=port)
-        result = self.call("channel.evtchn_status", d, status)
+        result = self.call("channel.describe", d, status)
         return result, status
 
 
 def test_send_reaches_the_far_vcpu(machine):
     """A signal sets the far port pending, and selector and upcall flag of its vCPU."""
     ours, theirs = machine.connect()
-    assert machine.call("bind.evtchn_bind_vcpu", machine.far, theirs, 1) == 0
+    assert machine.op("bind.evtchn_bind_vcpu", machine.far, port=theirs, vcpu=1) == 0
     machine.far.vcpus[1].pause_flags = VPF_blocked
-    assert machine.call("channel.evtchn_send", machine.near, ours) == 0
+    assert machine.op("channel.evtchn_send", machine.near, port=ours) == 0
     assert machine.pending(machine.far, theirs)
     info = machine.far.vcpus[1].vcpu_info
     assert (info.evtchn_upcall_pending, info.evtchn_pending_sel) == (1, 1 << theirs // 64)
@@ -108,7 +130,7 @@ def test_send_to_a_running_vcpu_interrupts_its_cpu(machine):
     ours, _ = machine.connect()
     machine.far.vcpus[0].is_running = True
     for _ in range(3):
-        assert machine.call("channel.evtchn_send", machine.near, ours) == 0
+        assert machine.op("channel.evtchn_send", machine.near, port=ours) == 0
     assert machine.kicked == [20] and machine.woken == []
 
 
@@ -116,10 +138,10 @@ def test_masked_port_stays_quiet_until_unmasked(machine):
     """A masked port becomes pending and no more; unmasking delivers it."""
     ours, theirs = machine.connect()
     machine.far.shared_info.evtchn_mask[theirs // 64] = 1 << theirs % 64
-    machine.call("channel.evtchn_send", machine.near, ours)
+    machine.op("channel.evtchn_send", machine.near, port=ours)
     info = machine.far.vcpus[0].vcpu_info
     assert machine.pending(machine.far, theirs) and info.evtchn_upcall_pending == 0
-    assert machine.call("channel.evtchn_unmask", machine.far, theirs) == 0
+    assert machine.op("channel.evtchn_unmask", machine.far, port=theirs) == 0
     assert info.evtchn_upcall_pending == 1
     assert machine.far.shared_info.evtchn_mask[theirs // 64] == 0
 
@@ -127,109 +149,108 @@ def test_masked_port_stays_quiet_until_unmasked(machine):
 @pytest.mark.parametrize("port", [0, 5, 255, 256, 4095, 4096, 0xFFFFFFFF])
 def test_send_and_close_refuse_what_is_not_open(machine, port):
     """Closed ports, port 0 and ports past the table."""
-    assert machine.call("channel.evtchn_send", machine.near, port) == -abi.EINVAL
-    assert machine.call("close.evtchn_close", machine.near, port) == -abi.EINVAL
+    assert machine.op("channel.evtchn_send", machine.near, port=port) == -abi.EINVAL
+    assert machine.op("close.evtchn_close", machine.near, port=port) == -abi.EINVAL
 
 
 def test_unbound_swallows_signals(machine):
     """Nobody has bound the other end yet."""
-    port = machine.call("bind.alloc_unbound_port", machine.near, 2)
-    assert machine.call("channel.evtchn_send", machine.near, port) == 0
+    port = machine.unbound(machine.near, 2)
+    assert machine.op("channel.evtchn_send", machine.near, port=port) == 0
 
 
 def test_binding_needs_an_unbound_port_for_us(machine):
     """Not for another domain, not bound already, not missing."""
-    bind = "bind.evtchn_bind_interdomain"
-    for_third = machine.call("bind.alloc_unbound_port", machine.far, 3)
-    assert machine.call(bind, machine.near, machine.far, for_third) == -abi.EINVAL
-    assert machine.call(bind, machine.near, machine.far, 77777) == -abi.EINVAL
+    for_third = machine.unbound(machine.far, 3)
+    assert machine.bind(machine.near, machine.far, for_third) == -abi.EINVAL
+    assert machine.bind(machine.near, machine.far, 77777) == -abi.EINVAL
     _, taken = machine.connect()
-    assert machine.call(bind, machine.near, machine.far, taken) == -abi.EINVAL
+    assert machine.bind(machine.near, machine.far, taken) == -abi.EINVAL
 
 
 def test_closing_leaves_the_far_end_waiting(machine):
     """The far end becomes unbound for the same domain, which may bind it again."""
     ours, theirs = machine.connect()
-    assert machine.call("close.evtchn_close", machine.near, ours) == 0
+    assert machine.op("close.evtchn_close", machine.near, port=ours) == 0
     _, status = machine.status(machine.far, theirs)
     assert (status.status, status.u.unbound.dom) == (abi.EVTCHNSTAT_unbound, 1)
     assert machine.status(machine.near, ours)[1].status == abi.EVTCHNSTAT_closed
-    assert machine.call("bind.evtchn_bind_interdomain", machine.near, machine.far, theirs) == ours
+    assert machine.bind(machine.near, machine.far, theirs) == ours
 
 
 def test_loopback(machine):
     """Both ends in one domain."""
-    first = machine.call("bind.alloc_unbound_port", machine.near, 1)
-    second = machine.call("bind.evtchn_bind_interdomain", machine.near, machine.near, first)
-    assert machine.call("channel.evtchn_send", machine.near, second) == 0
+    first = machine.unbound(machine.near, 1)
+    second = machine.bind(machine.near, machine.near, first)
+    assert machine.op("channel.evtchn_send", machine.near, port=second) == 0
     assert machine.pending(machine.near, first)
-    assert machine.call("close.evtchn_close", machine.near, second) == 0
+    assert machine.op("close.evtchn_close", machine.near, port=second) == 0
     assert machine.status(machine.near, first)[1].status == abi.EVTCHNSTAT_unbound
 
 
 def test_virq_rules(machine):
     """Global ones on vCPU 0 only, per-vCPU ones once on each, numbers checked first."""
     bind = "bind.evtchn_bind_virq"
-    assert machine.call(bind, machine.near, abi.NR_VIRQS, 0) == -abi.EINVAL
-    assert machine.call(bind, machine.near, abi.VIRQ_CONSOLE, 1) == -abi.EINVAL
-    assert machine.call(bind, machine.near, abi.VIRQ_TIMER, 2) == -abi.ENOENT
-    first = machine.call(bind, machine.near, abi.VIRQ_TIMER, 0)
-    second = machine.call(bind, machine.near, abi.VIRQ_TIMER, 1)
+    assert machine.op(bind, machine.near, virq=abi.NR_VIRQS, vcpu=0) == -abi.EINVAL
+    assert machine.op(bind, machine.near, virq=abi.VIRQ_CONSOLE, vcpu=1) == -abi.EINVAL
+    assert machine.op(bind, machine.near, virq=abi.VIRQ_TIMER, vcpu=2) == -abi.ENOENT
+    first = machine.op(bind, machine.near, virq=abi.VIRQ_TIMER, vcpu=0)
+    second = machine.op(bind, machine.near, virq=abi.VIRQ_TIMER, vcpu=1)
     assert 0 < first < second
-    assert machine.call(bind, machine.near, abi.VIRQ_TIMER, 1) == -abi.EEXIST
-    assert machine.call("bind.evtchn_bind_vcpu", machine.near, second, 0) == -abi.EINVAL
-    assert machine.call("close.evtchn_close", machine.near, second) == 0
-    assert machine.call(bind, machine.near, abi.VIRQ_TIMER, 1) == second
+    assert machine.op(bind, machine.near, virq=abi.VIRQ_TIMER, vcpu=1) == -abi.EEXIST
+    assert machine.op("bind.evtchn_bind_vcpu", machine.near, port=second, vcpu=0) == -abi.EINVAL
+    assert machine.op("close.evtchn_close", machine.near, port=second) == 0
+    assert machine.op(bind, machine.near, virq=abi.VIRQ_TIMER, vcpu=1) == second
 
 
 def test_ipi(machine):
     """An IPI port signals its own vCPU, which cannot be changed."""
-    assert machine.call("bind.evtchn_bind_ipi", machine.near, 2) == -abi.ENOENT
-    port = machine.call("bind.evtchn_bind_ipi", machine.near, 1)
-    assert machine.call("channel.evtchn_send", machine.near, port) == 0
+    assert machine.op("bind.evtchn_bind_ipi", machine.near, vcpu=2) == -abi.ENOENT
+    port = machine.op("bind.evtchn_bind_ipi", machine.near, vcpu=1)
+    assert machine.op("channel.evtchn_send", machine.near, port=port) == 0
     assert machine.near.vcpus[1].vcpu_info.evtchn_upcall_pending == 1
-    assert machine.call("bind.evtchn_bind_vcpu", machine.near, port, 0) == -abi.EINVAL
+    assert machine.op("bind.evtchn_bind_vcpu", machine.near, port=port, vcpu=0) == -abi.EINVAL
 
 
 def test_pirq_is_for_domain_0(machine):
     """The number is checked before the right."""
     bind = "bind.evtchn_bind_pirq"
-    assert machine.call(bind, machine.near, 1 << 20) == -abi.EINVAL
-    assert machine.call(bind, machine.near, 9) == -abi.EPERM
+    assert machine.op(bind, machine.near, pirq=1 << 20) == -abi.EINVAL
+    assert machine.op(bind, machine.near, pirq=9) == -abi.EPERM
     machine.near.is_privileged = True
-    port = machine.call(bind, machine.near, 9)
+    port = machine.op(bind, machine.near, pirq=9)
     assert port > 0 and machine.pirqs == {9: 1}
-    assert machine.call(bind, machine.near, 9) == -abi.EEXIST
-    assert machine.call("close.evtchn_close", machine.near, port) == 0
+    assert machine.op(bind, machine.near, pirq=9) == -abi.EEXIST
+    assert machine.op("close.evtchn_close", machine.near, port=port) == 0
     assert machine.pirqs == {}
 
 
 def test_dying_domain_opens_nothing(machine):
     """-EINVAL, as for any bad argument."""
     machine.near.is_dying = 1
-    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == -abi.EINVAL
+    assert machine.unbound(machine.near, 2) == -abi.EINVAL
 
 
 def test_limit(machine):
     """The toolstack's limit counts ports from 0."""
     machine.near.evtchn.max_ports = 4
-    ports = [machine.call("bind.alloc_unbound_port", machine.near, 2) for _ in range(4)]
+    ports = [machine.unbound(machine.near, 2) for _ in range(4)]
     assert ports == [1, 2, 3, -abi.ENOSPC]
 
 
 def test_all_ports_and_reset(machine):
     """4095 channels fit; closing all of them frees every one."""
-    ports = {machine.call("bind.alloc_unbound_port", machine.near, 2) for _ in range(4095)}
+    ports = {machine.unbound(machine.near, 2) for _ in range(4095)}
     assert ports == set(range(1, 4096))
-    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == -abi.ENOSPC
+    assert machine.unbound(machine.near, 2) == -abi.ENOSPC
     assert machine.call("close.evtchn_close_all", machine.near) == 0
     assert machine.near.evtchn.nr_active == 1  # port 0
-    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == 1
+    assert machine.unbound(machine.near, 2) == 1
 
 
 def test_reset_needs_right_and_pause(machine):
     """Another domain only by the toolstack, and only while it is paused."""
-    reset = "close.evtchn_reset"
+    reset = "close.may_reset"
     assert machine.call(reset, machine.near, machine.far) == -abi.EPERM
     machine.near.is_privileged = True
     assert machine.call(reset, machine.near, machine.far) == -abi.EINVAL
@@ -244,11 +265,11 @@ def test_polling_vcpu_wakes_for_its_port_only(machine):
     v.pause_flags, v.poll_port = VPF_blocked, theirs + 1
     machine.far.evtchn.polling_vcpus = 2
     machine.far.shared_info.evtchn_mask[theirs // 64] = (1 << 64) - 1
-    machine.call("channel.evtchn_send", machine.near, ours)
+    machine.op("channel.evtchn_send", machine.near, port=ours)
     assert machine.woken == []
     machine.quiet(machine.far)
     v.poll_port = theirs
-    machine.call("channel.evtchn_send", machine.near, ours)
+    machine.op("channel.evtchn_send", machine.near, port=ours)
     assert machine.woken == [(2, 1)]
     assert (v.pause_flags, v.poll_port, machine.far.evtchn.polling_vcpus) == (0, 0, 0)
 
@@ -262,13 +283,13 @@ def test_ends_always_agree(compiled, steps):
     for action, port in steps:
         match action:
             case 0:
-                machine.call("bind.alloc_unbound_port", machine.far, 1)
+                machine.unbound(machine.far, 1)
             case 1:
-                machine.call("bind.evtchn_bind_interdomain", machine.near, machine.far, port)
+                machine.bind(machine.near, machine.far, port)
             case 2:
-                machine.call("close.evtchn_close", machine.near, port)
+                machine.op("close.evtchn_close", machine.near, port=port)
             case 3:
-                machine.call("close.evtchn_close", machine.far, port)
+                machine.op("close.evtchn_close", machine.far, port=port)
     for d, other in ((machine.near, machine.far), (machine.far, machine.near)):
         open_ports = 0
         for port in range(1, 16):
@@ -289,10 +310,10 @@ def test_all_ports_are_closed_also_those_opened_meanwhile(machine):
     def open_more():
         machine.meanwhile = lambda: False
         for _ in range(300):
-            assert machine.call("bind.alloc_unbound_port", machine.near, 2) > 0
+            assert machine.unbound(machine.near, 2) > 0
         return False
 
-    assert machine.call("bind.alloc_unbound_port", machine.near, 2) == 1
+    assert machine.unbound(machine.near, 2) == 1
     machine.meanwhile = open_more
     assert machine.call("close.evtchn_close_all", machine.near) == 0
     assert machine.near.evtchn.nr_ports == 512
