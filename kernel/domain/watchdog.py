@@ -1,29 +1,32 @@
 """Watchdogs (SCHEDOP_watchdog): a guest that does not poke one in time is shut down."""
 
 import abi
-from kpy import Ptr, container_of, i64, ref, u32, u64
+from kpy import Ptr, container_of, i64, ref, require, u32, u64
 
 from kernel.domain.shutdown import domain_shutdown
+from kernel.sched.operations import sched_op
 from kernel.sched.timer_heap import init_timer, set_timer, stop_timer, stop_timer_sync
 from kernel.state.domain import NR_WATCHDOGS, Domain, Watchdog
 from kernel.state.timer import Timer
+from kernel.state.vcpu import Vcpu
 from kernel.x86.tsc import NS_PER_S, system_time_ns
 
 
-def domain_watchdog(d: Ptr[Domain], number: u32, timeout_s: u32) -> i64:
-    """Start a watchdog (`number` 0), poke one, or stop it (`timeout_s` 0).
+@sched_op(abi.SCHEDOP_watchdog)
+def sched_watchdog(caller: Ptr[Vcpu], op: Ptr[abi.sched_watchdog]) -> i64:
+    """Start a watchdog (`id` 0), poke one, or stop it (`timeout` 0).
 
     Source: Xen public ABI, sched.h, sched_watchdog. Returns: 0, or the number of the watchdog
     started.
     Errors: -EINVAL, no such watchdog, or it is not started; -ENOSPC, all are in use. Locks: takes
     the domain's.
     """
-    if number > NR_WATCHDOGS:
-        return -abi.EINVAL
+    d = caller.domain
+    require(op.id <= NR_WATCHDOGS, -abi.EINVAL)
     with d.lock:
-        if number == 0:
-            return start_watchdog(d, timeout_s)
-        return change_watchdog(d, number - 1, timeout_s)
+        if op.id == 0:
+            return start_watchdog(d, op.timeout)
+        return change_watchdog(d, op.id - 1, op.timeout)
 
 
 def start_watchdog(d: Ptr[Domain], timeout_s: u32) -> i64:
@@ -41,8 +44,7 @@ def start_watchdog(d: Ptr[Domain], timeout_s: u32) -> i64:
 
 def change_watchdog(d: Ptr[Domain], index: u32, timeout_s: u32) -> i64:
     """Poke or stop a watchdog."""
-    if d.watchdogs_in_use >> index & 1 == 0:
-        return -abi.EINVAL
+    require(d.watchdogs_in_use >> index & 1 != 0, -abi.EINVAL)
     timer = ref(d.watchdogs[index].timer)
     if timeout_s == 0:
         stop_timer(timer)

@@ -1,7 +1,7 @@
 """Pausing whole domains, by the core and by the toolstack."""
 
 import abi
-from kpy import Ptr, atomic_add, atomic_cas, atomic_load, atomic_sub, i64, ref
+from kpy import Ptr, atomic_add, atomic_cas, atomic_load, atomic_sub, i64, ref, require
 
 from kernel.sched.wake import vcpu_sleep_nosync, vcpu_sleep_sync, vcpu_unpause, vcpu_wake
 from kernel.state.domain import Domain, SHUTDOWN_CODE_none
@@ -36,8 +36,7 @@ def domain_pause_by_controller(d: Ptr[Domain]) -> i64:
 
     Locks: domctl_lock, held.
     """
-    if not count_controller_pause(d):
-        return -abi.EOVERFLOW
+    require(count_controller_pause(d), -abi.EOVERFLOW)
     domain_pause(d)
     return 0
 
@@ -70,8 +69,7 @@ def count_controller_pause(d: Ptr[Domain]) -> bool:
 
 def domain_unpause_by_controller(d: Ptr[Domain]) -> i64:
     """Undo one pause by the toolstack. Errors: -EINVAL, there is none. Locks: domctl_lock, held."""
-    if atomic_load(ref(d.controller_pause_count)) == 0:
-        return -abi.EINVAL
+    require(atomic_load(ref(d.controller_pause_count)) != 0, -abi.EINVAL)
     atomic_sub(ref(d.controller_pause_count), 1)
     d.creation_finished = True
     domain_unpause(d)

@@ -2,8 +2,8 @@
 
 import abi
 from kpy import (
-    Guest,
     Ptr,
+    Result,
     atomic_and,
     atomic_load,
     atomic_or,
@@ -14,11 +14,11 @@ from kpy import (
     require,
     u32,
     u64,
-    uninitialized,
 )
 
 from kernel.base.guest_memory import copy_from_guest, guest_array_okay
 from kernel.evtchn.channel import EVTCHNSTAT_reserved, channel_at, is_pending
+from kernel.sched.operations import sched_op
 from kernel.sched.timer_heap import init_timer, set_timer
 from kernel.sched.wake import has_event, vcpu_unblock
 from kernel.state.domain import Domain
@@ -29,18 +29,17 @@ from kernel.x86.percpu import this_cpu
 MAX_POLLED_PORTS = 128
 
 
-def sched_poll(v: Ptr[Vcpu], arg: Guest[abi.sched_poll]) -> i64:
+@sched_op(abi.SCHEDOP_poll)
+def sched_poll(v: Ptr[Vcpu], op: Ptr[abi.sched_poll]) -> Result[None]:
     """Block the caller until one of its ports is pending, another event comes, or time is up.
 
     Source: Xen public ABI, sched.h, sched_poll.
     Errors: -EFAULT; -EINVAL, more than 128 ports, or a closed one.
     """
-    op = uninitialized(abi.sched_poll)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(op.nr_ports <= MAX_POLLED_PORTS, -abi.EINVAL)
     require(guest_array_okay(op.ports, u64(op.nr_ports)), -abi.EFAULT)
     start_polling(v)
-    may_sleep, result, only_port = look_at_ports(v, ref(op))
+    may_sleep, result, only_port = look_at_ports(v, op)
     if not may_sleep:
         stop_polling(v)
         return result
@@ -48,7 +47,6 @@ def sched_poll(v: Ptr[Vcpu], arg: Guest[abi.sched_poll]) -> i64:
     if op.timeout != 0:
         set_timer(ref(v.poll_timer), op.timeout)
     this_cpu().reschedule = True
-    return 0
 
 
 def start_polling(v: Ptr[Vcpu]) -> None:

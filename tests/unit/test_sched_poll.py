@@ -51,7 +51,7 @@ class Machine:
         nr = len(ports) if nr is None else nr
         words = (ports_at, nr, timeout)
         self.memory.write(BASE, b"".join(word.to_bytes(8, "little") for word in words))
-        return self.program.sched_poll(self.v, BASE)
+        return self.program["kernel.sched.poll.sched_poll.entry"](self.v, BASE)
 
     def sleeps(self):
         return bool(self.v.pause_flags & VPF_blocked) and self.cpu.reschedule
