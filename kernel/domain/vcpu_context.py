@@ -16,6 +16,7 @@ from kpy import (
     copy_slice,
     i64,
     load,
+    ok,
     ref,
     require,
     u32,
@@ -76,13 +77,11 @@ def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     Errors: -EINVAL, a bad address, table or missing page table; -EOPNOTSUPP, it was started and has
     other tables now; -EBUSY and others, from the GDT and the page tables; -ERESTART, not done yet.
     """
-    result = decode_context(v, c)
-    require(result == 0, result)
+    ok(decode_context(v, c))
     if v.initialised:
         require(same_tables(v, c), -abi.EOPNOTSUPP)
     else:
-        result = install_tables(v, c)
-        require(result == 0, result)
+        ok(install_tables(v, c))
     install_registers(v, c)
     update_vcpu_time(v)  # again: a builder clears the shared page
     v.initialised = True

@@ -4,7 +4,20 @@ In the shared page, until the guest puts it into a page of its own.
 """
 
 import abi
-from kpy import Ptr, alignof, atomic_load, atomic_or, copy, fence, i64, ref, sizeof, u32, u64
+from kpy import (
+    Ptr,
+    alignof,
+    atomic_load,
+    atomic_or,
+    copy,
+    fence,
+    i64,
+    ref,
+    require,
+    sizeof,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import PAGE_SIZE, Mfn
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
@@ -22,13 +35,11 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     the vCPU may be running elsewhere, or the frame isn't ordinary memory of the guest.
     Locks: the domain's, held.
     """
-    if u64(offset) > PAGE_SIZE - sizeof(abi.vcpu_info) or offset % alignof(abi.vcpu_info) != 0:
-        return -abi.ENXIO
+    require(u64(offset) <= PAGE_SIZE - sizeof(abi.vcpu_info), -abi.ENXIO)
+    require(offset % alignof(abi.vcpu_info) == 0, -abi.ENXIO)
     require(v.vcpu_info_mfn is None, -abi.EINVAL)
-    if v != caller and atomic_load(ref(v.pause_flags)) & VPF_down == 0:
-        return -abi.EINVAL
-    if not get_frame_and_type(Mfn(mfn), v.domain, PGT_writable_page):
-        return -abi.EINVAL
+    require(v == caller or atomic_load(ref(v.pause_flags)) & VPF_down != 0, -abi.EINVAL)
+    require(get_frame_and_type(Mfn(mfn), v.domain, PGT_writable_page), -abi.EINVAL)
     # The references keep the frame the guest's ordinary memory as long as the core writes there.
     place = Ptr[abi.vcpu_info](u64(mfn_to_vaddr(Mfn(mfn))) + u64(offset))
     copy(place, v.vcpu_info)
