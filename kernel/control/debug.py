@@ -8,9 +8,22 @@ change no page table and nobody else's memory, whatever it asks for.
 """
 
 import abi
-from kpy import Ptr, atomic_add, atomic_load, i64, ref, require, u8, u32, u64, wrapping_add
+from kpy import (
+    Guest,
+    Ptr,
+    Slice,
+    atomic_add,
+    atomic_load,
+    i64,
+    ref,
+    require,
+    u8,
+    u32,
+    u64,
+    wrapping_add,
+)
 
-from kernel.base.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
+from kernel.base.guest_memory import copy_slice_from_guest, copy_slice_to_guest
 from kernel.base.ids import PAGE_SIZE, Mfn
 from kernel.base.registry import domctl
 from kernel.control.vcpus import vcpu_of
@@ -30,13 +43,15 @@ NO_VCPU = (1 << 32) - 1
 
 
 @domctl(abi.XEN_DOMCTL_setdebugging)
-def domctl_setdebugging(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_setdebugging(
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_setdebugging]
+) -> i64:
     """Say whether a debugger takes the breakpoints and steps of a domain's kernel.
 
     Errors: -EINVAL, it is the caller's own domain.
     """
     require(caller.domain != d, -abi.EINVAL)
-    d.debugger_attached = op.u.setdebugging.enable != 0
+    d.debugger_attached = op.enable != 0
     return 0
 
 
@@ -47,8 +62,7 @@ def domctl_debug_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) 
     Errors: -EINVAL, the caller's own domain, no such vCPU, or an unknown operation.
     """
     v = vcpu_of(d, op.u.debug_op.vcpu)
-    if v is None or caller.domain == d:
-        return -abi.EINVAL
+    require(v is not None and caller.domain != d, -abi.EINVAL)
     pause_vcpu(v)
     result = set_single_step(v, op.u.debug_op.op)
     vcpu_unpause(v)
@@ -76,13 +90,13 @@ def pause_vcpu(v: Ptr[Vcpu]) -> None:
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_pausevcpu)
-def domctl_gdbsx_pausevcpu(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_gdbsx_pausevcpu(d: Ptr[Domain], op: Ptr[abi.xen_domctl_gdbsx_pauseunp_vcpu]) -> i64:
     """Keep one vCPU paused when the rest of its domain goes on.
 
     Errors: -EBUSY, the domain isn't paused by the toolstack; -EINVAL, no such vCPU; -EOVERFLOW.
     """
     require(d.controller_pause_count != 0, -abi.EBUSY)
-    v = vcpu_of(d, op.u.gdbsx_pauseunp_vcpu.vcpu)
+    v = vcpu_of(d, op.vcpu)
     require(v is not None, -abi.EINVAL)
     require(v.controller_pause_count < MAX_CONTROLLER_PAUSES, -abi.EOVERFLOW)
     v.controller_pause_count += 1
@@ -91,14 +105,14 @@ def domctl_gdbsx_pausevcpu(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_unpausevcpu)
-def domctl_gdbsx_unpausevcpu(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_gdbsx_unpausevcpu(d: Ptr[Domain], op: Ptr[abi.xen_domctl_gdbsx_pauseunp_vcpu]) -> i64:
     """Undo one gdbsx_pausevcpu.
 
     Errors: -EBUSY, the domain isn't paused by the toolstack; -EINVAL, no such vCPU, or it isn't
     paused.
     """
     require(d.controller_pause_count != 0, -abi.EBUSY)
-    v = vcpu_of(d, op.u.gdbsx_pauseunp_vcpu.vcpu)
+    v = vcpu_of(d, op.vcpu)
     require(v is not None, -abi.EINVAL)
     require(v.controller_pause_count != 0, -abi.EINVAL)
     v.controller_pause_count -= 1
@@ -107,12 +121,11 @@ def domctl_gdbsx_unpausevcpu(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_domstatus, result=True)
-def domctl_gdbsx_domstatus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_gdbsx_domstatus(d: Ptr[Domain], status: Ptr[abi.xen_domctl_gdbsx_domstatus]) -> i64:
     """Tell whether a domain is paused by the toolstack or a trap, and one vCPU that trapped.
 
     Each trap is told once.
     """
-    status = ref(op.u.gdbsx_domstatus)
     status.paused = 0
     status.vcpu_id = NO_VCPU
     if d.controller_pause_count == 0:
@@ -129,17 +142,17 @@ def domctl_gdbsx_domstatus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_guestmemio, result=True)
-def domctl_gdbsx_guestmemio(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_gdbsx_guestmemio(
+    caller: Ptr[Vcpu], d: Ptr[Domain], io: Ptr[abi.xen_domctl_gdbsx_memio]
+) -> i64:
     """Copy between the caller's memory and the virtual memory of another domain.
 
     Errors: -EINVAL, the caller's own domain, or it has no vCPU; -EOPNOTSUPP, `pgd3val`, which is
     for 32-bit guests; -E2BIG, more than 64 KiB; -EFAULT, not all could be copied.
     """
-    io = ref(op.u.gdbsx_guest_memio)
     io.remain = io.len
     v = vcpu_of(d, 0)
-    if v is None or caller.domain == d:
-        return -abi.EINVAL
+    require(v is not None and caller.domain != d, -abi.EINVAL)
     require(io.pgd3val == 0, -abi.EOPNOTSUPP)
     require(io.len <= MOST_BYTES, -abi.E2BIG)
     require(d.is_dying == DOMDYING_alive, -abi.EFAULT)
@@ -167,18 +180,19 @@ def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u
     """
     mfn = find_frame(v, address)
     require(mfn is not None, False)
-    offset = address & (PAGE_SIZE - 1)
+    place = u64(mfn_to_vaddr(mfn)) + address % PAGE_SIZE
+    memory = Slice[u8](Ptr[u8](place), size)  # touched while the frame is referenced, below
     if is_write:
         if not get_frame_and_type(mfn, v.domain, PGT_writable_page):
             return False
-        left = copy_bytes_from_guest(u64(mfn_to_vaddr(mfn)) + offset, buffer, size)
+        copied = copy_slice_from_guest(memory, Guest[u8](buffer))
         put_frame_and_type(mfn)
     else:
         if not get_frame(mfn, v.domain):
             return False
-        left = copy_bytes_to_guest(buffer, u64(mfn_to_vaddr(mfn)) + offset, size)
+        copied = copy_slice_to_guest(Guest[u8](buffer), memory)
         put_frame(mfn)
-    return left == 0
+    return copied
 
 
 def find_frame(v: Ptr[Vcpu], address: u64) -> Mfn | None:

@@ -3,7 +3,7 @@ outside.
 """
 
 import abi
-from kpy import Ptr, i64, ref, truncate, u32, u64
+from kpy import Ptr, i64, ref, require, truncate, u32, u64
 
 from kernel.base.ids import DomId
 from kernel.base.registry import domctl
@@ -39,29 +39,27 @@ def createdomain(op: Ptr[abi.xen_domctl]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_destroydomain)
-def domctl_destroydomain(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_destroydomain(caller: Ptr[Vcpu], d: Ptr[Domain]) -> i64:
     """Take everything from a domain; the last reference to it frees the rest.
 
     Errors: -EINVAL, it is the caller's own or domain 0. Long: restarts.
     """
-    if caller.domain == d or d.domain_id == DomId(0):
-        return -abi.EINVAL
+    require(caller.domain != d and d.domain_id != DomId(0), -abi.EINVAL)
     return domain_kill(d)
 
 
 @domctl(abi.XEN_DOMCTL_pausedomain)
-def domctl_pausedomain(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_pausedomain(caller: Ptr[Vcpu], d: Ptr[Domain]) -> i64:
     """Stop all vCPUs of a domain. Returns when none runs any more.
 
     Errors: -EINVAL, it is the caller's own.
     """
-    if caller.domain == d:
-        return -abi.EINVAL
+    require(caller.domain != d, -abi.EINVAL)
     return domain_pause_by_controller(d)
 
 
 @domctl(abi.XEN_DOMCTL_unpausedomain)
-def domctl_unpausedomain(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_unpausedomain(d: Ptr[Domain]) -> i64:
     """Undo one pausedomain.
 
     Errors: -EINVAL, the domain isn't paused by the toolstack.
@@ -70,19 +68,18 @@ def domctl_unpausedomain(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domc
 
 
 @domctl(abi.XEN_DOMCTL_resumedomain)
-def domctl_resumedomain(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_resumedomain(caller: Ptr[Vcpu], d: Ptr[Domain]) -> i64:
     """Let a domain that has shut down (to be suspended) run on.
 
     Errors: -EINVAL, it is the caller's own.
     """
-    if caller.domain == d:
-        return -abi.EINVAL
+    require(caller.domain != d, -abi.EINVAL)
     domain_resume(d)
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_getdomaininfo, result=True)
-def domctl_getdomaininfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_getdomaininfo(d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
     """Describe a domain: state, memory, CPU time."""
     domain_info(d, ref(op.u.getdomaininfo))
     op.domain = op.u.getdomaininfo.domain
@@ -90,17 +87,17 @@ def domctl_getdomaininfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domc
 
 
 @domctl(abi.XEN_DOMCTL_max_mem)
-def domctl_max_mem(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_max_mem(d: Ptr[Domain], op: Ptr[abi.xen_domctl_max_mem]) -> i64:
     """Set how much memory a domain may own at most, in KiB."""
-    nr_frames = min(op.u.max_mem.max_memkb // PAGE_KIB, (1 << 32) - 1)
+    nr_frames = min(op.max_memkb // PAGE_KIB, (1 << 32) - 1)
     with d.page_lock:
         d.max_pages = truncate(u32, nr_frames)
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_setdomainhandle)
-def domctl_setdomainhandle(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_setdomainhandle(d: Ptr[Domain], op: Ptr[abi.xen_domctl_setdomainhandle]) -> i64:
     """Set the 16 bytes that name a domain to the toolstack: its UUID."""
     for i in range(16):
-        d.handle[i] = op.u.setdomainhandle.handle[i]
+        d.handle[i] = op.handle[i]
     return 0

@@ -1,13 +1,27 @@
 """domctl: the control of domains by the toolstack in domain 0. Decoding and dispatch; the
 operations are in domctl_*.py.
 
-Every operation has one shape: `domctl_x(caller, d, op) -> i64`, with a reference held on the domain
-`d` that the structure names and `op` the core's own copy of the structure, which goes back to the
-caller where the operation has a result.
+An operation is called as `domctl_x(caller, d, op)`, with a reference held on the domain `d` that
+the structure names and `op` its part of the core's own copy of the structure, which goes back to
+the caller where the operation has a result. It takes those of the three that it needs.
 """
 
 import abi
-from kpy import Array, Fn, Guest, Ptr, build_time, i64, ref, static, u8, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Fn,
+    Guest,
+    Ptr,
+    build_time,
+    gives_back,
+    i64,
+    ref,
+    require,
+    static,
+    u8,
+    u32,
+    uninitialized,
+)
 
 import kernel.control.debug
 import kernel.control.domains
@@ -57,7 +71,7 @@ domctl_lock = static(SpinLock)
 
 
 @hypercall(abi.__HYPERVISOR_domctl)
-def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_domctl(vcpu: Ptr[Vcpu], from_guest: Guest[abi.xen_domctl]) -> i64:
     """Serve one domain-control operation.
 
     Hypercall: domctl(op: xen_domctl in the guest).
@@ -65,20 +79,17 @@ def do_domctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) 
     not domain 0; -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
     Locks: domctl_lock, so that no two operations run at once.
     """
-    from_guest = Guest[abi.xen_domctl](op_address)
     op = uninitialized(abi.xen_domctl)
-    if not copy_from_guest(ref(op), from_guest):
-        return -abi.EFAULT
-    if op.interface_version != abi.XEN_DOMCTL_INTERFACE_VERSION:
-        return -abi.EACCES
-    if not vcpu.domain.is_privileged:
-        return -abi.EPERM
+    require(copy_from_guest(ref(op), from_guest), -abi.EFAULT)
+    require(op.interface_version == abi.XEN_DOMCTL_INTERFACE_VERSION, -abi.EACCES)
+    require(vcpu.domain.is_privileged, -abi.EPERM)
     with domctl_lock:
         result = serve_domctl(vcpu, ref(op))
     if result == -abi.ERESTART:
-        return hypercall_continue(vcpu, op_address, 0, 0, 0)
-    if result == 0 and writes_back(op.cmd) and not copy_to_guest(from_guest, ref(op)):
-        return -abi.EFAULT
+        return hypercall_continue(vcpu, from_guest.address(), 0, 0, 0)
+    require(
+        result != 0 or not writes_back(op.cmd) or copy_to_guest(from_guest, ref(op)), -abi.EFAULT
+    )
     return result
 
 
@@ -86,16 +97,15 @@ def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> i64:
     """Look up the domain and the operation, and run it."""
     if op.cmd == abi.XEN_DOMCTL_createdomain:
         return createdomain(op)
-    domain = find_target(op)
-    if domain is None:
-        is_reserved = op.domain >= abi.DOMID_FIRST_RESERVED
-        is_question = op.cmd == abi.XEN_DOMCTL_getdomaininfo
-        return -abi.EINVAL if is_reserved and is_question else -abi.ESRCH
-    result = run_operation(vcpu, domain, op)
-    put_domain(domain)
-    return result
+    with find_target(op) as domain:
+        if domain is None:
+            is_reserved = op.domain >= abi.DOMID_FIRST_RESERVED
+            is_question = op.cmd == abi.XEN_DOMCTL_getdomaininfo
+            return -abi.EINVAL if is_reserved and is_question else -abi.ESRCH
+        return run_operation(vcpu, domain, op)
 
 
+@gives_back(put_domain)
 def find_target(op: Ptr[abi.xen_domctl]) -> Ptr[Domain] | None:
     """Return the domain an operation is about, with a reference. DOMID_SELF names none here.
 
@@ -112,11 +122,9 @@ def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl])
     Errors: -ENOSYS, there is none.
     """
     slot = slot_of(op.cmd)
-    if slot >= NR_SLOTS:
-        return -abi.ENOSYS
+    require(slot < NR_SLOTS, -abi.ENOSYS)
     operation = operations[slot]
-    if operation is None:
-        return -abi.ENOSYS
+    require(operation is not None, -abi.ENOSYS)
     return operation(vcpu, domain, op)
 
 

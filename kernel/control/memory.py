@@ -11,7 +11,6 @@ from kernel.base.registry import domctl
 from kernel.frames.frame import get_frame, put_frame
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.state.domain import Domain
-from kernel.state.vcpu import Vcpu
 from kernel.x86.hypercall_page import fill_hypercall_page
 from kernel.x86.memlayout import mfn_to_vaddr
 from kernel.x86.tsc import tsc_khz
@@ -28,12 +27,12 @@ class modes:
 
 
 @domctl(abi.XEN_DOMCTL_hypercall_init)
-def domctl_hypercall_init(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_hypercall_init(d: Ptr[Domain], op: Ptr[abi.xen_domctl_hypercall_init]) -> i64:
     """Fill a frame of a domain with the 64 entries through which its kernel makes hypercalls.
 
     Errors: -EINVAL, the frame isn't the domain's; -EPERM, it is a page table.
     """
-    mfn = Mfn(op.u.hypercall_init.gmfn)
+    mfn = Mfn(op.gmfn)
     require(get_frame(mfn, d), -abi.EINVAL)
     is_writable = get_frame_and_type(mfn, d, PGT_writable_page)
     put_frame(mfn)
@@ -44,12 +43,12 @@ def domctl_hypercall_init(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_dom
 
 
 @domctl(abi.XEN_DOMCTL_set_address_size)
-def domctl_set_address_size(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_set_address_size(op: Ptr[abi.xen_domctl_address_size]) -> i64:
     """Accept 64-bit guests.
 
     Errors: -EOPNOTSUPP, 32-bit guests are not built in; -EINVAL, another size.
     """
-    match op.u.address_size.size:
+    match op.size:
         case 64:
             return 0
         case 32:
@@ -59,16 +58,15 @@ def domctl_set_address_size(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_d
 
 
 @domctl(abi.XEN_DOMCTL_get_address_size, result=True)
-def domctl_get_address_size(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_get_address_size(op: Ptr[abi.xen_domctl_address_size]) -> i64:
     """Tell that a guest has 64-bit addresses."""
-    op.u.address_size.size = 64
+    op.size = 64
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_gettscinfo, result=True)
-def domctl_gettscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_gettscinfo(info: Ptr[abi.xen_domctl_tsc_info]) -> i64:
     """Describe the time-stamp counter of a domain: always the processor's own, never emulated."""
-    info = ref(op.u.tsc_info)
     info.tsc_mode = modes.NEVER_EMULATE
     info.gtsc_khz = truncate(u32, tsc_khz)
     info.incarnation = 0
@@ -77,12 +75,12 @@ def domctl_gettscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]
 
 
 @domctl(abi.XEN_DOMCTL_settscinfo)
-def domctl_settscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_settscinfo(op: Ptr[abi.xen_domctl_tsc_info]) -> i64:
     """Accept the TSC modes that the processor's own counter satisfies.
 
     Errors: -EOPNOTSUPP, always-emulate is wanted; -EINVAL, an unknown mode.
     """
-    match op.u.tsc_info.tsc_mode:
+    match op.tsc_mode:
         case modes.DEFAULT | modes.NEVER_EMULATE:
             return 0
         case modes.ALWAYS_EMULATE:
@@ -92,12 +90,12 @@ def domctl_settscinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]
 
 
 @domctl(abi.XEN_DOMCTL_setnodeaffinity)
-def domctl_setnodeaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_setnodeaffinity(op: Ptr[abi.xen_domctl_nodeaffinity]) -> i64:
     """Accept any NUMA node mask that names node 0, the only node.
 
     Errors: -EFAULT, the mask; -EINVAL, node 0 isn't in it.
     """
-    nodes, readable = read_bitmap(ref(op.u.nodeaffinity.nodemap))
+    nodes, readable = read_bitmap(ref(op.nodemap))
     require(readable, -abi.EFAULT)
     require(nodes & 1 != 0, -abi.EINVAL)
     return 0

@@ -6,10 +6,25 @@ none.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, ref, require, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Fn,
+    Guest,
+    Ptr,
+    Result,
+    build_time,
+    i64,
+    ok,
+    ref,
+    require,
+    stands_before,
+    static,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
-from kernel.base.registry import hypercall
+from kernel.base.registry import hypercall, parameter_types, part_of, register
 from kernel.console.console import printk
 from kernel.sched.time import set_wallclock
 from kernel.state.vcpu import Vcpu
@@ -19,62 +34,85 @@ from kernel.x86.power import machine_power_off
 S5_SOFT_OFF = 5
 
 
+NR_OPS = 64
+
+PlatformOperation = Fn[[Ptr[abi.xen_platform_op], Guest[abi.xen_platform_op]], i64]
+platform_ops = {}
+operations = static(Array[PlatformOperation | None, NR_OPS], platform_ops)
+
+
+@build_time
+def platform_op(number, result=False):
+    """Register the handler of `abi.XENPF_*`: it takes its part of `abi.xen_platform_op`, which goes
+    back to the guest if there is a result.
+    """
+
+    def prepare(handler):
+        part = part_of(abi.xen_platform_op, parameter_types(handler)[0].target)
+
+        @stands_before(handler)
+        def entry(op: Ptr[abi.xen_platform_op], here: Guest[abi.xen_platform_op]) -> i64:
+            ok(handler(part(op)))
+            if result:
+                require(copy_to_guest(here, op), -abi.EFAULT)
+            return 0
+
+        return entry
+
+    return register(platform_ops, "platform operation", number, prepare)
+
+
 @hypercall(abi.__HYPERVISOR_platform_op)
-def do_platform_op(vcpu: Ptr[Vcpu], arg: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_platform_op(vcpu: Ptr[Vcpu], here: Guest[abi.xen_platform_op]) -> i64:
     """Serve one operation of domain 0.
 
-    Hypercall: platform_op(arg: xen_platform_op, written back where it answers).
+    Hypercall: platform_op(here: xen_platform_op, written back where it answers).
     Errors: -EFAULT; -EACCES, another interface version; -EPERM, not dom0; -ENOSYS, not an operation
     of this core.
     """
     op = uninitialized(abi.xen_platform_op)
-    here = Guest[abi.xen_platform_op](arg)
     require(copy_from_guest(ref(op), here), -abi.EFAULT)
     require(op.interface_version == abi.XENPF_INTERFACE_VERSION, -abi.EACCES)
     require(vcpu.domain.is_privileged, -abi.EPERM)
-    match op.cmd:
-        case abi.XENPF_settime32:
-            time32 = ref(op.u.settime32)
-            return settime(u64(time32.secs), time32.nsecs, time32.system_time)
-        case abi.XENPF_settime64:
-            time64 = ref(op.u.settime64)
-            require(time64.mbz == 0, -abi.EINVAL)
-            return settime(time64.secs, time64.nsecs, time64.system_time)
-        case abi.XENPF_firmware_info:
-            return firmware_info(ref(op), here)
-        case abi.XENPF_enter_acpi_sleep:
-            return enter_acpi_sleep(ref(op.u.enter_acpi_sleep))
-        case abi.XENPF_get_cpuinfo:
-            return get_cpuinfo(ref(op), here)
-        case _:
-            return -abi.ENOSYS
+    require(op.cmd < NR_OPS, -abi.ENOSYS)
+    operation = operations[op.cmd]
+    require(operation is not None, -abi.ENOSYS)
+    return operation(ref(op), here)
 
 
-def settime(seconds: u64, nanoseconds: u32, system_time_ns: u64) -> i64:
+@platform_op(abi.XENPF_settime32)
+def settime32(op: Ptr[abi.xenpf_settime32]) -> Result[None]:
     """Set the wall clock of every domain: what time it was at a system time."""
-    set_wallclock(seconds, nanoseconds, system_time_ns)
-    return 0
+    set_wallclock(u64(op.secs), op.nsecs, op.system_time)
 
 
-def firmware_info(op: Ptr[abi.xen_platform_op], here: Guest[abi.xen_platform_op]) -> i64:
+@platform_op(abi.XENPF_settime64)
+def settime64(op: Ptr[abi.xenpf_settime64]) -> Result[None]:
+    """Set the wall clock of every domain. Errors: -EINVAL, a field that must be 0."""
+    require(op.mbz == 0, -abi.EINVAL)
+    set_wallclock(op.secs, op.nsecs, op.system_time)
+
+
+@platform_op(abi.XENPF_firmware_info, result=True)
+def firmware_info(op: Ptr[abi.xenpf_firmware_info]) -> i64:
     """Tell what the BIOS said at boot: nothing, since a multiboot kernel does not ask it.
 
     Errors: -ESRCH, no (more) disks, no display data; -ENOSYS, no EFI; -EINVAL, unknown.
     """
-    match op.u.firmware_info.type:
+    match op.type:
         case abi.XEN_FW_DISK_INFO | abi.XEN_FW_DISK_MBR_SIGNATURE | abi.XEN_FW_VBEDDC_INFO:
             return -abi.ESRCH
         case abi.XEN_FW_EFI_INFO:
             return -abi.ENOSYS
         case abi.XEN_FW_KBD_SHIFT_FLAGS:
-            require(op.u.firmware_info.index == 0, -abi.ESRCH)
-            op.u.firmware_info.u.kbd_shift_flags = 0
-            require(copy_to_guest(here, op), -abi.EFAULT)
+            require(op.index == 0, -abi.ESRCH)
+            op.u.kbd_shift_flags = 0
             return 0
         case _:
             return -abi.EINVAL
 
 
+@platform_op(abi.XENPF_enter_acpi_sleep)
 def enter_acpi_sleep(sleep: Ptr[abi.xenpf_enter_acpi_sleep]) -> i64:
     """Switch the machine off.
 
@@ -86,9 +124,9 @@ def enter_acpi_sleep(sleep: Ptr[abi.xenpf_enter_acpi_sleep]) -> i64:
     machine_power_off()
 
 
-def get_cpuinfo(op: Ptr[abi.xen_platform_op], here: Guest[abi.xen_platform_op]) -> i64:
-    """Describe a processor: online or not, its APIC. Errors: -EFAULT."""
-    info = ref(op.u.pcpu_info)
+@platform_op(abi.XENPF_get_cpuinfo, result=True)
+def get_cpuinfo(info: Ptr[abi.xenpf_pcpuinfo]) -> Result[None]:
+    """Describe a processor: online or not, its APIC."""
     number = info.xen_cpuid
     info.max_present = nr_cpus - 1
     if number < nr_cpus:
@@ -97,5 +135,3 @@ def get_cpuinfo(op: Ptr[abi.xen_platform_op], here: Guest[abi.xen_platform_op]) 
         info.acpi_id = number
     else:
         info.flags = abi.XEN_PCPU_FLAGS_INVALID
-    require(copy_to_guest(here, op), -abi.EFAULT)
-    return 0

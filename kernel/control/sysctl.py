@@ -9,24 +9,25 @@ from kpy import (
     i64,
     popcount,
     ref,
+    require,
     static,
+    store,
     truncate,
     u8,
     u16,
     u32,
     u64,
     uninitialized,
-    wrapping_add,
 )
 
-from kernel.base.guest_memory import copy_bytes_to_guest, copy_from_guest, copy_to_guest
+from kernel.base.guest_memory import copy_from_guest, copy_slice_to_guest, copy_to_guest
 from kernel.base.ids import DomId
 from kernel.base.registry import hypercall, sysctl, sysctls
 from kernel.console.console import console_read_ring, console_ring_clear
 from kernel.domain.info import domain_info
 from kernel.frames.allocation import free_frames
 from kernel.panic.debug_keys import MOST_KEYS, handle_keys_from_guest
-from kernel.state.domain import first_domain_from, put_domain
+from kernel.state.domain import first_domain_from
 from kernel.state.frame_table import max_page, total_frames
 from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import online_cpus
@@ -36,40 +37,32 @@ NR_SYSCTLS = 32
 
 
 @hypercall(abi.__HYPERVISOR_sysctl)
-def do_sysctl(vcpu: Ptr[Vcpu], op_address: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+def do_sysctl(vcpu: Ptr[Vcpu], from_guest: Guest[abi.xen_sysctl]) -> i64:
     """Serve one question about the machine.
 
     Hypercall: sysctl(op: xen_sysctl in the guest; the answer is written there).
     Errors: -EFAULT, the structure; -EACCES, interface version is not 4.17's; -EPERM, the caller is
     not domain 0; -ENOSYS, no such operation; and those of the operation.
     """
-    from_guest = Guest[abi.xen_sysctl](op_address)
     op = uninitialized(abi.xen_sysctl)
-    if not copy_from_guest(ref(op), from_guest):
-        return -abi.EFAULT
-    if op.interface_version != abi.XEN_SYSCTL_INTERFACE_VERSION:
-        return -abi.EACCES
-    if not vcpu.domain.is_privileged:
-        return -abi.EPERM
-    if op.cmd >= NR_SYSCTLS:
-        return -abi.ENOSYS
+    require(copy_from_guest(ref(op), from_guest), -abi.EFAULT)
+    require(op.interface_version == abi.XEN_SYSCTL_INTERFACE_VERSION, -abi.EACCES)
+    require(vcpu.domain.is_privileged, -abi.EPERM)
+    require(op.cmd < NR_SYSCTLS, -abi.ENOSYS)
     operation = operations[op.cmd]
-    if operation is None:
-        return -abi.ENOSYS
+    require(operation is not None, -abi.ENOSYS)
     result = operation(ref(op))
-    if result == 0 and not copy_to_guest(from_guest, ref(op)):
-        return -abi.EFAULT
+    require(result != 0 or copy_to_guest(from_guest, ref(op)), -abi.EFAULT)
     return result
 
 
 @sysctl(abi.XEN_SYSCTL_readconsole)
-def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_readconsole(request: Ptr[abi.xen_sysctl_readconsole]) -> i64:
     """Copy the core's recent console output, from `index` on when `incremental`, else all that is
     kept.
 
     Errors: -EFAULT, the buffer.
     """
-    request = ref(op.u.readconsole)
     chunk = uninitialized(Array[u8, 256])
     index = u64(request.index) if request.incremental else u64(0)
     copied: u64 = 0
@@ -78,13 +71,8 @@ def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
         count, index = console_read_ring(index, chunk[0 : min(room - copied, len(chunk))])
         if count == 0:
             break
-        if (
-            copy_bytes_to_guest(
-                wrapping_add(request.buffer.address(), copied), u64(ref(chunk)), count
-            )
-            != 0
-        ):
-            return -abi.EFAULT
+        to = request.buffer.index(copied).cast(u8)
+        require(copy_slice_to_guest(to, chunk[0:count]), -abi.EFAULT)
         copied += count
     request.count = truncate(u32, copied)
     request.index = truncate(u32, index)
@@ -94,24 +82,21 @@ def sysctl_readconsole(op: Ptr[abi.xen_sysctl]) -> i64:
 
 
 @sysctl(abi.XEN_SYSCTL_debug_keys)
-def sysctl_debug_keys(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_debug_keys(request: Ptr[abi.xen_sysctl_debug_keys]) -> i64:
     """Handle debug keys, as if they had been typed on the serial line.
 
     Errors: -E2BIG, more than MOST_KEYS; -EFAULT, the buffer.
     """
-    request = ref(op.u.debug_keys)
-    if request.nr_keys > MOST_KEYS:
-        return -abi.E2BIG
-    if not handle_keys_from_guest(request.keys.address(), request.nr_keys):
-        return -abi.EFAULT
+    require(request.nr_keys <= MOST_KEYS, -abi.E2BIG)
+    require(handle_keys_from_guest(request.keys.cast(u8), request.nr_keys), -abi.EFAULT)
     return 0
 
 
 @sysctl(abi.XEN_SYSCTL_physinfo)
-def sysctl_physinfo(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_physinfo(info: Ptr[abi.xen_sysctl_physinfo]) -> i64:
     """Describe the machine: processors, memory, what kinds of domain it can run."""
     nr_cpus = truncate(u32, popcount(online_cpus()))
-    op.u.physinfo = abi.xen_sysctl_physinfo(
+    made = abi.xen_sysctl_physinfo(
         threads_per_core=1,
         cores_per_socket=nr_cpus,
         nr_cpus=nr_cpus,
@@ -124,54 +109,50 @@ def sysctl_physinfo(op: Ptr[abi.xen_sysctl]) -> i64:
         free_pages=free_frames(),
         max_mfn=max_page - 1,
     )
+    store(info, made)
     return 0
 
 
 @sysctl(abi.XEN_SYSCTL_sched_id)
-def sysctl_sched_id(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_sched_id(op: Ptr[abi.xen_sysctl_sched_id]) -> i64:
     """Name the scheduler whose parameters ours take: credit2's weights."""
-    op.u.sched_id.sched_id = abi.XEN_SCHEDULER_CREDIT2
+    op.sched_id = abi.XEN_SCHEDULER_CREDIT2
     return 0
 
 
 @sysctl(abi.XEN_SYSCTL_getdomaininfolist)
-def sysctl_getdomaininfolist(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_getdomaininfolist(request: Ptr[abi.xen_sysctl_getdomaininfolist]) -> i64:
     """Describe up to `max_domains` domains, in the order of their ids, beginning with
     `first_domain`.
 
     Errors: -EFAULT, the buffer.
     """
-    request = ref(op.u.getdomaininfolist)
-    count: u32 = 0
-    domain = first_domain_from(DomId(request.first_domain))
-    while domain is not None and count < request.max_domains:
-        following = DomId(u16(domain.domain_id) + 1)
-        info = abi.xen_domctl_getdomaininfo()
-        domain_info(domain, ref(info))
-        put_domain(domain)
-        if not copy_to_guest(request.buffer.index(u64(count)), ref(info)):
-            return -abi.EFAULT
-        count += 1
-        domain = first_domain_from(following)
-    if domain is not None:
-        put_domain(domain)
-    request.num_domains = count
+    following = DomId(request.first_domain)
+    request.num_domains = 0
+    while request.num_domains < request.max_domains:
+        with first_domain_from(following) as domain:
+            if domain is None:
+                break
+            info = abi.xen_domctl_getdomaininfo()
+            domain_info(domain, ref(info))
+            to = request.buffer.index(u64(request.num_domains))
+            require(copy_to_guest(to, ref(info)), -abi.EFAULT)
+            following = DomId(u16(domain.domain_id) + 1)
+        request.num_domains += 1
     return 0
 
 
 @sysctl(abi.XEN_SYSCTL_cputopoinfo)
-def sysctl_cputopoinfo(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_cputopoinfo(request: Ptr[abi.xen_sysctl_cputopoinfo]) -> i64:
     """Say of each processor that it is a core of its own in the one socket and node.
 
     Errors: -EFAULT, the buffer.
     """
-    request = ref(op.u.cputopoinfo)
     nr_cpus = truncate(u32, popcount(online_cpus()))
     if request.cputopo.address() != 0:
         for cpu in range(min(nr_cpus, request.num_cpus)):
             topology = abi.xen_sysctl_cputopo(core=cpu, socket=0, node=0)
-            if not copy_to_guest(request.cputopo.index(u64(cpu)), ref(topology)):
-                return -abi.EFAULT
+            require(copy_to_guest(request.cputopo.index(u64(cpu)), ref(topology)), -abi.EFAULT)
     request.num_cpus = nr_cpus
     return 0
 

@@ -6,7 +6,7 @@ in them is ever believed but t_buf.cons, and that not without a look.
 """
 
 import abi
-from kpy import Array, Ptr, i64, ref, sizeof, static, truncate, u16, u32, u64
+from kpy import Array, Ptr, i64, ref, require, sizeof, static, truncate, u16, u32, u64
 
 from kernel.base.ids import PAGE_SIZE, Vaddr
 from kernel.console.console import printk
@@ -33,8 +33,7 @@ def alloc_trace_buffers(wanted: u32) -> i64:
     """
     global t_info, t_info_bytes
     pages = min(wanted, MOST_PAGES)
-    if pages == 0 or t_info != 0:
-        return -abi.EINVAL
+    require(pages != 0 and t_info == 0, -abi.EINVAL)
     info_pages = (first_word(nr_cpus) + nr_cpus * pages) * 4 // PAGE_SIZE + 1
     info = alloc_pages(info_pages)
     require(info is not None, -abi.EINVAL)

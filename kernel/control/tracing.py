@@ -5,7 +5,7 @@ they saw it off, nobody is in the middle of a record, and the rings can be put i
 """
 
 import abi
-from kpy import Ptr, bit, i64, ref, static, u32, u64, wrapping_add
+from kpy import Ptr, bit, i64, ref, require, static, u32, u64, wrapping_add
 
 from kernel.base.guest_bitmap import read_bitmap
 from kernel.base.ids import Vaddr
@@ -58,8 +58,7 @@ def sysctl_tbuf_op(op: Ptr[abi.xen_sysctl]) -> i64:
 def set_cpu_mask(bitmap: Ptr[abi.xenctl_bitmap]) -> i64:
     """Choose the processors that record. Errors: -EFAULT, the bitmap."""
     mask, was_read = read_bitmap(bitmap)
-    if not was_read:
-        return -abi.EFAULT
+    require(was_read, -abi.EFAULT)
     was_enabled = kernel.trace.turn.is_enabled
     disable()
     kernel.trace.turn.traced_cpus = mask
@@ -76,8 +75,7 @@ def set_event_mask(mask: u32) -> None:
 
 def enable() -> i64:
     """Start recording. Errors: -EINVAL, there are no rings."""
-    if t_info == 0:
-        return -abi.EINVAL
+    require(t_info != 0, -abi.EINVAL)
     disable()
     kernel.trace.turn.session = wrapping_add(kernel.trace.turn.session, 1)
     kernel.trace.turn.is_enabled = True

@@ -3,7 +3,7 @@ run.
 """
 
 import abi
-from kpy import Ptr, i64, ref, require, u16, u32, uninitialized
+from kpy import Ptr, Result, i64, ok, ref, require, u16, u32, uninitialized
 
 from kernel.base.guest_bitmap import read_bitmap, write_bitmap
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
@@ -27,32 +27,31 @@ def vcpu_of(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
 
 
 @domctl(abi.XEN_DOMCTL_max_vcpus)
-def domctl_max_vcpus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_max_vcpus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_max_vcpus]) -> i64:
     """Make the vCPUs of a new domain.
 
     Errors: -EINVAL, none wanted, or not the number given at creation; -ENOMEM.
     """
-    if op.u.max_vcpus.max == 0 or op.u.max_vcpus.max != d.max_vcpus or caller.domain == d:
-        return -abi.EINVAL
+    require(op.max != 0 and op.max == d.max_vcpus and caller.domain != d, -abi.EINVAL)
     for i in range(d.max_vcpus):
-        if d.vcpus[i] is None and alloc_vcpu(d, i) is None:
-            return -abi.ENOMEM
+        if d.vcpus[i] is None:
+            require(alloc_vcpu(d, i) is not None, -abi.ENOMEM)
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_setvcpucontext)
-def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_setvcpucontext(
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_vcpucontext]
+) -> i64:
     """Set the registers with which a vCPU starts.
 
     Errors: -EINVAL, the caller itself, no such vCPU, or impossible registers; -EFAULT, the
     structure.
     """
-    vcpu = vcpu_of(d, op.u.vcpucontext.vcpu)
-    if vcpu is None or caller.domain == d:
-        return -abi.EINVAL
+    vcpu = vcpu_of(d, op.vcpu)
+    require(vcpu is not None and caller.domain != d, -abi.EINVAL)
     context = uninitialized(abi.vcpu_guest_context)
-    if not copy_from_guest(ref(context), op.u.vcpucontext.ctxt):
-        return -abi.EFAULT
+    require(copy_from_guest(ref(context), op.ctxt), -abi.EFAULT)
     domain_pause(d)
     result = arch_set_vcpu_context(vcpu, ref(context))
     if result == 0 and vcpu.vcpu_id == 0:
@@ -62,37 +61,33 @@ def domctl_setvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_dom
 
 
 @domctl(abi.XEN_DOMCTL_getvcpucontext, result=True)
-def domctl_getvcpucontext(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_getvcpucontext(
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_vcpucontext]
+) -> i64:
     """Store the registers of a vCPU, stopped meanwhile, in the caller's structure.
 
     Errors: -EINVAL, the caller itself or no such vCPU; -ENODATA, it was never started; -EFAULT.
     """
-    vcpu = vcpu_of(d, op.u.vcpucontext.vcpu)
-    if vcpu is None or caller.domain == d:
-        return -abi.EINVAL
-    if not vcpu.initialised:
-        return -abi.ENODATA
+    vcpu = vcpu_of(d, op.vcpu)
+    require(vcpu is not None and caller.domain != d, -abi.EINVAL)
+    require(vcpu.initialised, -abi.ENODATA)
     context = abi.vcpu_guest_context()
     domain_pause(d)
     arch_get_vcpu_context(vcpu, ref(context))
     domain_unpause(d)
-    if not copy_to_guest(op.u.vcpucontext.ctxt, ref(context)):
-        return -abi.EFAULT
+    require(copy_to_guest(op.ctxt, ref(context)), -abi.EFAULT)
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_getvcpuinfo, result=True)
-def domctl_getvcpuinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_getvcpuinfo(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getvcpuinfo]) -> i64:
     """Say whether a vCPU is online, blocked, running, where, and how long it ran.
 
     Errors: -EINVAL, a number that no vCPU can have; -ESRCH, no such vCPU.
     """
-    info = ref(op.u.getvcpuinfo)
-    if info.vcpu >= d.max_vcpus:
-        return -abi.EINVAL
+    require(info.vcpu < d.max_vcpus, -abi.EINVAL)
     vcpu = vcpu_of(d, info.vcpu)
-    if vcpu is None:
-        return -abi.ESRCH
+    require(vcpu is not None, -abi.ESRCH)
     info.online = 0 if vcpu.pause_flags & VPF_down else 1
     info.blocked = 1 if vcpu.pause_flags & VPF_blocked else 0
     info.running = 1 if vcpu.is_running else 0
@@ -102,16 +97,14 @@ def domctl_getvcpuinfo(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl
 
 
 @domctl(abi.XEN_DOMCTL_setvcpuaffinity, result=True)
-def domctl_setvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_setvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> i64:
     """Restrict a vCPU to some physical CPUs (hard affinity); the effective ones are told. Soft
     affinity is only remembered.
 
     Errors: -EINVAL, no affinity named, a number that no vCPU has, or no online CPU in the mask;
     -ESRCH, no such vCPU yet; -EFAULT.
     """
-    affinity = ref(op.u.vcpuaffinity)
-    error = check_affinity(d, affinity)
-    require(error == 0, error)
+    ok(check_affinity(d, affinity))
     vcpu = d.vcpus[affinity.vcpu]
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
@@ -131,23 +124,20 @@ def domctl_setvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
     return 0
 
 
-def check_affinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> i64:
+def check_affinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> Result[None]:
     """Check what both operations on affinity have in common."""
     known: u32 = abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT
     require(affinity.vcpu < d.max_vcpus and affinity.flags & known != 0, -abi.EINVAL)
-    return 0
 
 
 @domctl(abi.XEN_DOMCTL_getvcpuaffinity)
-def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_getvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> i64:
     """Tell the CPUs on which a vCPU may run, and those that were said to be best.
 
     Errors: -EINVAL, no affinity named, or a number that no vCPU has; -ESRCH, no such vCPU yet;
     -EFAULT.
     """
-    affinity = ref(op.u.vcpuaffinity)
-    error = check_affinity(d, affinity)
-    require(error == 0, error)
+    ok(check_affinity(d, affinity))
     vcpu = d.vcpus[affinity.vcpu]
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
@@ -158,16 +148,14 @@ def domctl_getvcpuaffinity(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_do
 
 
 @domctl(abi.XEN_DOMCTL_scheduler_op, result=True)
-def domctl_scheduler_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_scheduler_op(d: Ptr[Domain], request: Ptr[abi.xen_domctl_scheduler_op]) -> i64:
     """Get or set the weight of a domain, in credit2's terms.
 
     A weight of 0 leaves it as it is.
 
     Errors: -EINVAL, another scheduler's parameters, a cap, per-vCPU parameters.
     """
-    request = ref(op.u.scheduler_op)
-    if request.sched_id != abi.XEN_SCHEDULER_CREDIT2:
-        return -abi.EINVAL
+    require(request.sched_id == abi.XEN_SCHEDULER_CREDIT2, -abi.EINVAL)
     match request.cmd:
         case abi.XEN_DOMCTL_SCHEDOP_getinfo:
             request.u.credit2.weight = u16(d.sched_weight)

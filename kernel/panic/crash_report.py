@@ -6,9 +6,23 @@ page tables show it, by instructions that may fault; the names belong to the too
 the kernel's file (tools/xend/crash.py).
 """
 
-from kpy import Array, Ptr, Slice, cold, min, ref, static, struct, u8, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    Slice,
+    cold,
+    min,
+    ref,
+    static,
+    struct,
+    u8,
+    u32,
+    u64,
+    uninitialized,
+)
 
-from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.guest_memory import copy_slice_from_guest
 from kernel.base.spinlock import SpinLock
 from kernel.console.console import printk
 from kernel.panic.registers import print_registers
@@ -96,4 +110,4 @@ def print_guest_frames(v: Ptr[Vcpu]) -> None:
 @cold
 def read_words(address: u64, words: Slice[u64]) -> bool:
     """Read words of the running guest's memory; False where nothing is mapped."""
-    return copy_bytes_from_guest(u64(words.ptr), address, len(words) * 8) == 0
+    return copy_slice_from_guest(words, Guest[u64](address))

@@ -8,6 +8,7 @@ Xen's.
 from kpy import (
     Array,
     Fn,
+    Guest,
     Ptr,
     Slice,
     build_time,
@@ -22,14 +23,14 @@ from kpy import (
     wrapping_add,
 )
 
-from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.guest_memory import copy_from_guest
 from kernel.base.ids import DomId
 from kernel.console.console import printk
 from kernel.frames.allocation import free_frames
 from kernel.panic.cpu_state import report_from_here
 from kernel.sched.place import cpu_scheds
 from kernel.sched.queue import run_queue
-from kernel.state.domain import Domain, first_domain_from, put_domain
+from kernel.state.domain import Domain, first_domain_from
 from kernel.state.frame_table import total_frames
 from kernel.state.vcpu import Vcpu
 from kernel.x86.cpu import pause
@@ -119,12 +120,13 @@ def hang() -> None:
 @debug_key("q", b"domains and their vCPUs")
 @cold
 def dump_domains() -> None:
-    domain = first_domain_from(DomId(0))
-    while domain is not None:
-        following = DomId(wrapping_add(domain.domain_id, 1))
-        dump_domain(domain)
-        put_domain(domain)
-        domain = first_domain_from(following)
+    following = DomId(0)
+    while True:
+        with first_domain_from(following) as domain:
+            if domain is None:
+                break
+            dump_domain(domain)
+            following = DomId(wrapping_add(domain.domain_id, 1))
 
 
 @cold
@@ -200,11 +202,11 @@ def restart() -> None:
 
 
 @cold
-def handle_keys_from_guest(address: u64, count: u32) -> bool:
+def handle_keys_from_guest(keys: Guest[u8], count: u32) -> bool:
     """Handle keys that the toolstack sends. Returns: False when they cannot be read."""
     for i in range(count):
         character: u8 = 0
-        if copy_bytes_from_guest(u64(ref(character)), wrapping_add(address, u64(i)), 1) != 0:
+        if not copy_from_guest(ref(character), keys.index(u64(i))):
             return False
         handle_key(character)
     return True

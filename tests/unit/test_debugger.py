@@ -90,7 +90,7 @@ class Machine(MemoryMachine):
         argument = getattr(op.u, fields.pop("argument", name))
         for field, value in fields.items():
             setattr(argument, field, value)
-        result = self[f"kernel.control.debug.domctl_{name}"](self.caller, self.domain, op)
+        result = self[f"kernel.control.debug.domctl_{name}.entry"](self.caller, self.domain, op)
         return result, argument
 
     def access(self, address, length, write=False, **changes):
