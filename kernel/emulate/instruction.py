@@ -7,6 +7,7 @@ that changes its code meanwhile changes nothing that has been checked.
 import abi
 from kpy import (
     Array,
+    Guest,
     Ptr,
     build_time,
     enum,
@@ -20,7 +21,7 @@ from kpy import (
     u64,
 )
 
-from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.guest_memory import bytes_from_guest, copy_slice_from_guest
 from kernel.base.ids import PAGE_SIZE
 from kernel.state.vcpu import Vcpu
 
@@ -202,12 +203,11 @@ def next_byte(instruction: Ptr[Instruction]) -> tuple[u8, bool]:
 
 def fetch(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> None:
     """Copy the bytes at rip, only those of its page when the next one can't be read."""
-    bytes_ = u64(ref(instruction.bytes))
-    rip = vcpu.regs.rip
+    here = Guest[u8](vcpu.regs.rip)
     instruction.nr_fetched = MAX_BYTES
-    if copy_bytes_from_guest(bytes_, rip, MAX_BYTES) != 0:
-        wanted = min(MAX_BYTES, PAGE_SIZE - rip % PAGE_SIZE)
-        instruction.nr_fetched = wanted - min(wanted, copy_bytes_from_guest(bytes_, rip, wanted))
+    if not copy_slice_from_guest(instruction.bytes[0:MAX_BYTES], here):
+        wanted = min(MAX_BYTES, PAGE_SIZE - here.address() % PAGE_SIZE)
+        instruction.nr_fetched = bytes_from_guest(instruction.bytes[0:wanted], here)
 
 
 @noinline

@@ -2,9 +2,9 @@
 it.
 """
 
-from kpy import Array, Ptr, noinline, ref, static, u8, u64, uninitialized
+from kpy import Array, Guest, Ptr, noinline, ref, static, u8, uninitialized
 
-from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.guest_memory import copy_from_guest
 from kernel.emulate.cpuid import emulate_cpuid
 from kernel.entry.step import step_over
 from kernel.state.vcpu import Vcpu
@@ -19,7 +19,7 @@ forced_cpuid = static(Array[u8, NR_BYTES], list(FORCED_CPUID))
 def emulate_forced(vcpu: Ptr[Vcpu]) -> bool:
     """Emulate the instruction after the prefix at rip. False: it is a plain #UD."""
     code = uninitialized(Array[u8, NR_BYTES])
-    if copy_bytes_from_guest(u64(ref(code)), vcpu.regs.rip, NR_BYTES) != 0:
+    if not copy_from_guest(ref(code), Guest[Array[u8, NR_BYTES]](vcpu.regs.rip)):
         return False
     for i in range(NR_BYTES):
         if code[i] != forced_cpuid[i]:

@@ -10,9 +10,8 @@ from kpy import (
     Array,
     Guest,
     Ptr,
-    i64,
+    Result,
     inline,
-    ref,
     require,
     u8,
     u16,
@@ -22,7 +21,7 @@ from kpy import (
     wrapping_add,
 )
 
-from kernel.base.guest_memory import copy_bytes_from_guest, copy_from_guest, guest_array_okay
+from kernel.base.guest_memory import copy_slice_from_guest, guest_array_okay
 from kernel.state.domain import ARCHITECTURAL_IOPL
 from kernel.state.vcpu import Vcpu
 
@@ -31,31 +30,25 @@ IO_BITMAP_BYTES = MAX_IO_BITMAP_PORTS // 8
 USER_LEVEL = 3
 
 
-def physdev_set_iopl(vcpu: Ptr[Vcpu], arg: u64) -> i64:
+def physdev_set_iopl(vcpu: Ptr[Vcpu], op: Ptr[abi.physdev_set_iopl]) -> Result[None]:
     """Set the I/O privilege level of the calling vCPU.
 
     Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iopl. Errors: -EFAULT; -EINVAL, above 3.
     """
-    op = uninitialized(abi.physdev_set_iopl)
-    require(copy_from_guest(ref(op), Guest[abi.physdev_set_iopl](arg)), -abi.EFAULT)
     require(op.iopl <= 3, -abi.EINVAL)
     vcpu.iopl = op.iopl
-    return 0
 
 
-def physdev_set_iobitmap(vcpu: Ptr[Vcpu], arg: u64) -> i64:
+def physdev_set_iobitmap(vcpu: Ptr[Vcpu], op: Ptr[abi.physdev_set_iobitmap]) -> Result[None]:
     """Tell where the calling vCPU's port bitmap for user mode lies; a clear bit permits.
 
     Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iobitmap. Errors: -EFAULT; -EINVAL, more ports
     than there are, or a bitmap that reaches into the core.
     """
-    op = uninitialized(abi.physdev_set_iobitmap)
-    require(copy_from_guest(ref(op), Guest[abi.physdev_set_iobitmap](arg)), -abi.EFAULT)
     require(op.nr_ports <= MAX_IO_BITMAP_PORTS, -abi.EINVAL)
     require(guest_array_okay(op.bitmap, IO_BITMAP_BYTES), -abi.EINVAL)
     vcpu.io_bitmap = op.bitmap.address()
     vcpu.io_bitmap_ports = op.nr_ports
-    return 0
 
 
 @inline
@@ -81,7 +74,7 @@ def ports_permitted(vcpu: Ptr[Vcpu], port: u16, size: u32) -> bool:
     byte = wrapping_add(vcpu.io_bitmap, u64(port >> 3))
     wanted: u64 = 2 if (end - 1) >> 3 != u32(port) >> 3 else 1
     bits[1] = 0
-    if copy_bytes_from_guest(u64(ref(bits)), byte, wanted) != 0:
+    if not copy_slice_from_guest(bits[0:wanted], Guest[u8](byte)):
         return False
     denied = (u32(bits[1]) << 8 | u32(bits[0])) >> u32(port & 7)
     return denied & ((u32(1) << size) - 1) == 0

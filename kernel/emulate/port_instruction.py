@@ -1,8 +1,23 @@
 """in, out, ins and outs of guests."""
 
-from kpy import Ptr, inline, noinline, ref, truncate, u16, u32, u64, wrapping_add, wrapping_sub
+from kpy import (
+    Guest,
+    Ptr,
+    Slice,
+    cast,
+    inline,
+    noinline,
+    ref,
+    truncate,
+    u8,
+    u16,
+    u32,
+    u64,
+    wrapping_add,
+    wrapping_sub,
+)
 
-from kernel.base.guest_memory import copy_bytes_from_guest, copy_bytes_to_guest
+from kernel.base.guest_memory import copy_slice_from_guest, copy_slice_to_guest
 from kernel.emulate.instruction import (
     PREFIX_ADDRESS_SIZE,
     PREFIX_FS,
@@ -104,13 +119,13 @@ def transfer(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction], size: u32) -> bool:
 def input_unit(d: Ptr[Domain], port: u16, size: u32, to: u64) -> bool:
     """Read a port into guest memory."""
     value = port_read(d, port, size)
-    return copy_bytes_to_guest(to, u64(ref(value)), u64(size)) == 0
+    return copy_slice_to_guest(Guest[u8](to), Slice[u8](cast(u8, ref(value)), size))
 
 
 def output_unit(d: Ptr[Domain], port: u16, size: u32, from_: u64) -> bool:
     """Write guest memory to a port."""
     value: u32 = 0
-    if copy_bytes_from_guest(u64(ref(value)), from_, u64(size)) != 0:
+    if not copy_slice_from_guest(Slice[u8](cast(u8, ref(value)), size), Guest[u8](from_)):
         return False
     port_write(d, port, size, value)
     return True

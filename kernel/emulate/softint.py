@@ -7,19 +7,19 @@ vector in the error code.
 
 from kpy import (
     Array,
+    Guest,
     Ptr,
     inline,
     noinline,
     ref,
     u8,
     u32,
-    u64,
     uninitialized,
     wrapping_add,
     wrapping_sub,
 )
 
-from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.guest_memory import copy_from_guest
 from kernel.entry.bounce import TI_DPL, deliver_interrupt, deliver_trap
 from kernel.state.vcpu import Vcpu
 from kernel.x86.descriptors import GUEST_INT80_VECTOR
@@ -56,8 +56,8 @@ def deliver_int80(vcpu: Ptr[Vcpu]) -> None:
 @inline
 def software_vector(vcpu: Ptr[Vcpu], error_code: u32) -> u32:
     """Return which interrupt the guest asked for."""
-    code = uninitialized(Array[u8, 2])
-    left = copy_bytes_from_guest(u64(ref(code)), vcpu.regs.rip, INT_BYTES)
-    if left == 0 and code[0] == INT_OPCODE:
+    code = uninitialized(Array[u8, INT_BYTES])
+    there = copy_from_guest(ref(code), Guest[Array[u8, INT_BYTES]](vcpu.regs.rip))
+    if there and code[0] == INT_OPCODE:
         return u32(code[1])
     return error_code >> XEC_INDEX_SHIFT & 0xFF

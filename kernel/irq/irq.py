@@ -18,6 +18,7 @@ from kpy import (
     i64,
     inline,
     ref,
+    require,
     static,
     struct,
     truncate,
@@ -192,16 +193,12 @@ def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu]) -> i64:
     Errors: -EINVAL, no such pirq; -EPERM, it is not mapped; -EBUSY, bound already (sharing between
     domains is not offered); -ENOSPC, out of vectors. Locks: takes irq_lock, inside the event lock.
     """
-    if number >= NR_PIRQS:
-        return -abi.EINVAL
+    require(number < NR_PIRQS, -abi.EINVAL)
     with irq_lock:
         pirq = ref(pirqs[number])
-        if pirq.kind not in (PIRQ_GSI, PIRQ_MSI):
-            return -abi.EPERM
-        if pirq.is_bound:
-            return -abi.EBUSY
-        if not give_vector(pirq, number):
-            return -abi.ENOSPC
+        require(pirq.kind in (PIRQ_GSI, PIRQ_MSI), -abi.EPERM)
+        require(not pirq.is_bound, -abi.EBUSY)
+        require(give_vector(pirq, number), -abi.ENOSPC)
         pirq.domain = d
         pirq.is_bound = True
         pirq.needs_eoi = False
@@ -260,12 +257,10 @@ def pirq_eoi(number: u32) -> i64:
 
     Errors: -EINVAL, domain 0 has no such pirq.
     """
-    if number >= NR_PIRQS:
-        return -abi.EINVAL
+    require(number < NR_PIRQS, -abi.EINVAL)
     with irq_lock:
         pirq = ref(pirqs[number])
-        if pirq.kind == PIRQ_FREE:
-            return -abi.EINVAL
+        require(pirq.kind != PIRQ_FREE, -abi.EINVAL)
         if pirq.is_bound and pirq.needs_eoi:
             pirq.needs_eoi = False
             mask_wire(pirq.gsi, False)

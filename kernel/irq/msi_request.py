@@ -5,84 +5,92 @@ physdev.h.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, ref, require, u32, u64, uninitialized
+from kpy import Ptr, Result, i64, ok, require, u8, u32
 
-from kernel.base.guest_memory import copy_from_guest
+from kernel.irq.operations import physdev_op
 from kernel.irq.pirq_map import restore_messages
-from kernel.state.domain import Domain
+from kernel.state.vcpu import Vcpu
 from kernel.x86.msi import CAPABILITY_MSIX, device_address, device_exists, find_capability
 
 
-def pci_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
-    """Serve an operation on PCI devices. The core keeps no list of them: it asks the machine when
-    it must know.
+def find_device(caller: Ptr[Vcpu], bus: u8, devfn: u8) -> Result[u32]:
+    """Return the address of a device by which domain 0 names it.
+
+    Errors: -EPERM, another caller; -ENODEV, nothing answers there.
     """
-    match cmd:
-        case abi.PHYSDEVOP_pci_device_add:
-            return op_pci_device_add(d, Guest[abi.physdev_pci_device_add](arg))
-        case (
-            abi.PHYSDEVOP_pci_device_remove
-            | abi.PHYSDEVOP_restore_msi_ext
-            | abi.PHYSDEVOP_prepare_msix
-        ):
-            return op_pci_device(d, cmd, Guest[abi.physdev_pci_device](arg))
-        case abi.PHYSDEVOP_release_msix:
-            return op_pci_device(d, cmd, Guest[abi.physdev_pci_device](arg))
-        case (
-            abi.PHYSDEVOP_manage_pci_add
-            | abi.PHYSDEVOP_manage_pci_remove
-            | abi.PHYSDEVOP_restore_msi
-        ):
-            return op_manage_pci(d, cmd, Guest[abi.physdev_manage_pci](arg))
-        case abi.PHYSDEVOP_manage_pci_add_ext:
-            return op_manage_pci_ext(d, Guest[abi.physdev_manage_pci_ext](arg))
-        case _:
-            return -abi.ENOSYS
+    require(caller.domain.is_privileged, -abi.EPERM)
+    address = device_address(u32(bus), u32(devfn))
+    require(device_exists(address), -abi.ENODEV)
+    return address
 
 
-def op_pci_device_add(d: Ptr[Domain], arg: Guest[abi.physdev_pci_device_add]) -> i64:
-    """PHYSDEVOP_pci_device_add: domain 0 has found a device. Errors: -ENODEV, nothing answers
-    there.
+def find_device_of(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pci_device]) -> Result[u32]:
+    """Return the address of a device that is named with its segment, of which there is one.
+
+    Errors: those of `find_device`.
     """
-    op = uninitialized(abi.physdev_pci_device_add)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
-    require(op.seg == 0 and device_exists(device_address(u32(op.bus), u32(op.devfn))), -abi.ENODEV)
-    return 0
+    require(caller.domain.is_privileged, -abi.EPERM)
+    require(op.seg == 0, -abi.ENODEV)
+    return find_device(caller, op.bus, op.devfn)
 
 
-def op_pci_device(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_pci_device]) -> i64:
-    """PHYSDEVOP_pci_device_remove, restore_msi_ext, prepare_msix, release_msix. Errors: -ENODEV,
-    nothing answers there, or it has no MSI-X.
+@physdev_op(abi.PHYSDEVOP_pci_device_add)
+def pci_device_add(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pci_device_add]) -> Result[None]:
+    """Hear that domain 0 has found a device. Errors: those of `find_device`."""
+    require(caller.domain.is_privileged, -abi.EPERM)
+    require(op.seg == 0, -abi.ENODEV)
+    ok(find_device(caller, op.bus, op.devfn))
+
+
+@physdev_op(abi.PHYSDEVOP_pci_device_remove)
+def pci_device_remove(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pci_device]) -> Result[None]:
+    """Hear that a device is going. Errors: those of `find_device`."""
+    ok(find_device_of(caller, op))
+
+
+@physdev_op(abi.PHYSDEVOP_restore_msi_ext)
+def restore_msi_ext(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pci_device]) -> i64:
+    """Write a device's messages anew, after it was reset. Errors: those of `find_device`."""
+    ok(find_device_of(caller, op))
+    return restore_messages(u32(op.bus), u32(op.devfn))
+
+
+@physdev_op(abi.PHYSDEVOP_release_msix)
+def release_msix(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pci_device]) -> i64:
+    """Hear that a device's MSI-X is used no more. Errors: as `prepare_msix`."""
+    return prepare_msix(caller, op)
+
+
+@physdev_op(abi.PHYSDEVOP_prepare_msix)
+def prepare_msix(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pci_device]) -> Result[None]:
+    """Hear that a device's MSI-X is to be used.
+
+    Errors: those of `find_device`; -ENODEV, it has no MSI-X.
     """
-    op = uninitialized(abi.physdev_pci_device)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
-    address = device_address(u32(op.bus), u32(op.devfn))
-    require(op.seg == 0 and device_exists(address), -abi.ENODEV)
-    if cmd == abi.PHYSDEVOP_restore_msi_ext:
-        return restore_messages(u32(op.bus), u32(op.devfn))
-    if cmd in (abi.PHYSDEVOP_prepare_msix, abi.PHYSDEVOP_release_msix):
-        require(find_capability(address, CAPABILITY_MSIX) != 0, -abi.ENODEV)
-    return 0
+    address = ok(find_device_of(caller, op))
+    require(find_capability(address, CAPABILITY_MSIX) != 0, -abi.ENODEV)
 
 
-def op_manage_pci(d: Ptr[Domain], cmd: u32, arg: Guest[abi.physdev_manage_pci]) -> i64:
-    """PHYSDEVOP_manage_pci_add, manage_pci_remove, restore_msi: the older forms, with bus and devfn
-    only. Errors: -ENODEV, nothing answers there.
-    """
-    op = uninitialized(abi.physdev_manage_pci)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
-    require(device_exists(device_address(u32(op.bus), u32(op.devfn))), -abi.ENODEV)
-    if cmd == abi.PHYSDEVOP_restore_msi:
-        return restore_messages(u32(op.bus), u32(op.devfn))
-    return 0
+@physdev_op(abi.PHYSDEVOP_manage_pci_add)
+def manage_pci_add(caller: Ptr[Vcpu], op: Ptr[abi.physdev_manage_pci]) -> Result[None]:
+    """Hear of a device in the older form. Errors: those of `find_device`."""
+    ok(find_device(caller, op.bus, op.devfn))
 
 
-def op_manage_pci_ext(d: Ptr[Domain], arg: Guest[abi.physdev_manage_pci_ext]) -> i64:
-    """PHYSDEVOP_manage_pci_add_ext. Errors: -ENODEV, nothing answers there."""
-    op = uninitialized(abi.physdev_manage_pci_ext)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
-    return 0 if device_exists(device_address(u32(op.bus), u32(op.devfn))) else -abi.ENODEV
+@physdev_op(abi.PHYSDEVOP_manage_pci_remove)
+def manage_pci_remove(caller: Ptr[Vcpu], op: Ptr[abi.physdev_manage_pci]) -> Result[None]:
+    """Hear that a device is going, in the older form. Errors: those of `find_device`."""
+    ok(find_device(caller, op.bus, op.devfn))
+
+
+@physdev_op(abi.PHYSDEVOP_restore_msi)
+def restore_msi(caller: Ptr[Vcpu], op: Ptr[abi.physdev_manage_pci]) -> i64:
+    """Write a device's messages anew, in the older form. Errors: those of `find_device`."""
+    ok(find_device(caller, op.bus, op.devfn))
+    return restore_messages(u32(op.bus), u32(op.devfn))
+
+
+@physdev_op(abi.PHYSDEVOP_manage_pci_add_ext)
+def manage_pci_ext(caller: Ptr[Vcpu], op: Ptr[abi.physdev_manage_pci_ext]) -> Result[None]:
+    """Hear of a device in another older form. Errors: those of `find_device`."""
+    ok(find_device(caller, op.bus, op.devfn))

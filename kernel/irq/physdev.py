@@ -6,17 +6,32 @@ Source: Xen public ABI, physdev.h.
 """
 
 import abi
-from kpy import Guest, Ptr, i32, i64, ref, require, truncate, u16, u32, u64, uninitialized
+from kpy import (
+    Array,
+    Ptr,
+    Result,
+    i32,
+    i64,
+    ok,
+    ref,
+    require,
+    static,
+    truncate,
+    u16,
+    u32,
+    u64,
+)
 
-from kernel.base.guest_memory import copy_from_guest, copy_to_guest
+import kernel.irq.msi_request  # noqa: F401  it registers operations
 from kernel.base.ids import NR_PIRQS, Mfn
+from kernel.base.operation import Operation, call_operation
 from kernel.base.registry import hypercall
 from kernel.emulate.io_permission import physdev_set_iobitmap, physdev_set_iopl
 from kernel.frames.frame import page_at
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.irq import irq
 from kernel.irq.irq import irq_lock, pirq_eoi, pirqs, set_eoi_bit
-from kernel.irq.msi_request import pci_op
+from kernel.irq.operations import physdev_op, physdev_ops
 from kernel.irq.pirq_map import (
     ANY_PIRQ,
     map_gsi,
@@ -25,79 +40,46 @@ from kernel.irq.pirq_map import (
     setup_gsi,
     unmap_pirq,
 )
-from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.domain import Domain, get_domain_or_self
 from kernel.state.vcpu import Vcpu
 from kernel.x86 import ioapic
 from kernel.x86.ioapic import ioapic_read
 
 MAX_MESSAGES = 32  # that a device can have by MSI
 
+operations = static(Array[Operation | None, abi.PHYSDEVOP_release_msix + 1], physdev_ops)
+
+physdev_op(abi.PHYSDEVOP_set_iopl)(physdev_set_iopl)
+physdev_op(abi.PHYSDEVOP_set_iobitmap)(physdev_set_iobitmap)
+
 
 @hypercall(abi.__HYPERVISOR_physdev_op)
-def do_physdev_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, c: u64, d: u64, e: u64) -> i64:
+def do_physdev_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64) -> i64:
     """Serve one operation on physical devices.
 
     Hypercall: physdev_op(cmd: PHYSDEVOP_*, arg: its structure in the guest).
     Errors: -EFAULT, the structure; -EPERM, only domain 0 may; -ENOSYS, no such operation; and those
     of the operation.
     """
-    match truncate(u32, cmd):
-        case abi.PHYSDEVOP_eoi:
-            return op_eoi(vcpu.domain, Guest[abi.physdev_eoi](arg))
-        case abi.PHYSDEVOP_irq_status_query:
-            return op_irq_status_query(Guest[abi.physdev_irq_status_query](arg))
-        case abi.PHYSDEVOP_set_iopl:
-            return physdev_set_iopl(vcpu, arg)
-        case abi.PHYSDEVOP_set_iobitmap:
-            return physdev_set_iobitmap(vcpu, arg)
-        case _:
-            return privileged_op(vcpu.domain, truncate(u32, cmd), arg)
+    return call_operation(ref(operations), vcpu, cmd, arg)
 
 
-def privileged_op(d: Ptr[Domain], cmd: u32, arg: u64) -> i64:
-    """Serve an operation on interrupts that only domain 0 may do."""
-    match cmd:
-        case abi.PHYSDEVOP_map_pirq:
-            return op_map_pirq(d, Guest[abi.physdev_map_pirq](arg))
-        case abi.PHYSDEVOP_unmap_pirq:
-            return op_unmap_pirq(d, Guest[abi.physdev_unmap_pirq](arg))
-        case abi.PHYSDEVOP_setup_gsi:
-            return op_setup_gsi(d, Guest[abi.physdev_setup_gsi](arg))
-        case abi.PHYSDEVOP_get_free_pirq:
-            return op_get_free_pirq(d, Guest[abi.physdev_get_free_pirq](arg))
-        case abi.PHYSDEVOP_pirq_eoi_gmfn_v2:
-            return op_pirq_eoi_gmfn(d, Guest[abi.physdev_pirq_eoi_gmfn](arg))
-        case abi.PHYSDEVOP_apic_read:
-            return op_apic_read(d, Guest[abi.physdev_apic](arg))
-        case abi.PHYSDEVOP_apic_write:
-            return op_apic_write(d, Guest[abi.physdev_apic](arg))
-        case abi.PHYSDEVOP_alloc_irq_vector:
-            return op_alloc_irq_vector(d, Guest[abi.physdev_irq](arg))
-        case _:
-            return pci_op(d, cmd, arg)
-
-
-def op_eoi(d: Ptr[Domain], arg: Guest[abi.physdev_eoi]) -> i64:
-    """PHYSDEVOP_eoi: a device has been served. Errors: -EINVAL, the caller has no such pirq."""
-    op = uninitialized(abi.physdev_eoi)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+@physdev_op(abi.PHYSDEVOP_eoi)
+def physdev_eoi(caller: Ptr[Vcpu], op: Ptr[abi.physdev_eoi]) -> i64:
+    """Hear that a device has been served. Errors: -EINVAL, the caller has no such pirq."""
     require(op.irq < NR_PIRQS, -abi.EINVAL)
-    require(d.is_privileged, -abi.EINVAL)
+    require(caller.domain.is_privileged, -abi.EINVAL)
     return pirq_eoi(op.irq)
 
 
-def op_irq_status_query(arg: Guest[abi.physdev_irq_status_query]) -> i64:
-    """PHYSDEVOP_irq_status_query. A guest that asks does not know the page of EOI bits, so it shall
-    always say EOI.
+@physdev_op(abi.PHYSDEVOP_irq_status_query, result=True)
+def physdev_irq_status_query(op: Ptr[abi.physdev_irq_status_query]) -> Result[None]:
+    """Tell a guest that it shall always say EOI: if it asks, it does not know the page of bits.
 
     Errors: -EINVAL, no such pirq.
     """
-    op = uninitialized(abi.physdev_irq_status_query)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     require(op.irq < NR_PIRQS, -abi.EINVAL)
     op.flags = abi.XENIRQSTAT_needs_eoi
-    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
-    return 0
 
 
 def is_own_domain(d: Ptr[Domain], domid: u16) -> bool:
@@ -109,30 +91,22 @@ def is_own_domain(d: Ptr[Domain], domid: u16) -> bool:
 
 def domain_exists(caller: Ptr[Domain], domid: u16) -> bool:
     """Whether a domain id in an operation names anybody."""
-    domain = get_domain_or_self(caller, domid)
-    if domain is None:
-        return False
-    put_domain(domain)
-    return True
+    with get_domain_or_self(caller, domid) as domain:
+        return domain is not None
 
 
-def op_map_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_map_pirq]) -> i64:
-    """PHYSDEVOP_map_pirq: give a wire or a message a pirq; `pirq` is negative for any.
+@physdev_op(abi.PHYSDEVOP_map_pirq, result=True)
+def physdev_map_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_map_pirq]) -> Result[None]:
+    """Give a wire or a message a pirq; `pirq` is negative for any.
 
     Errors: -ESRCH, no such domain; -EPERM, another one, or not domain 0; -EINVAL, an unknown type,
     a segment other than 0; -EDOM, no possible number of messages; -EOPNOTSUPP, several at once
     (the driver then asks for one); those of map_gsi and map_message.
     """
-    op = uninitialized(abi.physdev_map_pirq)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+    d = caller.domain
     require(domain_exists(d, op.domid), -abi.ESRCH)
     require(d.is_privileged and is_own_domain(d, op.domid), -abi.EPERM)
-    result = map_pirq(ref(op))
-    if result < 0:
-        return result
-    op.pirq = truncate(i32, result)
-    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
-    return 0
+    op.pirq = truncate(i32, ok(map_pirq(op)))
 
 
 def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
@@ -164,51 +138,44 @@ def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: u32) -> i64:
     )
 
 
-def op_unmap_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_unmap_pirq]) -> i64:
-    """PHYSDEVOP_unmap_pirq. Errors: -ESRCH, -EPERM, as op_map_pirq; those of unmap_pirq."""
-    op = uninitialized(abi.physdev_unmap_pirq)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
+@physdev_op(abi.PHYSDEVOP_unmap_pirq)
+def physdev_unmap_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_unmap_pirq]) -> i64:
+    """Take a pirq back. Errors: -ESRCH, -EPERM, as physdev_map_pirq; those of unmap_pirq."""
+    d = caller.domain
     require(domain_exists(d, op.domid), -abi.ESRCH)
     require(d.is_privileged and is_own_domain(d, op.domid), -abi.EPERM)
     require(op.pirq >= 0, -abi.EINVAL)
     return unmap_pirq(truncate(u32, op.pirq))
 
 
-def op_setup_gsi(d: Ptr[Domain], arg: Guest[abi.physdev_setup_gsi]) -> i64:
-    """PHYSDEVOP_setup_gsi: how a wire signals, as domain 0 read in the firmware's tables (1: level,
-    1: active low).
+@physdev_op(abi.PHYSDEVOP_setup_gsi)
+def physdev_setup_gsi(caller: Ptr[Vcpu], op: Ptr[abi.physdev_setup_gsi]) -> i64:
+    """Hear how a wire signals, as domain 0 read in the firmware's tables (1: level, 1: active low).
+
+    Errors: -EPERM, not domain 0; -EINVAL, a negative number; those of setup_gsi.
     """
-    op = uninitialized(abi.physdev_setup_gsi)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
+    require(caller.domain.is_privileged, -abi.EPERM)
     require(op.gsi >= 0, -abi.EINVAL)
     return setup_gsi(truncate(u32, op.gsi), op.triggering != 0, op.polarity != 0)
 
 
-def op_get_free_pirq(d: Ptr[Domain], arg: Guest[abi.physdev_get_free_pirq]) -> i64:
-    """PHYSDEVOP_get_free_pirq: set a pirq aside. Errors: -ENOSPC, none is free."""
-    op = uninitialized(abi.physdev_get_free_pirq)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
-    result = reserve_pirq(op.type != abi.MAP_PIRQ_TYPE_GSI)
-    if result < 0:
-        return result
-    op.pirq = truncate(u32, result)
-    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
-    return 0
+@physdev_op(abi.PHYSDEVOP_get_free_pirq, result=True)
+def physdev_get_free_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_get_free_pirq]) -> Result[None]:
+    """Set a pirq aside. Errors: -ENOSPC, none is free."""
+    require(caller.domain.is_privileged, -abi.EPERM)
+    op.pirq = truncate(u32, ok(reserve_pirq(op.type != abi.MAP_PIRQ_TYPE_GSI)))
 
 
-def op_pirq_eoi_gmfn(d: Ptr[Domain], arg: Guest[abi.physdev_pirq_eoi_gmfn]) -> i64:
-    """PHYSDEVOP_pirq_eoi_gmfn_v2: domain 0 offers a page of bits that say which pirqs want EOI.
+@physdev_op(abi.PHYSDEVOP_pirq_eoi_gmfn_v2)
+def physdev_pirq_eoi_gmfn(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pirq_eoi_gmfn]) -> i64:
+    """Take a page of bits from domain 0, that say which pirqs want EOI.
 
     Errors: -EINVAL, the frame is not a writable one of the caller; -EBUSY, there is such a page
     already.
     """
-    op = uninitialized(abi.physdev_pirq_eoi_gmfn)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
+    require(caller.domain.is_privileged, -abi.EPERM)
     mfn = Mfn(op.gmfn)
-    require(get_frame_and_type(mfn, d, PGT_writable_page), -abi.EINVAL)
+    require(get_frame_and_type(mfn, caller.domain, PGT_writable_page), -abi.EINVAL)
     with irq_lock:
         if irq.eoi_map == 0:
             irq.eoi_map = u64(page_at(mfn))
@@ -223,37 +190,27 @@ def op_pirq_eoi_gmfn(d: Ptr[Domain], arg: Guest[abi.physdev_pirq_eoi_gmfn]) -> i
     return -abi.EBUSY
 
 
-def op_apic_read(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
-    """PHYSDEVOP_apic_read: read a register of an I/O APIC. Errors: -EINVAL, there is none at that
-    address.
-    """
-    op = uninitialized(abi.physdev_apic)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
+@physdev_op(abi.PHYSDEVOP_apic_read, result=True)
+def physdev_apic_read(caller: Ptr[Vcpu], op: Ptr[abi.physdev_apic]) -> Result[None]:
+    """Read a register of an I/O APIC. Errors: -EINVAL, there is none at that address."""
+    require(caller.domain.is_privileged, -abi.EPERM)
     found, op.value = ioapic_read(op.apic_physbase, op.reg)
     require(found, -abi.EINVAL)
-    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
-    return 0
 
 
-def op_apic_write(d: Ptr[Domain], arg: Guest[abi.physdev_apic]) -> i64:
-    """PHYSDEVOP_apic_write: refused. The I/O APICs are the core's; wires are set up by
-    PHYSDEVOP_setup_gsi and map_pirq. Errors: -EINVAL, there is none at that address; else -EPERM.
+@physdev_op(abi.PHYSDEVOP_apic_write)
+def physdev_apic_write(caller: Ptr[Vcpu], op: Ptr[abi.physdev_apic]) -> i64:
+    """Refuse: the I/O APICs are the core's. Wires are set up by PHYSDEVOP_setup_gsi and map_pirq.
+
+    Errors: -EINVAL, there is none at that address; else -EPERM.
     """
-    op = uninitialized(abi.physdev_apic)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
+    require(caller.domain.is_privileged, -abi.EPERM)
     found, _ = ioapic_read(op.apic_physbase, 0)
     return -abi.EPERM if found else -abi.EINVAL
 
 
-def op_alloc_irq_vector(d: Ptr[Domain], arg: Guest[abi.physdev_irq]) -> i64:
-    """PHYSDEVOP_alloc_irq_vector: a formality; vectors are the core's affair, so the answer is the
-    irq itself.
-    """
-    op = uninitialized(abi.physdev_irq)
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    require(d.is_privileged, -abi.EPERM)
+@physdev_op(abi.PHYSDEVOP_alloc_irq_vector, result=True)
+def physdev_alloc_irq_vector(caller: Ptr[Vcpu], op: Ptr[abi.physdev_irq]) -> Result[None]:
+    """Answer with the irq itself: vectors are the core's affair."""
+    require(caller.domain.is_privileged, -abi.EPERM)
     op.vector = op.irq
-    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
-    return 0

@@ -63,8 +63,7 @@ def reserve_pirq(for_message: bool) -> i64:
     """Set a pirq aside for a later map. Errors: -ENOSPC, none is free."""
     with irq_lock:
         number = find_free(for_message)
-        if number >= NR_PIRQS:
-            return -abi.ENOSPC
+        require(number < NR_PIRQS, -abi.ENOSPC)
         pirqs[number].kind = PIRQ_RESERVED
     return i64(number)
 
@@ -85,8 +84,7 @@ def map_gsi(gsi: u32, wanted: u32) -> i64:
         if number >= NR_PIRQS:
             return -abi.ENOSPC if wanted == ANY_PIRQ else -abi.EINVAL
         pirq = ref(pirqs[number])
-        if pirq.kind not in (PIRQ_FREE, PIRQ_RESERVED):
-            return -abi.EPERM
+        require(pirq.kind in (PIRQ_FREE, PIRQ_RESERVED), -abi.EPERM)
         pirq.kind = PIRQ_GSI
         pirq.gsi = gsi
     return i64(number)
@@ -107,8 +105,7 @@ def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
     """
     require(gsi < ioapic.nr_gsis, -abi.EINVAL)
     with irq_lock:
-        if ioapic.wires[gsi].is_set_up:
-            return -abi.EEXIST
+        require(not ioapic.wires[gsi].is_set_up, -abi.EEXIST)
         ioapic.wires[gsi].is_set_up = True
         if not ioapic.wires[gsi].is_configured:
             configure_wire(gsi, is_level, is_low_active)
@@ -129,18 +126,14 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) ->
         found = (
             find_msix(address, entry, ref(source)) if is_msix else find_msi(address, ref(source))
         )
-        if not found:
-            return -abi.ENODEV
+        require(found, -abi.ENODEV)
         number = wanted
         if wanted == ANY_PIRQ:
             number = find_free(True)
-            if number >= NR_PIRQS:
-                return -abi.ENOSPC
-        if number >= NR_PIRQS:
-            return -abi.EINVAL
+            require(number < NR_PIRQS, -abi.ENOSPC)
+        require(number < NR_PIRQS, -abi.EINVAL)
         pirq = ref(pirqs[number])
-        if pirq.kind not in (PIRQ_FREE, PIRQ_RESERVED):
-            return -abi.EEXIST
+        require(pirq.kind in (PIRQ_FREE, PIRQ_RESERVED), -abi.EEXIST)
         pirq.kind = PIRQ_MSI
         pirq.message = source
         hold_back(pirq)
@@ -154,8 +147,7 @@ def unmap_pirq(number: u32) -> i64:
     require(number < NR_PIRQS, -abi.EINVAL)
     with irq_lock:
         pirq = ref(pirqs[number])
-        if pirq.kind in (PIRQ_FREE, PIRQ_RESERVED):
-            return -abi.EINVAL
+        require(pirq.kind not in (PIRQ_FREE, PIRQ_RESERVED), -abi.EINVAL)
         if pirq.is_bound:
             disconnect(pirq, number)
         free_pirq(pirq)
