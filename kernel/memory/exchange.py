@@ -9,7 +9,19 @@ Source: Xen public ABI, memory.h, xen_memory_exchange.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, offsetof, ref, struct, u32, u64, wrapping_add
+from kpy import (
+    Guest,
+    Ptr,
+    i64,
+    offsetof,
+    ok,
+    ref,
+    require,
+    struct,
+    u32,
+    u64,
+    wrapping_add,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
@@ -27,7 +39,7 @@ from kernel.memory.operations import memory_op
 from kernel.memory.reservation import address_limit, max_order
 from kernel.paging.foreign import may_act_on
 from kernel.state.continuation import hypercall_continue
-from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.domain import Domain, get_domain_or_self
 from kernel.state.frame_table import frame_at
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
@@ -45,7 +57,7 @@ class Exchange:
 
 
 @memory_op(abi.XENMEM_exchange)
-def memory_exchange(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+def memory_exchange(v: Ptr[Vcpu], arg: Guest[abi.xen_memory_exchange]) -> i64:
     """Exchange extents of a domain's memory.
 
     Errors: -EFAULT, the structure or a list; -EPERM, extents too large, or another domain's;
@@ -53,22 +65,23 @@ def memory_exchange(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
     `nr_exchanged` tells how many input extents were exchanged.
     """
     x = Exchange()
-    if not copy_from_guest(ref(x.request), Guest[abi.xen_memory_exchange](arg)):
-        return -abi.EFAULT
-    result = check_exchange(v, ref(x))
-    if result == 0 and x.request.nr_exchanged < x.request.in_.nr_extents:
-        d = get_domain_or_self(v.domain, x.request.in_.domid)
-        if d is None:
-            result = -abi.ESRCH
-        else:
-            result = exchange_all(d, ref(x)) if may_act_on(v.domain, d.domain_id) else -abi.EPERM
-            put_domain(d)
-    progress = Guest[u64](wrapping_add(arg, offsetof(abi.xen_memory_exchange, "nr_exchanged")))
-    if not copy_to_guest(progress, ref(x.request.nr_exchanged)):
-        return -abi.EFAULT
+    require(copy_from_guest(ref(x.request), arg), -abi.EFAULT)
+    result = exchange(v, ref(x))
+    at = wrapping_add(arg.address(), offsetof(abi.xen_memory_exchange, "nr_exchanged"))
+    require(copy_to_guest(Guest[u64](at), ref(x.request.nr_exchanged)), -abi.EFAULT)
     if result == -abi.ERESTART:
-        return hypercall_continue(v, abi.XENMEM_exchange, arg, 0, 0)
+        return hypercall_continue(v, abi.XENMEM_exchange, arg.address(), 0, 0)
     return result
+
+
+def exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
+    """Check a request and do what is left of it. Errors: as `memory_exchange`; -ERESTART."""
+    ok(check_exchange(v, x))
+    require(x.request.nr_exchanged < x.request.in_.nr_extents, 0)
+    with get_domain_or_self(v.domain, x.request.in_.domid) as d:
+        require(d is not None, -abi.ESRCH)
+        require(may_act_on(v.domain, d.domain_id), -abi.EPERM)
+        return exchange_all(d, x)
 
 
 def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
@@ -79,22 +92,19 @@ def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
     given = ref(x.request.in_)
     wanted = ref(x.request.out)
     limit = max_order(v.domain)
-    if given.extent_order > limit or wanted.extent_order > limit:
-        return -abi.EPERM
+    require(given.extent_order <= limit and wanted.extent_order <= limit, -abi.EPERM)
     most = ~u64(0)
-    if (
-        x.request.nr_exchanged > given.nr_extents
-        or given.domid != wanted.domid
-        or most >> u64(given.extent_order) < given.nr_extents
-        or most >> u64(wanted.extent_order) < wanted.nr_extents
-        or given.nr_extents << u64(given.extent_order)
-        != wanted.nr_extents << u64(wanted.extent_order)
-    ):
-        return -abi.EINVAL
-    if not guest_array_okay(given.extent_start, given.nr_extents):
-        return -abi.EFAULT
-    if not guest_array_okay(wanted.extent_start, wanted.nr_extents):
-        return -abi.EFAULT
+    require(
+        x.request.nr_exchanged <= given.nr_extents
+        and given.domid == wanted.domid
+        and most >> u64(given.extent_order) >= given.nr_extents
+        and most >> u64(wanted.extent_order) >= wanted.nr_extents
+        and given.nr_extents << u64(given.extent_order)
+        == wanted.nr_extents << u64(wanted.extent_order),
+        -abi.EINVAL,
+    )
+    require(guest_array_okay(given.extent_start, given.nr_extents), -abi.EFAULT)
+    require(guest_array_okay(wanted.extent_start, wanted.nr_extents), -abi.EFAULT)
     larger = max(given.extent_order, wanted.extent_order)
     x.in_per_chunk = u64(1) << u64(larger - given.extent_order)
     x.out_per_chunk = u64(1) << u64(larger - wanted.extent_order)
@@ -111,9 +121,7 @@ def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
     for chunk in range(first, count):
         if chunk != first and preempt_pending():
             return -abi.ERESTART
-        result = exchange_chunk(d, x, chunk)
-        if result != 0:
-            return result
+        ok(exchange_chunk(d, x, chunk))
         x.request.nr_exchanged = (chunk + 1) * x.in_per_chunk
     return 0
 
@@ -146,12 +154,13 @@ def steal_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
     given = ref(x.request.in_)
     for i in range(x.in_per_chunk):
         first: u64 = 0
-        if not copy_from_guest(ref(first), given.extent_start.index(chunk * x.in_per_chunk + i)):
-            return -abi.EFAULT
+        require(
+            copy_from_guest(ref(first), given.extent_start.index(chunk * x.in_per_chunk + i)),
+            -abi.EFAULT,
+        )
         for j in range(u64(1) << u64(given.extent_order)):
             mfn = Mfn(wrapping_add(first, j))
-            if not steal_frame(d, mfn):
-                return -abi.EINVAL
+            require(steal_frame(d, mfn), -abi.EINVAL)
             frame_at(mfn).next = x.stolen
             x.stolen = u32(u64(mfn))
     return 0
@@ -162,8 +171,7 @@ def take_chunk(x: Ptr[Exchange]) -> i64:
     wanted = ref(x.request.out)
     for _ in range(x.out_per_chunk):
         mfn = take_unowned(wanted.extent_order, address_limit(wanted.mem_flags))
-        if u64(mfn) == NOTHING:
-            return -abi.ENOMEM
+        require(u64(mfn) != NOTHING, -abi.ENOMEM)
         frame_at(mfn).next = x.taken
         x.taken = u32(u64(mfn))
     return 0

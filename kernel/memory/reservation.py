@@ -4,7 +4,20 @@ They return the number of extents done, never an error: a bad argument does no e
 """
 
 import abi
-from kpy import Guest, Ptr, clz, i64, noinline, ref, truncate, u32, u64, uninitialized, wrapping_add
+from kpy import (
+    Guest,
+    Ptr,
+    clz,
+    i64,
+    noinline,
+    ref,
+    require,
+    truncate,
+    u32,
+    u64,
+    uninitialized,
+    wrapping_add,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
@@ -14,7 +27,7 @@ from kernel.frames.m2p import set_m2p_block
 from kernel.memory.operations import MAX_EXTENTS, MEMOP_EXTENT_SHIFT, memory_op
 from kernel.paging.foreign import may_act_on
 from kernel.state.continuation import hypercall_continue
-from kernel.state.domain import Domain, get_domain_or_self, put_domain
+from kernel.state.domain import Domain, get_domain_or_self
 from kernel.state.frame_table import max_page
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
@@ -26,47 +39,51 @@ STOPPED = 1 << 63  # in a count of extents: more are to be done
 
 
 @memory_op(abi.XENMEM_populate_physmap)
-def memory_populate_physmap(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+def memory_populate_physmap(
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64
+) -> i64:
     """Allocate extents for a domain and make them its pages of the listed numbers; the list
     receives the frames.
     """
-    return change_reservation(v, start, arg, abi.XENMEM_populate_physmap)
+    return change_reservation(v, arg, start, abi.XENMEM_populate_physmap)
 
 
 @memory_op(abi.XENMEM_increase_reservation)
-def memory_increase_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+def memory_increase_reservation(
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64
+) -> i64:
     """Allocate extents for a domain; the list, if there is one, receives the frames."""
-    return change_reservation(v, start, arg, abi.XENMEM_increase_reservation)
+    return change_reservation(v, arg, start, abi.XENMEM_increase_reservation)
 
 
 @memory_op(abi.XENMEM_decrease_reservation)
-def memory_decrease_reservation(v: Ptr[Vcpu], start: u64, arg: u64) -> i64:
+def memory_decrease_reservation(
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64
+) -> i64:
     """Give the listed frames of a domain up."""
-    return change_reservation(v, start, arg, abi.XENMEM_decrease_reservation)
+    return change_reservation(v, arg, start, abi.XENMEM_decrease_reservation)
 
 
 @noinline
-def change_reservation(v: Ptr[Vcpu], start: u64, arg: u64, operation: u64) -> i64:
+def change_reservation(
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64, operation: u64
+) -> i64:
     """Decode a reservation and serve its extents from `start` on.
 
     Returns: extents done, or -ERESTART.
     """
     request = uninitialized(abi.xen_memory_reservation)
     nothing = i64(start)
-    if not copy_from_guest(ref(request), Guest[abi.xen_memory_reservation](arg)):
-        return nothing
-    if request.nr_extents > MAX_EXTENTS or start >= request.nr_extents:
-        return nothing
-    d = get_domain_or_self(v.domain, request.domid)
-    if d is None:
-        return nothing
+    require(copy_from_guest(ref(request), arg), nothing)
+    require(request.nr_extents <= MAX_EXTENTS and start < request.nr_extents, nothing)
     done = start
-    if may_act_on(v.domain, d.domain_id) and is_reservation_okay(v.domain, ref(request), operation):
+    with get_domain_or_self(v.domain, request.domid) as d:
+        require(d is not None and may_act_on(v.domain, d.domain_id), nothing)
+        require(is_reservation_okay(v.domain, ref(request), operation), nothing)
         done = serve_extents(d, ref(request), start, operation)
-    put_domain(d)
     if done & STOPPED:
         done &= ~STOPPED
-        return hypercall_continue(v, operation | done << MEMOP_EXTENT_SHIFT, arg, 0, 0)
+        return hypercall_continue(v, operation | done << MEMOP_EXTENT_SHIFT, arg.address(), 0, 0)
     return i64(done)
 
 

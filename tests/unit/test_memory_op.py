@@ -56,7 +56,7 @@ class Machine(MemoryMachine):
 
     def call(self, operation, argument, start=0):
         self.guest.write(ARGUMENT, bytes(argument))
-        return self[operation](self.vcpu, start, ARGUMENT)
+        return self[f"{operation}.entry"](self.vcpu, start, ARGUMENT)
 
     def populate(self, pfns, **fields):
         self.place_list(LIST, pfns)
