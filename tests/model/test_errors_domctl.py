@@ -388,6 +388,7 @@ MACHINE = [
     dom0("platform: unmapped", (PLATFORM, UNMAPPED), EFAULT),
     dom0("platform: another version", platform(abi.XENPF_settime32, version=1), EACCES),
     dom0("platform: no such operation", platform(99), ENOSYS),
+    dom0("platform: an operation of others", platform(abi.XENPF_platform_quirk), ENOSYS),
     dom0(
         "settime: a field that must be 0",
         platform(abi.XENPF_settime64, settime64={"mbz": 1}),
