@@ -5,7 +5,7 @@ Only arithmetic: which frames it will be is not decided. Guarded by heap_lock.
 """
 
 import abi
-from kpy import Ptr, i64, static, truncate, u32, u64
+from kpy import Ptr, i64, require, static, truncate, u32, u64
 
 from kernel.frames.heap import heap_lock, nr_free
 from kernel.state.domain import Domain, DOMDYING_alive
@@ -42,13 +42,10 @@ def set_claim(d: Ptr[Domain], nr_pages: u64) -> i64:
             nr_claimed -= u64(d.outstanding_pages)
             d.outstanding_pages = 0
             return 0
-        if d.is_dying != DOMDYING_alive:
-            return -abi.EINVAL
-        if d.outstanding_pages != 0 or nr_pages <= u64(d.tot_pages) or nr_pages > u64(d.max_pages):
-            return -abi.EINVAL
+        require(d.is_dying == DOMDYING_alive and d.outstanding_pages == 0, -abi.EINVAL)
+        require(u64(d.tot_pages) < nr_pages <= u64(d.max_pages), -abi.EINVAL)
         wanted = nr_pages - u64(d.tot_pages)
-        if nr_claimed + wanted > nr_free:
-            return -abi.ENOMEM
+        require(nr_claimed + wanted <= nr_free, -abi.ENOMEM)
         d.outstanding_pages = truncate(u32, wanted)
         nr_claimed += wanted
     return 0

@@ -6,7 +6,7 @@ from kpy import Ptr, inline, noinline, struct, u64
 from kernel.base.ids import DomId, Mfn
 from kernel.frames.frame import MOST_REFERENCES, owner_id, put_frame, take_reference
 from kernel.frames.page_type import get_writable_type, put_frame_and_type, share_writable
-from kernel.state.domain import Domain
+from kernel.state.domain import Domain, put_domain
 from kernel.state.frame_table import frame_at
 
 
@@ -19,6 +19,17 @@ class PageOwner:
     domain_id: DomId  # DOMID_IO, DOMID_XEN: no domain
     domain: Ptr[Domain] | None  # rights to I/O frames; with a reference if `is_foreign`
     is_foreign: bool
+
+    @inline
+    def __enter__(self) -> None:
+        """Begin what `find_page_owner` took the reference for."""
+
+    @inline
+    def __exit__(self) -> None:
+        """Give the reference back."""
+        domain = self.domain
+        if self.is_foreign and domain is not None:
+            put_domain(domain)
 
 
 @inline

@@ -5,7 +5,14 @@ reference.
 """
 
 import abi
-from kpy import Ptr, i64, require, u32, u64
+from kpy import (
+    Ptr,
+    i64,
+    ok,
+    require,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import frame_of
@@ -35,9 +42,7 @@ def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
         return 0
     d = v.domain
     with d.page_lock:
-        result = acquire_table(v, d, mfn, L4)
-        if result != 0:
-            return result
+        ok(acquire_table(v, d, mfn, L4))
         show_m2p(mfn)
         destroy_ldt(v)
         old = v.guest_table
@@ -60,9 +65,7 @@ def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
     d = v.domain
     with d.page_lock:
         if u64(mfn) != 0:
-            result = acquire_table(v, d, mfn, L4)
-            if result != 0:
-                return result
+            ok(acquire_table(v, d, mfn, L4))
             hide_m2p(mfn, d)
         old = v.guest_table_user
         v.guest_table_user = mfn
@@ -109,9 +112,7 @@ def pin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
     Locks: takes the domain's page_lock.
     """
     with d.page_lock:
-        result = acquire_table(v, d, mfn, level)
-        if result != 0:
-            return result
+        ok(acquire_table(v, d, mfn, level))
         if not set_pinned(frame_at(mfn)):
             release_table(v, d, mfn, level)
             return -abi.EINVAL

@@ -1,9 +1,20 @@
 """The hypercalls on segment descriptors: set_gdt, update_descriptor."""
 
 import abi
-from kpy import Array, Ptr, i64, ref, truncate, u32, u64, uninitialized, volatile_store
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    i64,
+    ref,
+    require,
+    u32,
+    u64,
+    uninitialized,
+    volatile_store,
+)
 
-from kernel.base.guest_memory import copy_bytes_from_guest
+from kernel.base.guest_memory import copy_slice_from_guest
 from kernel.base.ids import Mfn
 from kernel.base.registry import hypercall
 from kernel.frames.descriptor_check import checked_descriptor
@@ -23,22 +34,18 @@ DESCRIPTOR_BYTES = 8
 
 
 @hypercall(abi.__HYPERVISOR_set_gdt)
-def do_set_gdt(v: Ptr[Vcpu], frame_list: u64, nr_entries: u64, c: u64, d: u64, e: u64) -> i64:
+def do_set_gdt(v: Ptr[Vcpu], frame_list: Guest[u64], count: u32) -> i64:
     """Make frames the GDT of the calling vCPU.
 
-    Hypercall: set_gdt(frame_list: mfn[] in the guest, one for each 512 entries begun, nr_entries:
-    u32).
+    Hypercall: set_gdt(frame_list: mfn[] in the guest, one for each 512 entries begun, count: u32).
     Source: Xen public ABI, arch-x86/xen.h, FIRST_RESERVED_GDT_ENTRY.
     Errors: -EINVAL, too many entries, or a frame that can't be a descriptor table; -EFAULT, the
     list.
     """
-    count = truncate(u32, nr_entries)
-    if count > abi.FIRST_RESERVED_GDT_ENTRY:
-        return -abi.EINVAL
+    require(count <= abi.FIRST_RESERVED_GDT_ENTRY, -abi.EINVAL)
     frames = uninitialized(Array[u64, 16])
     nr_frames = (u64(count) + DESCRIPTORS_PER_FRAME - 1) // DESCRIPTORS_PER_FRAME
-    if copy_bytes_from_guest(u64(ref(frames)), frame_list, nr_frames * 8) != 0:
-        return -abi.EFAULT
+    require(copy_slice_from_guest(frames[0:nr_frames], frame_list), -abi.EFAULT)
     with v.domain.page_lock:
         result = set_gdt(v, ref(frames), count)
     if result == 0:
@@ -47,9 +54,7 @@ def do_set_gdt(v: Ptr[Vcpu], frame_list: u64, nr_entries: u64, c: u64, d: u64, e
 
 
 @hypercall(abi.__HYPERVISOR_update_descriptor)
-def do_update_descriptor(
-    v: Ptr[Vcpu], address: u64, descriptor: u64, c: u64, d: u64, e: u64
-) -> i64:
+def do_update_descriptor(v: Ptr[Vcpu], address: u64, descriptor: u64) -> i64:
     """Change one descriptor in a frame of the guest's, be it in use as a descriptor table or not.
 
     Hypercall: update_descriptor(address: machine address, descriptor: u64).
@@ -59,12 +64,10 @@ def do_update_descriptor(
     Locks: the domain's page_lock.
     """
     fixed, okay = checked_descriptor(descriptor)
-    if address % DESCRIPTOR_BYTES != 0 or not okay:
-        return -abi.EINVAL
+    require(address % DESCRIPTOR_BYTES == 0 and okay, -abi.EINVAL)
     mfn = Mfn(address >> 12)
     with v.domain.page_lock:
-        if not get_frame(mfn, v.domain):
-            return -abi.EINVAL
+        require(get_frame(mfn, v.domain), -abi.EINVAL)
         result = store_descriptor(mfn, address & 4095, fixed)
         put_frame(mfn)
     return result
@@ -76,8 +79,7 @@ def store_descriptor(mfn: Mfn, offset: u64, descriptor: u64) -> i64:
     Errors: -EINVAL, it can't be.
     """
     wanted: u64 = PGT_seg_desc_page if held_descriptors(mfn) else PGT_writable_page
-    if not get_frame_type(mfn, wanted):
-        return -abi.EINVAL
+    require(get_frame_type(mfn, wanted), -abi.EINVAL)
     volatile_store(ref(page_at(mfn)[offset // DESCRIPTOR_BYTES]), descriptor)
     put_frame_type(mfn)
     return 0

@@ -8,7 +8,16 @@ Locks: the page_lock of the domain whose table it is.
 """
 
 import abi
-from kpy import Ptr, i64, inline, noinline, u32, u64
+from kpy import (
+    Ptr,
+    i64,
+    inline,
+    noinline,
+    ok,
+    require,
+    u32,
+    u64,
+)
 
 from kernel.frames.frame import owner_id
 from kernel.frames.page_owner import PageOwner
@@ -40,8 +49,7 @@ def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner],
     old = read_entry(entry)
     changed = old ^ new
     if new & PTE_PRESENT:
-        if bad_l1_flags(new, d):
-            return -abi.EINVAL
+        require(not bad_l1_flags(new, d), -abi.EINVAL)
         if changed & ~FREE_TO_CHANGE == 0:
             return 0 if store_entry(entry, old, adjusted_l1e(new), how) else -abi.EBUSY
         if changed & ~(FREE_TO_CHANGE | PTE_WRITE) == 0 and is_plain_frame(new, owner):
@@ -62,8 +70,8 @@ def is_plain_frame(l1e: u64, owner: Ptr[PageOwner]) -> bool:
 def toggle_writable(entry: Ptr[u64], old: u64, new: u64, how: u32) -> i64:
     """Make an entry writable or read-only; the frame stays the same, and keeps its reference."""
     mfn = entry_mfn(new)
-    if new & PTE_WRITE and not get_writable_type(mfn):
-        return -abi.EBUSY
+    if new & PTE_WRITE:
+        require(get_writable_type(mfn), -abi.EBUSY)
     if not store_entry(entry, old, adjusted_l1e(new), how):
         if new & PTE_WRITE:
             put_frame_type(mfn)
@@ -80,10 +88,8 @@ def replace_l1e(
     """Make an L1 entry lead somewhere else, or nowhere."""
     allowed = new
     if new & PTE_PRESENT:
-        result = get_l1e_frame(new, d, owner)
-        if result < 0:
-            return result
-        if result == PTE_WRITE:
+        to_clear = ok(get_l1e_frame(new, d, owner))
+        if to_clear == PTE_WRITE:
             allowed &= ~PTE_WRITE
     if not store_entry(entry, old, adjusted_l1e(allowed), how):
         put_l1e(allowed, d)
@@ -102,19 +108,15 @@ def update_upper_entry(
     be a table of the level below; -EBUSY, the entry changed meanwhile; -ERESTART, validating the
     new table takes longer: the same request again goes on with it.
     """
-    if is_core_slot(level, (u64(entry) & 4095) >> 3):
-        return -abi.EINVAL
+    require(not is_core_slot(level, (u64(entry) & 4095) >> 3), -abi.EINVAL)
     old = read_entry(entry)
     if new & PTE_PRESENT:
-        if new & UPPER_DISALLOWED:
-            return -abi.EINVAL
+        require(new & UPPER_DISALLOWED == 0, -abi.EINVAL)
         if (old ^ new) & ~FREE_TO_CHANGE == 0:
             return 0 if store_entry(entry, old, adjusted_upper(new), how) else -abi.EBUSY
-        result = acquire_table(v, d, entry_mfn(new), level - 1)
-        if result != 0:
-            return result
+        ok(acquire_table(v, d, entry_mfn(new), level - 1))
     unneeded = old
-    result = 0
+    result: i64 = 0
     if not store_entry(entry, old, adjusted_upper(new), how):
         unneeded = new
         result = -abi.EBUSY

@@ -1,11 +1,11 @@
 """The *foreign domain* argument of the hypercalls on page tables: whose frames are meant."""
 
 import abi
-from kpy import Ptr, i64, inline, noinline, truncate, u16, u64
+from kpy import Ptr, i64, inline, noinline, require, truncate, u16, u64
 
 from kernel.base.ids import DomId
 from kernel.frames.page_owner import PageOwner
-from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.domain import Domain, get_domain_by_id
 from kernel.state.vcpu import Vcpu
 
 
@@ -13,7 +13,7 @@ from kernel.state.vcpu import Vcpu
 def find_page_owner(v: Ptr[Vcpu], named: u64, owner: Ptr[PageOwner]) -> i64:
     """Look up whom a guest names by the low 16 bits of an argument.
 
-    Every success is followed by `put_page_owner`.
+    After a success `with owner:` gives back what this took.
 
     Errors: -ESRCH, there is no such domain, or it is the caller's own by number.
     """
@@ -35,22 +35,12 @@ def find_foreign_owner(v: Ptr[Vcpu], named: u16, owner: Ptr[PageOwner]) -> i64:
         return 0
     if named == abi.DOMID_XEN:
         return 0
-    if DomId(named) == v.domain.domain_id:
-        return -abi.ESRCH
+    require(DomId(named) != v.domain.domain_id, -abi.ESRCH)
     found = get_domain_by_id(DomId(named))
-    if found is None:
-        return -abi.ESRCH
+    require(found is not None, -abi.ESRCH)
     owner.domain = found
     owner.is_foreign = True
     return 0
-
-
-@inline
-def put_page_owner(owner: Ptr[PageOwner]) -> None:
-    """Give back what `find_page_owner` took."""
-    domain = owner.domain
-    if owner.is_foreign and domain is not None:
-        put_domain(domain)
 
 
 @inline

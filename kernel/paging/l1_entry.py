@@ -9,7 +9,7 @@ Locks: the page_lock of the domain whose table it is.
 """
 
 import abi
-from kpy import Ptr, i64, inline, noinline, u64
+from kpy import Ptr, i64, inline, noinline, require, u64
 
 from kernel.frames.frame import put_frame
 from kernel.frames.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
@@ -36,8 +36,7 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     Errors: -EINVAL, bits that are not allowed; -EBUSY, the frame isn't `owner`'s, or can't be
     writable now; -EPERM, I/O memory.
     """
-    if bad_l1_flags(l1e, d):
-        return -abi.EINVAL
+    require(not bad_l1_flags(l1e, d), -abi.EINVAL)
     mfn = entry_mfn(l1e)
     if not frame_valid(mfn):
         return check_io_frame(l1e, d, owner)

@@ -8,6 +8,7 @@ from kpy import (
     i64,
     inline,
     noinline,
+    ok,
     ref,
     require,
     struct,
@@ -29,7 +30,7 @@ from kernel.frames.page_owner import PageOwner
 from kernel.frames.page_type import get_writable_frame, level_in_force, put_frame_and_type
 from kernel.paging.entry import STORE_KEEP_AD, STORE_PLAIN
 from kernel.paging.entry_update import update_l1e, update_upper_entry
-from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
+from kernel.paging.foreign import find_page_owner, may_act_on
 from kernel.paging.table_ref import put_old_guest_table
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
@@ -52,9 +53,7 @@ class Batch:
 
 
 @hypercall(abi.__HYPERVISOR_mmu_update)
-def do_mmu_update(
-    v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreign: u64, e: u64
-) -> i64:
+def do_mmu_update(v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreign: u64) -> i64:
     """Change page-table entries, in order, until one request fails.
 
     Hypercall: mmu_update(requests: mmu_update[count] in the guest, count: u32, done: u32 in the
@@ -76,8 +75,7 @@ def do_mmu_update(
         wanted &= ~MMU_UPDATE_PREEMPTED
         batch.nr_before = earlier_progress(done_out)
     list_ = Guest[abi.mmu_update](requests)
-    if not guest_array_okay(list_, u64(wanted)):
-        return -abi.EFAULT
+    require(guest_array_okay(list_, u64(wanted)), -abi.EFAULT)
     result = find_table_owner(v, truncate(u32, foreign) >> 16, ref(batch))
     if result == 0:
         result = serve_batch(v, list_, wanted, done_out, foreign, ref(batch))
@@ -92,8 +90,7 @@ def find_table_owner(v: Ptr[Vcpu], number: u32, batch: Ptr[Batch]) -> i64:
     if number == 0:
         return 0
     domain = get_domain_by_id(DomId(truncate(u16, number - 1)))
-    if domain is None:
-        return -abi.ESRCH
+    require(domain is not None, -abi.ESRCH)
     batch.tables = domain
     if domain == v.domain:
         put_domain(domain)
@@ -129,12 +126,9 @@ def serve_batch(
     batch: Ptr[Batch],
 ) -> i64:
     """Serve the requests, and arrange for the rest to be served later if that takes too long."""
-    result = find_page_owner(v, foreign, ref(batch.owner))
-    if result != 0:
-        return result
-    with batch.tables.page_lock:
+    ok(find_page_owner(v, foreign, ref(batch.owner)))
+    with batch.owner, batch.tables.page_lock:
         result = serve_requests(v, list_, count, batch)
-    put_page_owner(ref(batch.owner))
     report_progress(done_out, batch.nr_before, batch.nr_done)
     if result == -abi.ERESTART:
         rest = list_.index(u64(batch.nr_done)).address()
@@ -157,13 +151,10 @@ def serve_requests(
             u64(v.old_guest_table) != 0 or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
         ):
             return -abi.ERESTART
-        if not copy_from_guest(ref(request), list_.index(u64(i))):
-            return -abi.EFAULT
+        require(copy_from_guest(ref(request), list_.index(u64(i))), -abi.EFAULT)
         command = request.ptr & COMMAND_MASK
-        if command > abi.MMU_PT_UPDATE_NO_TRANSLATE:
-            return -abi.ENOSYS
-        if not is_allowed:
-            return -abi.EPERM
+        require(command <= abi.MMU_PT_UPDATE_NO_TRANSLATE, -abi.ENOSYS)
+        require(is_allowed, -abi.EPERM)
         if command == abi.MMU_MACHPHYS_UPDATE:
             result = update_m2p(v, request.ptr, request.val, batch)
         else:
@@ -213,8 +204,7 @@ def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Ba
 def write_plain_frame(d: Ptr[Domain], address: u64, value: u64) -> i64:
     """Serve a request for a word that is in no page table, just as if the guest had written it."""
     mfn = Mfn(address >> 12)
-    if not get_writable_frame(mfn, d):
-        return -abi.EINVAL
+    require(get_writable_frame(mfn, d), -abi.EINVAL)
     volatile_store(ref(page_at(mfn)[(address & 4095) >> 3]), value)
     put_frame_and_type(mfn)
     return 0
@@ -226,10 +216,8 @@ def update_m2p(v: Ptr[Vcpu], address: u64, value: u64, batch: Ptr[Batch]) -> i64
     Errors: -EPERM, tables of another were named; -EINVAL, not its frame.
     """
     mfn = Mfn(address >> 12)
-    if batch.tables != v.domain:
-        return -abi.EPERM
-    if not get_frame_of(mfn, batch.owner.domain_id):
-        return -abi.EINVAL
+    require(batch.tables == v.domain, -abi.EPERM)
+    require(get_frame_of(mfn, batch.owner.domain_id), -abi.EINVAL)
     set_m2p(mfn, value)
     put_frame(mfn)
     return 0

@@ -3,7 +3,20 @@ LDT.
 """
 
 import abi
-from kpy import Guest, Ptr, i32, i64, inline, ref, truncate, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    i32,
+    i64,
+    inline,
+    ok,
+    ref,
+    require,
+    truncate,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest, guest_address_okay, guest_array_okay
 from kernel.base.ids import DomId, Mfn
@@ -11,7 +24,7 @@ from kernel.base.registry import hypercall
 from kernel.frames.iomem import has_io_memory
 from kernel.frames.page_owner import PageOwner
 from kernel.paging.base_pointer import new_guest_cr3, new_user_cr3, pin_table, unpin_table
-from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
+from kernel.paging.foreign import find_page_owner, may_act_on
 from kernel.paging.mmu_update import MMU_UPDATE_PREEMPTED, earlier_progress, report_progress
 from kernel.paging.page_copy import clear_guest_page, copy_guest_page
 from kernel.paging.segments import MAX_LDT_ENTRIES, set_ldt
@@ -28,9 +41,7 @@ UNUSED_COMMAND = 14
 
 
 @hypercall(abi.__HYPERVISOR_mmuext_op)
-def do_mmuext_op(
-    v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, foreign: u64, e: u64
-) -> i64:
+def do_mmuext_op(v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, foreign: u64) -> i64:
     """Serve operations in order, until one fails.
 
     Hypercall: mmuext_op(operations: mmuext_op[count] in the guest, count: u32, done: u32 in the
@@ -50,21 +61,18 @@ def do_mmuext_op(
         wanted &= ~MMU_UPDATE_PREEMPTED
         before = earlier_progress(done_out)
     list_ = Guest[abi.mmuext_op](operations)
-    if not guest_array_okay(list_, u64(wanted)):
-        return -abi.EFAULT
+    require(guest_array_okay(list_, u64(wanted)), -abi.EFAULT)
     owner = PageOwner()
-    result = find_page_owner(v, foreign, ref(owner))
-    if result != 0:
-        return result
+    ok(find_page_owner(v, foreign, ref(owner)))
     target = owner.domain
     if target is None or owner.domain_id == DomId(abi.DOMID_IO):
         return refuse_io_memory(v, list_, wanted)
     done: u32 = 0
     result = -abi.EPERM
-    if may_act_on(v.domain, owner.domain_id):
-        result, done = serve_operations(v, list_, wanted, target)
-        report_progress(done_out, before, done)
-    put_page_owner(ref(owner))
+    with owner:
+        if may_act_on(v.domain, owner.domain_id):
+            result, done = serve_operations(v, list_, wanted, target)
+            report_progress(done_out, before, done)
     if result == -abi.ERESTART:
         rest = list_.index(u64(done)).address()
         return hypercall_continue(
@@ -82,12 +90,10 @@ def refuse_io_memory(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32) -> i
     frames of that owner can't be used so; those of `serve_operation`.
     """
     op = uninitialized(abi.mmuext_op)
-    if not v.domain.is_privileged:
-        return -abi.EPERM
+    require(v.domain.is_privileged, -abi.EPERM)
     if count == 0:
         return 0
-    if not copy_from_guest(ref(op), list_):
-        return -abi.EFAULT
+    require(copy_from_guest(ref(op), list_), -abi.EFAULT)
     match op.cmd:
         case abi.MMUEXT_MARK_SUPER | abi.MMUEXT_UNMARK_SUPER:
             return -abi.EOPNOTSUPP
@@ -95,8 +101,7 @@ def refuse_io_memory(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32) -> i
             return -abi.EINVAL
         case _:
             pass
-    if op.cmd > abi.MMUEXT_UNMARK_SUPER or op.cmd == UNUSED_COMMAND:
-        return -abi.ENOSYS
+    require(op.cmd <= abi.MMUEXT_UNMARK_SUPER and op.cmd != UNUSED_COMMAND, -abi.ENOSYS)
     return -abi.EINVAL if op.cmd <= abi.MMUEXT_UNPIN_TABLE else -abi.EPERM
 
 
@@ -151,10 +156,8 @@ def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
 
     Errors: -EPERM, another domain was named; -ENOSYS, no such operation.
     """
-    if op.cmd > abi.MMUEXT_UNMARK_SUPER or op.cmd == UNUSED_COMMAND:
-        return -abi.ENOSYS
-    if d != v.domain:
-        return -abi.EPERM
+    require(op.cmd <= abi.MMUEXT_UNMARK_SUPER and op.cmd != UNUSED_COMMAND, -abi.ENOSYS)
+    require(d == v.domain, -abi.EPERM)
     match op.cmd:
         case abi.MMUEXT_NEW_BASEPTR:
             return new_guest_cr3(v, Mfn(op.arg1.mfn))
@@ -179,8 +182,7 @@ def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
     cpus = v.domain.dirty_cpumask
     if op.cmd in (abi.MMUEXT_TLB_FLUSH_MULTI, abi.MMUEXT_INVLPG_MULTI):
         cpus, readable = cpus_of_vcpus(v.domain, op.arg2.vcpumask)
-        if not readable:
-            return -abi.EINVAL
+        require(readable, -abi.EINVAL)
     if is_single and not guest_address_okay(va):
         return 0
     if op.cmd == abi.MMUEXT_INVLPG_LOCAL:
@@ -210,8 +212,10 @@ def change_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> i64:
     Errors: -EINVAL, not at a page's beginning, the core's address, or too many entries.
     """
     address = base if nr_entries != 0 else u64(0)
-    if address % 4096 != 0 or not guest_address_okay(address) or nr_entries > MAX_LDT_ENTRIES:
-        return -abi.EINVAL
+    require(
+        address % 4096 == 0 and guest_address_okay(address) and nr_entries <= MAX_LDT_ENTRIES,
+        -abi.EINVAL,
+    )
     if v.ldt_ents != nr_entries or v.ldt_base != address:
         with v.domain.page_lock:
             set_ldt(v, address, nr_entries)

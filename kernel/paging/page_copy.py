@@ -3,7 +3,7 @@ needed.
 """
 
 import abi
-from kpy import Ptr, copy, i64, zero
+from kpy import Ptr, copy, i64, require, zero
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import get_frame, page_at, put_frame
@@ -16,8 +16,7 @@ def clear_guest_page(d: Ptr[Domain], mfn: Mfn) -> i64:
 
     Errors: -EINVAL, not the domain's, or a page table or the like.
     """
-    if not get_writable_frame(mfn, d):
-        return -abi.EINVAL
+    require(get_writable_frame(mfn, d), -abi.EINVAL)
     zero(page_at(mfn))
     put_frame_and_type(mfn)
     return 0
@@ -25,8 +24,7 @@ def clear_guest_page(d: Ptr[Domain], mfn: Mfn) -> i64:
 
 def copy_guest_page(d: Ptr[Domain], to: Mfn, from_: Mfn) -> i64:
     """Copy one frame of domain `d` to another. Errors: -EINVAL, as for clearing."""
-    if not get_frame(from_, d):
-        return -abi.EINVAL
+    require(get_frame(from_, d), -abi.EINVAL)
     if not get_writable_frame(to, d):
         put_frame(from_)
         return -abi.EINVAL

@@ -5,7 +5,7 @@ owns the tables.
 """
 
 import abi
-from kpy import Ptr, i64, ref, u32, u64
+from kpy import Ptr, i64, ref, require, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import get_frame, page_at, put_frame
@@ -102,11 +102,9 @@ def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: u64) -> i64:
     Errors: -EINVAL, bits that are not allowed, a frame that is not the domain's or in use as
     something else, or bad itself.
     """
-    if entry & UPPER_DISALLOWED:
-        return -abi.EINVAL
+    require(entry & UPPER_DISALLOWED == 0, -abi.EINVAL)
     child = entry_mfn(entry)
-    if not get_frame(child, d):
-        return -abi.EINVAL
+    require(get_frame(child, d), -abi.EINVAL)
     outcome = begin_table(child, walk.level - 1)
     if outcome == TYPE_READY:
         return 0

@@ -7,7 +7,7 @@ Locks: the domain's page_lock, for everything here.
 """
 
 import abi
-from kpy import Array, Ptr, i64, u32, u64, wrapping_add
+from kpy import Array, Ptr, i64, require, u32, u64, wrapping_add
 
 from kernel.base.ids import Mfn
 from kernel.frames.page_type import PGT_seg_desc_page, get_frame_and_type, put_frame_and_type
@@ -33,8 +33,7 @@ def set_gdt(v: Ptr[Vcpu], frames: Ptr[Array[u64, 16]], nr_entries: u32) -> i64:
     Errors: -EINVAL, more entries than there is room, or a frame that is not the guest's, is mapped
     writable, or holds a descriptor that no guest may have; the old GDT then stays.
     """
-    if nr_entries > abi.FIRST_RESERVED_GDT_ENTRY:
-        return -abi.EINVAL
+    require(nr_entries <= abi.FIRST_RESERVED_GDT_ENTRY, -abi.EINVAL)
     count = (u64(nr_entries) + DESCRIPTORS_PER_FRAME - 1) // DESCRIPTORS_PER_FRAME
     for i in range(count):
         if not get_frame_and_type(Mfn(frames[i]), v.domain, PGT_seg_desc_page):

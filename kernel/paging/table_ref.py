@@ -12,7 +12,16 @@ it.
 """
 
 import abi
-from kpy import Ptr, i64, inline, noinline, u32, u64
+from kpy import (
+    Ptr,
+    i64,
+    inline,
+    noinline,
+    ok,
+    require,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import get_frame, hold_frame, owner_of, put_frame
@@ -31,8 +40,7 @@ def acquire_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
 
     Errors: -EINVAL and others, the frame can't be such a table; -ERESTART, validation takes longer.
     """
-    if not get_frame(mfn, d):
-        return -abi.EINVAL
+    require(get_frame(mfn, d), -abi.EINVAL)
     outcome = begin_table(mfn, level)
     if outcome == TYPE_READY:
         return 0
@@ -102,8 +110,6 @@ def finish_release(v: Ptr[Vcpu]) -> i64:
     assert d is not None, "a table without an owner waits for its release"
     with d.page_lock:
         if is_partial(mfn):
-            result = demote(d, mfn, level_of(mfn))
-            if result != 0:
-                return result
+            ok(demote(d, mfn, level_of(mfn)))
     forget_old_table(v)
     return 0

@@ -3,14 +3,25 @@ makes stale.
 """
 
 import abi
-from kpy import Guest, Ptr, atomic_load, bit, i64, inline, ref, u64
+from kpy import (
+    Guest,
+    Ptr,
+    atomic_load,
+    bit,
+    i64,
+    inline,
+    ok,
+    ref,
+    require,
+    u64,
+)
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
 from kernel.frames.page_owner import PageOwner
 from kernel.paging.entry import STORE_PLAIN
 from kernel.paging.entry_update import update_l1e
-from kernel.paging.foreign import find_page_owner, may_act_on, put_page_owner
+from kernel.paging.foreign import find_page_owner, may_act_on
 from kernel.paging.guest_walk import find_l1e
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
@@ -20,7 +31,7 @@ from kernel.x86.tlb import flush_tlb_local, flush_tlb_one_local
 
 
 @hypercall(abi.__HYPERVISOR_update_va_mapping)
-def do_update_va_mapping(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, d: u64, e: u64) -> i64:
+def do_update_va_mapping(v: Ptr[Vcpu], va: u64, value: u64, flags: u64) -> i64:
     """Change the L1 entry of address `va` to `value`; the frame must be the caller's.
 
     Hypercall: update_va_mapping(va: u64, value: l1e, flags: UVMF_*, with the address of a bitmap of
@@ -36,22 +47,17 @@ def do_update_va_mapping(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, d: u64, 
 
 @hypercall(abi.__HYPERVISOR_update_va_mapping_otherdomain)
 def do_update_va_mapping_otherdomain(
-    v: Ptr[Vcpu], va: u64, value: u64, flags: u64, domid: u64, e: u64
+    v: Ptr[Vcpu], va: u64, value: u64, flags: u64, domid: u64
 ) -> i64:
     """Do the same for a frame of another domain.
 
     Errors: as before; -ESRCH, no such domain; -EPERM, it is not the caller's to map.
     """
     owner = PageOwner()
-    result = find_page_owner(v, domid, ref(owner))
-    if result != 0:
-        return result
-    if may_act_on(v.domain, owner.domain_id):
-        result = update_and_flush(v, va, value, flags, ref(owner))
-    else:
-        result = -abi.EPERM
-    put_page_owner(ref(owner))
-    return result
+    ok(find_page_owner(v, domid, ref(owner)))
+    with owner:
+        require(may_act_on(v.domain, owner.domain_id), -abi.EPERM)
+        return update_and_flush(v, va, value, flags, ref(owner))
 
 
 @inline
@@ -59,8 +65,7 @@ def update_and_flush(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, owner: Ptr[P
     """Change the entry; flush only if that was possible, so `va` is known to be the guest's."""
     with v.domain.page_lock:
         entry = find_l1e(v, va)
-        if entry is None:
-            return -abi.EINVAL
+        require(entry is not None, -abi.EINVAL)
         result = update_l1e(entry, value, v.domain, owner, STORE_PLAIN)
     if result == 0 and flags & abi.UVMF_FLUSHTYPE_MASK != 0:
         return flush_mapping(v, va, flags)
@@ -81,8 +86,7 @@ def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
         return 0  # neither kind of flush
     elif where != abi.UVMF_LOCAL:
         cpus, readable = cpus_of_vcpus(v.domain, where)
-        if not readable:
-            return -abi.EFAULT
+        require(readable, -abi.EFAULT)
     flush_va(cpus, va, is_single)
     return 0
 
