@@ -3,7 +3,16 @@ outside.
 """
 
 import abi
-from kpy import Ptr, i64, ref, require, truncate, u32, u64
+from kpy import (
+    Ptr,
+    i64,
+    ok,
+    ref,
+    require,
+    truncate,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import DomId
 from kernel.base.registry import domctl
@@ -31,9 +40,7 @@ def createdomain(op: Ptr[abi.xen_domctl]) -> i64:
         wanted = first_free_domain_id()
     elif domain_by_id_exists(wanted):
         return -abi.EEXIST
-    domain, error = create_domain(ref(op.u.createdomain), wanted)
-    if domain is None:
-        return error
+    ok(create_domain(ref(op.u.createdomain), wanted))
     op.domain = truncate(abi.domid_t, wanted)
     return 0
 

@@ -107,9 +107,10 @@ def create_dom0() -> Ptr[Domain]:
     config.max_grant_frames = -1
     config.grant_opts = 1  # version
     config.max_maptrack_frames = -1
-    d, error = create_domain(ref(config), DomId(0))
-    if d is None:
+    made = create_domain(ref(config), DomId(0))
+    if made.error != 0:
         panic("domain 0 cannot be created: not enough memory")
+    d = made.value
     for i in range(u32(nr_vcpus)):
         if alloc_vcpu(d, i) is None:
             panic("no memory for domain 0's vCPUs")

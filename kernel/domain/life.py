@@ -1,7 +1,7 @@
 """How a domain comes, and how it is taken apart. Its last remains go in `kernel.domain.free`."""
 
 import abi
-from kpy import Ptr, i64, ok, ref, require, static, u8, u32, u64
+from kpy import Ptr, Result, i64, ok, ref, require, static, u8, u32, u64
 
 import kernel.state.domain
 from kernel.base.ids import DomId, Vaddr
@@ -49,36 +49,32 @@ nobodys_info = static(abi.shared_info)  # the shared page of domains that are de
 
 def create_domain(
     config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId
-) -> tuple[Ptr[Domain] | None, i64]:
+) -> Result[Ptr[Domain]]:
     """Make an empty domain, paused by the toolstack once, without memory or vCPUs.
 
-    Returns: the domain, with the one reference that `domain_kill` gives back, and 0; or None and
-    the error.
+    Returns: the domain, with the one reference that `domain_kill` gives back.
     Errors: -EINVAL, flags or limits that no PV domain can have here; -EOPNOTSUPP, emulated devices;
     -ESRCH, a CPU pool other than 0; -ENOMEM; -EEXIST, the id is in use.
     """
-    error = check_config(config)
-    if error != 0:
-        return None, error
+    ok(check_config(config))
     free_buried_domains()
     d = new_domain(config, domain_id)
-    if d is None:
-        return None, -abi.ENOMEM
+    require(d is not None, -abi.ENOMEM)
     if not fill_domain(d, config):
         discard_domain(d)
-        return None, -abi.ENOMEM
+        return -abi.ENOMEM
     update_wallclock(d)
     if not link_domain(d):
         discard_domain(d)
-        return None, -abi.EEXIST
+        return -abi.EEXIST
     trace_1(abi.TRC_DOM0_DOM_ADD, u32(d.domain_id))
     if d.is_privileged:
         kernel.state.domain.dom0 = d
-    return d, 0
+    return d
 
 
-def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> i64:
-    """Check what the toolstack wants. Returns: 0 or an error, as `create_domain`."""
+def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> Result[None]:
+    """Check what the toolstack wants. Errors: as `create_domain`."""
     require(config.flags & ~KNOWN_FLAGS == 0 and config.iommu_opts == 0, -abi.EINVAL)
     require(config.vmtrace_size == 0 and 1 <= config.max_vcpus <= MAX_VCPUS, -abi.EINVAL)
     require(config.arch.misc_flags & ~KNOWN_MISC == 0, -abi.EINVAL)
@@ -88,7 +84,6 @@ def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> i64:
     require(config.max_maptrack_frames <= MAX_MAPTRACK_FRAMES, -abi.EINVAL)
     require(config.arch.emulation_flags == 0, -abi.EOPNOTSUPP)
     require(config.cpupool_id == 0, -abi.ESRCH)
-    return 0
 
 
 def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Ptr[Domain] | None:
@@ -201,20 +196,16 @@ def domain_kill(d: Ptr[Domain]) -> i64:
 def take_apart(d: Ptr[Domain]) -> i64:
     """Do the steps of `domain_kill` in their order. Returns: 0, or -ERESTART."""
     while d.kill_phase != KillPhase.done:
-        error: i64 = 0
         match d.kill_phase:
             case KillPhase.events:
-                error = evtchn_close_all(d)
-                if error == 0:
-                    leave_guest_memory(d)
+                ok(evtchn_close_all(d))
+                leave_guest_memory(d)
             case KillPhase.grants:
-                error = grant_release_mappings(d)
+                ok(grant_release_mappings(d))
             case KillPhase.memory:
-                error = relinquish_memory(d)
+                ok(relinquish_memory(d))
             case _:
                 free_shared_frames(d)
-        if error != 0:
-            return error
         d.kill_phase = KillPhase(u8(d.kill_phase) + 1)
     return 0
 

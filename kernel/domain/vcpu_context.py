@@ -136,8 +136,7 @@ def install_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     """
     require(v.domain.is_dying == DOMDYING_alive, -abi.EINVAL)
     with v.domain.page_lock:
-        result = set_gdt(v, ref(c.gdt_frames), u32(c.gdt_ents))
-    require(result == 0, result)
+        ok(set_gdt(v, ref(c.gdt_frames), u32(c.gdt_ents)))
     result = set_guest_tables(v, Mfn(c.ctrlreg[3] >> PAGE_SHIFT), Mfn(c.ctrlreg[1] >> PAGE_SHIFT))
     with v.domain.page_lock:
         if result == 0:
