@@ -22,8 +22,9 @@ from kpy import (
     uninitialized,
 )
 
-from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_copy
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay, guest_copy
 from kernel.base.ids import PAGE_SIZE, Mfn
+from kernel.grant.operations import grant_table_op
 from kernel.grant.pin import pin_grant, reference, unpin_grant, unreference
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_or_self, put_domain
@@ -46,8 +47,10 @@ class Side:
     mfn: Mfn
 
 
+@grant_table_op(abi.GNTTABOP_copy)
 def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64:
     """Serve GNTTABOP_copy. Errors: -EFAULT, at the first structure that can't be accessed."""
+    require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
     source = Side(is_source=True)
     dest = Side()
     result: i64 = 0

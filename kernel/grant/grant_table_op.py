@@ -5,10 +5,9 @@ Each operation works on an array of structures; its outcome is the `status` in e
 Version 1 of the table only, no transfers, no transitive or sub-page grants.
 """
 
-from typing import TypeVar
-
 import abi
 from kpy import (
+    Array,
     Fn,
     Guest,
     Ptr,
@@ -18,112 +17,55 @@ from kpy import (
     load,
     ref,
     require,
+    static,
     store,
-    truncate,
     u32,
     u64,
     uninitialized,
     wrapping_add,
 )
 
-from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
+import kernel.grant.copy
+import kernel.grant.map
+import kernel.grant.setup
+import kernel.grant.unmap  # noqa: F401  these four register their operations
+from kernel.base.guest_memory import copy_from_guest
 from kernel.base.ids import PAGE_SIZE
 from kernel.base.registry import hypercall
-from kernel.grant.copy import copy_grants
-from kernel.grant.map import map_grant_ref
+from kernel.grant.operations import grant_table_op, grant_table_ops
 from kernel.grant.pin import active_at, entry_at
-from kernel.grant.setup import get_status_frames, get_version, query_size, set_version, setup_table
-from kernel.grant.unmap import unmap_and_replace, unmap_grant_refs
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
-T = TypeVar("T")
-
 COMMAND_BITS = 12  # of the first argument; what is above is for Xen's way to continue a cache_flush
 SOURCE_GREF = abi.GNTTAB_CACHE_SOURCE_GREF
 KNOWN_FLUSHES = abi.GNTTAB_CACHE_INVAL | abi.GNTTAB_CACHE_CLEAN | SOURCE_GREF
 MAX_COUNT = (1 << 31) - 1
+NR_OPS = abi.GNTTABOP_cache_flush + 1
+
+
+GrantTableOperation = Fn[[Ptr[Vcpu], u64, u32], i64]
+operations = static(Array[GrantTableOperation | None, NR_OPS], grant_table_ops)
 
 
 @hypercall(abi.__HYPERVISOR_grant_table_op)
-def do_grant_table_op(vcpu: Ptr[Vcpu], cmd: u64, arg: u64, count: u64) -> i64:
+def do_grant_table_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64, count: u32) -> i64:
     """Serve a grant-table operation on `count` structures.
 
     Hypercall: grant_table_op(cmd: GNTTABOP_*, arg: array in the guest, count).
     Errors: -EINVAL, a negative count, or unknown bits in cmd; -EFAULT, the array; -ENOSYS, no such
     operation.
     """
-    nr = truncate(u32, count)
-    require(nr <= MAX_COUNT and truncate(u32, cmd) >> COMMAND_BITS == 0, -abi.EINVAL)
-    match truncate(u32, cmd):
-        case abi.GNTTABOP_map_grant_ref:
-            return serve_each(
-                vcpu,
-                abi.GNTTABOP_map_grant_ref,
-                Guest[abi.gnttab_map_grant_ref](arg),
-                nr,
-                map_grant_ref,
-            )
-        case abi.GNTTABOP_unmap_grant_ref:
-            unmap_arg = Guest[abi.gnttab_unmap_grant_ref](arg)
-            require(guest_array_okay(unmap_arg, u64(nr)), -abi.EFAULT)
-            return unmap_grant_refs(vcpu, unmap_arg, nr)
-        case abi.GNTTABOP_unmap_and_replace:
-            replace_arg = Guest[abi.gnttab_unmap_and_replace](arg)
-            require(guest_array_okay(replace_arg, u64(nr)), -abi.EFAULT)
-            return unmap_and_replace(vcpu, replace_arg, nr)
-        case abi.GNTTABOP_copy:
-            copy_arg = Guest[abi.gnttab_copy](arg)
-            require(guest_array_okay(copy_arg, u64(nr)), -abi.EFAULT)
-            return copy_grants(vcpu, copy_arg, nr)
-        case _:
-            return serve_table_op(vcpu, truncate(u32, cmd), arg, nr)
+    require(count <= MAX_COUNT and cmd >> COMMAND_BITS == 0, -abi.EINVAL)
+    require(cmd < NR_OPS, -abi.ENOSYS)
+    operation = operations[cmd]
+    require(operation is not None, -abi.ENOSYS)
+    return operation(vcpu, arg, count)
 
 
-def serve_table_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64, nr: u32) -> i64:
-    """Serve the operations about a table as a whole, and the rare ones."""
-    match cmd:
-        case abi.GNTTABOP_setup_table:
-            return setup_table(vcpu, Guest[abi.gnttab_setup_table](arg), nr)
-        case abi.GNTTABOP_query_size:
-            return query_size(vcpu, Guest[abi.gnttab_query_size](arg), nr)
-        case abi.GNTTABOP_get_version:
-            return get_version(vcpu, Guest[abi.gnttab_get_version](arg))
-        case abi.GNTTABOP_set_version:
-            return set_version(Guest[abi.gnttab_set_version](arg))
-        case abi.GNTTABOP_get_status_frames:
-            return get_status_frames(vcpu, Guest[abi.gnttab_get_status_frames](arg), nr)
-        case abi.GNTTABOP_swap_grant_ref:
-            return serve_each(vcpu, cmd, Guest[abi.gnttab_swap_grant_ref](arg), nr, swap_grant_ref)
-        case abi.GNTTABOP_cache_flush:
-            return cache_flush(vcpu, Guest[abi.gnttab_cache_flush](arg), nr)
-        case _:
-            return -abi.ENOSYS
-
-
-def serve_each(
-    vcpu: Ptr[Vcpu],
-    cmd: u32,
-    arg: Guest[T],
-    count: u32,
-    operation: Fn[[Ptr[Vcpu], Ptr[Tainted[T]]], None],
-) -> i64:
-    """Run an operation on each structure of an array, as long as nothing more urgent comes."""
-    require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
-    for i in range(count):
-        if i != 0 and preempt_pending():
-            return hypercall_continue(
-                vcpu, u64(cmd), arg.index(u64(i)).address(), u64(count - i), 0
-            )
-        op = uninitialized(Tainted[T])
-        require(copy_from_guest(ref(op), arg.index(u64(i))), -abi.EFAULT)
-        operation(vcpu, ref(op))
-        require(copy_to_guest(arg.index(u64(i)), ref(op)), -abi.EFAULT)
-    return 0
-
-
+@grant_table_op(abi.GNTTABOP_swap_grant_ref)
 def swap_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_swap_grant_ref]]) -> None:
     """Exchange two entries of the caller's table, neither of which may be in use."""
     with vcpu.domain.grant.lock:
@@ -149,6 +91,7 @@ def swap_entries(d: Ptr[Domain], a: Tainted[u32], b: Tainted[u32]) -> i16:
     return abi.GNTST_okay
 
 
+@grant_table_op(abi.GNTTABOP_cache_flush)
 def cache_flush(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_cache_flush], count: u32) -> i64:
     """Check cache flushes, of which x86, where devices see what is in the caches, needs none.
 

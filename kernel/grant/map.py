@@ -6,8 +6,9 @@ from kpy import Ptr, Tainted, i16, truncate, trusted, u16, u32, u64
 from kernel.base.ids import DomId, Mfn, mfn_to_maddr
 from kernel.grant.l1_mapping import create_grant_mapping
 from kernel.grant.maptrack import give_handle_back, maptrack_at, take_handle
+from kernel.grant.operations import grant_table_op
 from kernel.grant.pin import MAPPABLE, pin_grant, reference, unpin_grant, unreference
-from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.domain import Domain, get_domain_by_id
 from kernel.state.grant_table import (
     MAPTRACK_END,
     GNTPIN_devr_inc,
@@ -32,6 +33,7 @@ def pin_unit(flags: Tainted[u32]) -> u32:
     return unit
 
 
+@grant_table_op(abi.GNTTABOP_map_grant_ref)
 def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_map_grant_ref]]) -> None:
     """Map one grant; `status` is bad_gntref also when the flags ask for no mapping at all.
 
@@ -41,12 +43,10 @@ def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_map_grant_ref]]) -
         op.status = abi.GNTST_bad_gntref
         return
     trace_1(abi.TRC_MEM_PAGE_GRANT_MAP, u32(op.dom))
-    granter = get_domain_by_id(DomId(op.dom))
-    if granter is None:
+    with get_domain_by_id(DomId(op.dom)) as granter:
         op.status = abi.GNTST_bad_domain
-        return
-    op.status = map_from(vcpu, granter, op)
-    put_domain(granter)
+        if granter is not None:
+            op.status = map_from(vcpu, granter, op)
 
 
 def map_from(

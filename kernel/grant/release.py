@@ -6,7 +6,7 @@ from kpy import Ptr, i64, u32
 from kernel.grant.map import pin_unit
 from kernel.grant.maptrack import maptrack_at
 from kernel.grant.pin import active_at, unpin_grant, unreference
-from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.domain import Domain, get_domain_by_id
 from kernel.state.grant_table import MAPTRACK_PER_PAGE, Maptrack
 from kernel.x86.preempt import preempt_pending
 
@@ -35,11 +35,9 @@ def release_mapping(d: Ptr[Domain], entry: Ptr[Maptrack]) -> None:
     """
     flags = u32(entry.flags)
     readonly = flags & abi.GNTMAP_readonly != 0
-    granter = get_domain_by_id(entry.domain_id)
-    if granter is not None:
-        if is_user(d, granter, entry.ref_or_next):
+    with get_domain_by_id(entry.domain_id) as granter:
+        if granter is not None and is_user(d, granter, entry.ref_or_next):
             unpin_grant(granter, entry.ref_or_next, entry.mfn, readonly, pin_unit(flags))
-        put_domain(granter)
     if flags & abi.GNTMAP_device_map:
         unreference(entry.mfn, readonly)
     entry.flags = 0

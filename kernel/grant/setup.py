@@ -4,12 +4,27 @@ Its frames, which grow on demand, its size and its version, which is always 1.
 """
 
 import abi
-from kpy import Guest, Ptr, Tainted, i16, i32, i64, inline, ref, require, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    Result,
+    Tainted,
+    i16,
+    i32,
+    i64,
+    inline,
+    ref,
+    require,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import Mfn, Vaddr
 from kernel.frames.core_page import alloc_core_page, core_page_mfn, free_core_page, share_core_page
-from kernel.state.domain import Domain, DOMDYING_alive, get_domain_or_self, put_domain
+from kernel.grant.operations import grant_table_op
+from kernel.state.domain import Domain, DOMDYING_alive, get_domain_or_self
 from kernel.state.grant_table import (
     ACTIVE_PAGES,
     ACTIVE_PER_PAGE,
@@ -105,23 +120,27 @@ def may_set_up(caller: Ptr[Domain], d: Ptr[Domain]) -> bool:
     return caller == d or caller.is_privileged
 
 
-def setup_table(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_setup_table], count: u32) -> i64:
-    """Give a table some frames, and list them. Serves GNTTABOP_setup_table.
+def status_of(caller: Ptr[Domain], d: Ptr[Domain] | None) -> i16:
+    """Return GNTST_okay where a domain may see the frames of another's table.
 
-    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied;
-    general_error, more frames than allowed or than there is memory; bad_virt_addr, the list.
+    Returns: GNTST_bad_domain, there is none; GNTST_permission_denied, not the caller's to see.
     """
-    require(count == 1, -abi.EINVAL)
-    op = uninitialized(Tainted[abi.gnttab_setup_table])
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    d = get_domain_or_self(vcpu.domain, op.dom)
-    op.status = abi.GNTST_bad_domain
-    if d is not None:
-        op.status = abi.GNTST_permission_denied
-        if may_set_up(vcpu.domain, d):
+    if d is None:
+        return abi.GNTST_bad_domain
+    return abi.GNTST_okay if may_set_up(caller, d) else abi.GNTST_permission_denied
+
+
+@grant_table_op(abi.GNTTABOP_setup_table, single=True)
+def setup_table(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_setup_table]]) -> None:
+    """Give a table some frames, and list them.
+
+    In `status`: those of `status_of`; general_error, more frames than allowed or than there is
+    memory; bad_virt_addr, the list.
+    """
+    with get_domain_or_self(vcpu.domain, op.dom) as d:
+        op.status = status_of(vcpu.domain, d)
+        if d is not None and op.status == abi.GNTST_okay:
             op.status = list_frames(d, op.frame_list, op.nr_frames)
-        put_domain(d)
-    return 0 if copy_to_guest(arg, ref(op)) else -abi.EFAULT
 
 
 def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: Tainted[u32]) -> i16:
@@ -138,79 +157,58 @@ def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: Tainted[u32]) -> i16:
     return abi.GNTST_okay
 
 
-def query_size(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_query_size], count: u32) -> i64:
-    """Tell how many frames a table has, and may have. Serves GNTTABOP_query_size.
-
-    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied.
-    """
-    require(count == 1, -abi.EINVAL)
-    op = uninitialized(Tainted[abi.gnttab_query_size])
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    d = get_domain_or_self(vcpu.domain, op.dom)
-    op.status = abi.GNTST_bad_domain
-    if d is not None:
-        op.status = abi.GNTST_permission_denied
-        if may_set_up(vcpu.domain, d):
+@grant_table_op(abi.GNTTABOP_query_size, single=True)
+def query_size(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_query_size]]) -> None:
+    """Tell how many frames a table has, and may have. In `status`: those of `status_of`."""
+    with get_domain_or_self(vcpu.domain, op.dom) as d:
+        op.status = status_of(vcpu.domain, d)
+        if d is not None and op.status == abi.GNTST_okay:
             op.nr_frames = d.grant.nr_frames
             op.max_nr_frames = d.grant.max_frames
-            op.status = abi.GNTST_okay
-        put_domain(d)
-    return 0 if copy_to_guest(arg, ref(op)) else -abi.EFAULT
 
 
-def get_version(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_version]) -> i64:
-    """Tell the version of a table. Serves GNTTABOP_get_version.
+@grant_table_op(abi.GNTTABOP_get_version)
+def get_version(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_version]) -> Result[None]:
+    """Tell the version of a table, however many structures there are said to be.
 
     Errors: -EFAULT; -ESRCH, no such domain; -EPERM.
     """
     op = uninitialized(Tainted[abi.gnttab_get_version])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    d = get_domain_or_self(vcpu.domain, op.dom)
-    if d is None:
-        return -abi.ESRCH
-    allowed = may_set_up(vcpu.domain, d)
-    put_domain(d)
-    require(allowed, -abi.EPERM)
+    with get_domain_or_self(vcpu.domain, op.dom) as d:
+        require(d is not None, -abi.ESRCH)
+        require(may_set_up(vcpu.domain, d), -abi.EPERM)
     op.version = GRANT_VERSION
-    return 0 if copy_to_guest(arg, ref(op)) else -abi.EFAULT
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
 
 
+@grant_table_op(abi.GNTTABOP_set_version)
 def set_version(arg: Guest[abi.gnttab_set_version]) -> i64:
-    """Choose the version. Serves GNTTABOP_set_version.
+    """Choose the version; the one in use is told, be it refused.
 
     Errors: -EFAULT; -EINVAL, no such version; -ENOSYS, version 2, which guests take as a hint to
     use version 1.
     """
     op = uninitialized(Tainted[abi.gnttab_set_version])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    result: i64 = 0
-    if op.version == 2:
-        result = -abi.ENOSYS
-    elif op.version != GRANT_VERSION:
-        result = -abi.EINVAL
+    wanted = op.version
     op.version = GRANT_VERSION
-    return result if copy_to_guest(arg, ref(op)) else -abi.EFAULT
+    require(copy_to_guest(arg, ref(op)), -abi.EFAULT)
+    require(wanted != 2, -abi.ENOSYS)
+    require(wanted == GRANT_VERSION, -abi.EINVAL)
+    return 0
 
 
-def get_status_frames(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_get_status_frames], count: u32) -> i64:
+@grant_table_op(abi.GNTTABOP_get_status_frames, single=True)
+def get_status_frames(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_get_status_frames]]) -> None:
     """List the status frames, of which a table of version 1 has none.
 
-    Serves GNTTABOP_get_status_frames.
-
-    Errors: -EINVAL, not one structure; -EFAULT. In `status`: bad_domain; permission_denied;
-    general_error, any are wanted.
+    In `status`: those of `status_of`; general_error, any are wanted.
     """
-    require(count == 1, -abi.EINVAL)
-    op = uninitialized(Tainted[abi.gnttab_get_status_frames])
-    require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    d = get_domain_or_self(vcpu.domain, op.dom)
-    op.status = abi.GNTST_bad_domain
-    if d is not None:
-        op.status = abi.GNTST_permission_denied
-        if may_set_up(vcpu.domain, d):
-            op.status = abi.GNTST_okay if op.nr_frames == 0 else abi.GNTST_general_error
-        put_domain(d)
-    return 0 if copy_to_guest(arg, ref(op)) else -abi.EFAULT
+    with get_domain_or_self(vcpu.domain, op.dom) as d:
+        op.status = status_of(vcpu.domain, d)
+        if op.status == abi.GNTST_okay and op.nr_frames != 0:
+            op.status = abi.GNTST_general_error
 
 
 def release_shared_frames(d: Ptr[Domain]) -> None:

@@ -14,6 +14,7 @@ from kpy import (
     i16,
     i64,
     ref,
+    require,
     struct,
     truncate,
     trusted,
@@ -23,11 +24,12 @@ from kpy import (
     uninitialized,
 )
 
-from kernel.base.guest_memory import copy_from_guest, copy_to_guest
+from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn, mfn_to_maddr
 from kernel.grant.l1_mapping import replace_grant_mapping
 from kernel.grant.map import USES, pin_unit
 from kernel.grant.maptrack import give_handle_back, maptrack_at
+from kernel.grant.operations import grant_table_op
 from kernel.grant.pin import unpin_grant, unreference
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
@@ -51,11 +53,13 @@ class Unmapped:
     handle_is_free: bool
 
 
+@grant_table_op(abi.GNTTABOP_unmap_grant_ref)
 def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], count: u32) -> i64:
     """Serve GNTTABOP_unmap_grant_ref.
 
     Errors: -EFAULT, at the first structure that can't be accessed.
     """
+    require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
     batch = uninitialized(Array[Unmapped, BATCH])
     served: u32 = 0
     while served < count:
@@ -81,11 +85,13 @@ def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], co
     return 0
 
 
+@grant_table_op(abi.GNTTABOP_unmap_and_replace)
 def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace], count: u32) -> i64:
     """Serve GNTTABOP_unmap_and_replace: the mapping at `new_addr` moves to where the grant was.
 
     Errors: -EFAULT.
     """
+    require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
     batch = uninitialized(Array[Unmapped, BATCH])
     for served in range(count):
         if served != 0 and preempt_pending():
@@ -96,13 +102,11 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
         op = uninitialized(Tainted[abi.gnttab_unmap_and_replace])
         to = arg.index(u64(served))
         batch[0].granter = None
-        if not copy_from_guest(ref(op), to):
-            return -abi.EFAULT
+        require(copy_from_guest(ref(op), to), -abi.EFAULT)
         what = Tainted[abi.gnttab_unmap_grant_ref](host_addr=op.host_addr, handle=op.handle)
         op.status = detach(vcpu, ref(what), op.new_addr, ref(batch[0]))
         complete(vcpu.domain, ref(batch), 1)
-        if not copy_to_guest(to, ref(op)):
-            return -abi.EFAULT
+        require(copy_to_guest(to, ref(op)), -abi.EFAULT)
     return 0
 
 
