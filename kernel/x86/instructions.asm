@@ -55,6 +55,7 @@ kpy_panic:
     pushfq
     pop qword ptr [rsp + {abi.cpu_user_regs.rflags}]
     mov rax, [rsp + {sizeof(abi.cpu_user_regs)}]
+    sub rax, 5                              ; to the call itself: behind it the next function may begin
     mov [rsp + {abi.cpu_user_regs.rip}], rax
     lea rax, [rsp + {sizeof(abi.cpu_user_regs) + 8}]
     mov [rsp + {abi.cpu_user_regs.rsp}], rax
