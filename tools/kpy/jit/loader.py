@@ -28,7 +28,9 @@ from kpy.lower.mutants import Mutants
 from kpy.lower.panics import render
 from kpy.lower.types import is_aggregate
 from kpy.lower.unit import Unit, dotted
+from kpy.lower.variants import Variants
 
+SWITCHES = ("kpy.lower.mutant_switch", "kpy.lower.variant_switch")  # what tests choose, not states
 CALLBACK = ctypes.CFUNCTYPE(None, ctypes.c_uint64, ctypes.c_uint64)
 
 
@@ -51,8 +53,8 @@ class CompileError(Exception):
 class Loaded:
     """A compiled program: attributes are functions and statics; `[…]` takes dotted names."""
 
-    def __init__(self, module, instances, statics, state, checks=(), edges=()):
-        self.checks, self.edges = checks, edges
+    def __init__(self, module, instances, statics, state, checks=(), edges=(), variants=()):
+        self.checks, self.edges, self.variants = checks, edges, variants
         counts = state.lookup("kpy.edges")
         self.edge_counts = (ctypes.c_uint8 * len(edges)).from_address(counts) if counts else None
         self._module, self._lookup, self._state = module, state.lookup, state
@@ -72,8 +74,8 @@ class Loaded:
         raise AttributeError(f"the program has no `{name}`")
 
     def statics(self):
-        """Views of all memory that the program's modules reserve; not of the switch of mutants."""
-        return [self[n] for n, s in self._statics.items() if s.module != "kpy.lower.mutant_switch"]
+        """Views of all memory that the program's modules reserve; not of its switches."""
+        return [self[n] for n, s in self._statics.items() if s.module not in SWITCHES]
 
     def new(self, type_, **fields):
         """Make a zeroed value of a type in memory of its own, and set fields."""
@@ -90,6 +92,10 @@ class Loaded:
     def switch_off(self, check=None):
         """Switch one of the program's `checks` off, and all others on."""
         self["kpy.lower.mutant_switch.switched_off"].value = check.number if check else 0
+
+    def use_version(self, name=None):
+        """Put the other version of a function of `variants` in force, and no other."""
+        self["kpy.lower.variant_switch.chosen"].value = self.variants[name] if name else 0
 
     def refused(self):
         """The checks that have refused something since this was asked last."""
@@ -225,7 +231,7 @@ def _get_result(type_, address):
     return code if type_.value is NONE else get_cell(type_.value, address)
 
 
-def load(name, replace=None, also=(), mutants=(), switch_points=None, edges=()):
+def load(name, replace=None, also=(), mutants=(), switch_points=None, edges=(), variants=None):
     """Compile a module for this process.
 
     Args: replace: by the dotted names of the functions that they stand for, Python callables, or
@@ -233,7 +239,8 @@ def load(name, replace=None, also=(), mutants=(), switch_points=None, edges=()):
     functions can be called too, whether or not the first one reaches them; mutants: modules or
     packages whose checks can be switched off (kpy.lower.mutants); switch_points: a hook before each
     access to shared memory (kpy.lower.switch_points); edges: modules or packages whose edges are
-    counted (kpy.lower.edges).
+    counted (kpy.lower.edges); variants: other versions of functions, as in `replace`, compiled
+    beside them (kpy.lower.variants).
     """
     program, replace = Program(), dict(replace or {})
     try:
@@ -242,6 +249,7 @@ def load(name, replace=None, also=(), mutants=(), switch_points=None, edges=()):
         for other in also:
             roots += modules.declared_instances(program, modules.load(program, other))
         stand_ins = _stand_ins(program, replace)
+        others = Variants(_stand_ins(program, variants or {}))
         if switch_points:
             switch_points.instance = _instance(program, switch_points.hook)
     except Reported:
@@ -258,6 +266,7 @@ def load(name, replace=None, also=(), mutants=(), switch_points=None, edges=()):
         stand_ins=stand_ins,
         switch_points=switch_points,
         edges=Edges(edges) if edges else None,
+        variants=others,
     )
     for instance in roots:
         unit.function(instance)
@@ -318,7 +327,8 @@ def _compile(unit, text, replace):
         place.value = ctypes.cast(callback, ctypes.c_void_p).value
     checks = unit.mutants.checks if unit.mutants else []
     edges = unit.edges.edges if unit.edges else []
-    return Loaded(unit.module, inside, list(unit.statics), state, checks, edges)
+    variants = unit.variants.numbers
+    return Loaded(unit.module, inside, list(unit.statics), state, checks, edges, variants)
 
 
 def _exists(dotted):

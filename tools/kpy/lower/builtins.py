@@ -22,7 +22,7 @@ def _operation(f, expr):
 @operation("store")
 def _store(f, expr, target, new):
     found, register = place(f, target), value(f, new)
-    before_access(f, found.address, STORE, expr.at)
+    before_access(f, found.address, STORE, target.type, expr.at)
     put(f, target.type, register, found)
 
 
@@ -43,7 +43,7 @@ def _atomic_out(f, type_, register):
 @operation("atomic_load")
 def _atomic_load(f, expr, pointer):
     address = value(f, pointer)
-    before_access(f, address, ATOMIC, expr.at)
+    before_access(f, address, ATOMIC, expr.type, expr.at)
     kind = _atomic_type(expr.type)
     register = f.emit(f"load atomic {kind}, ptr {address} seq_cst, align {alignment(expr.type)}")
     if is_pointer(expr.type) and not expr.type.nullable:
@@ -54,7 +54,7 @@ def _atomic_load(f, expr, pointer):
 @operation("atomic_store")
 def _atomic_store(f, expr, pointer, new):
     address, register = value(f, pointer), _atomic_in(f, new)
-    before_access(f, address, ATOMIC, expr.at)
+    before_access(f, address, ATOMIC, new.type, expr.at)
     kind = _atomic_type(new.type)
     f.line(f"store atomic {kind} {register}, ptr {address} seq_cst, align {alignment(new.type)}")
 
@@ -62,7 +62,7 @@ def _atomic_store(f, expr, pointer, new):
 @operation("atomic_add", "atomic_sub", "atomic_or", "atomic_and", "atomic_xor", "atomic_xchg")
 def _atomic_update(f, expr, pointer, operand):
     address, register = value(f, pointer), _atomic_in(f, operand)
-    before_access(f, address, ATOMIC, expr.at)
+    before_access(f, address, ATOMIC, expr.type, expr.at)
     verb = expr.name.removeprefix("atomic_")
     old = f.emit(f"atomicrmw {verb} ptr {address}, {_atomic_type(expr.type)} {register} seq_cst")
     return _atomic_out(f, expr.type, old)
@@ -71,7 +71,7 @@ def _atomic_update(f, expr, pointer, operand):
 @operation("atomic_cas")
 def _atomic_cas(f, expr, pointer, expected, new):
     address, old, register = value(f, pointer), _atomic_in(f, expected), _atomic_in(f, new)
-    before_access(f, address, ATOMIC, expr.at)
+    before_access(f, address, ATOMIC, expr.type.items[0], expr.at)
     type_ = expr.type.items[0]
     kind = _atomic_type(type_)
     both = f.emit(f"cmpxchg ptr {address}, {kind} {old}, {kind} {register} seq_cst seq_cst")
@@ -101,15 +101,15 @@ def _pointed(pointer):
 @operation("zero")
 def _zero(f, expr, pointer):
     address = value(f, pointer)
-    before_access(f, address, STORE, expr.at)
+    before_access(f, address, STORE, _pointed(pointer), expr.at)
     clear_memory(f, _pointed(pointer), address)
 
 
 @operation("copy")
 def _copy(f, expr, destination, origin):
     to, from_ = value(f, destination), value(f, origin)
-    before_access(f, from_, LOAD, expr.at)
-    before_access(f, to, STORE, expr.at)
+    before_access(f, from_, LOAD, _pointed(origin), expr.at)
+    before_access(f, to, STORE, _pointed(destination), expr.at)
     copy_memory(f, _pointed(destination), to, from_)
 
 

@@ -91,7 +91,7 @@ def _element(f, expr):
 def read(f, expr, found):
     """Read the value at a place; a pointer that should not be null is checked."""
     if is_shared(expr):
-        before_access(f, found.address, LOAD)
+        before_access(f, found.address, LOAD, expr.type)
     if is_aggregate(expr.type):
         return found.address
     register = load(f, expr.type, found.address, found.volatile, found.align)

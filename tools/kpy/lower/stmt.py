@@ -68,14 +68,14 @@ def _assign(f, node):
     if isinstance(node.value, typed.Zeroed):
         address = place(f, node.place).address
         if is_shared(node.place):
-            before_access(f, address, STORE)
+            before_access(f, address, STORE, type_)
         clear_memory(f, type_, address)
         return
     register = value(f, node.value)
     target = place(f, node.place)
     f.at(node.at)
     if is_shared(node.place):
-        before_access(f, target.address, STORE)
+        before_access(f, target.address, STORE, type_)
     put(f, node.place.var.type if isinstance(node.place, typed.Local) else type_, register, target)
 
 
@@ -83,13 +83,13 @@ def _assign(f, node):
 def _augment(f, node):
     target, shared = place(f, node.place), is_shared(node.place)
     if shared:
-        before_access(f, target.address, LOAD)
+        before_access(f, target.address, LOAD, node.place.type)
     old = load(f, node.place.type, target.address, target.volatile, target.align)
     right = value(f, node.value)
     f.at(node.at)
     new = compute(f, node.at, node.op, node.place.type, old, node.value, right)
     if shared:
-        before_access(f, target.address, STORE)
+        before_access(f, target.address, STORE, node.place.type)
     put(f, node.place.type, new, target)
 
 

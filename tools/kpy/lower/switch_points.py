@@ -6,7 +6,7 @@ that is no local variable first asks whether anybody watches, and if so calls a 
     points = SwitchPoints("tests.model.turns.before_access", ("kernel",))
     program = kpy.jit.load("kernel.main", switch_points=points)
     program["kpy.lower.switch_flag.is_watched"].value = 1
-    points.sites[site]                        # which access it was: file, line, function, what
+    points.sites[site]  # the access: file, line, function, kind, size
 
     def before_access(site: u32, address: u64) -> None: ...
 
@@ -21,6 +21,7 @@ from dataclasses import dataclass
 
 from kpy.check import typed
 from kpy.front.forward import ROOT
+from kpy.front.structs import size_of
 from kpy.front.types import SliceType
 from kpy.lower import switch_flag
 
@@ -35,6 +36,7 @@ class Site:
     line: int
     function: str
     kind: str  # LOAD, STORE, ATOMIC
+    size: int  # bytes
 
     def __str__(self):
         return f"{self.file}:{self.line} ({self.kind} in {self.function})"
@@ -52,10 +54,10 @@ class SwitchPoints:
         name = instance.function.module
         return any(name == m or name.startswith(f"{m}.") for m in self.modules)
 
-    def number_of(self, instance, node, kind):
+    def number_of(self, instance, node, kind, size):
         """The number of a site; instances of a generic function share theirs."""
         function = instance.function
-        site = Site(os.path.relpath(function.path, ROOT), node.lineno, function.name, kind)
+        site = Site(os.path.relpath(function.path, ROOT), node.lineno, function.name, kind, size)
         key = (site, node.col_offset)
         if key not in self.numbers:
             self.numbers[key] = len(self.sites)
@@ -63,12 +65,12 @@ class SwitchPoints:
         return self.numbers[key]
 
 
-def before_access(f, address, kind, node=None):
-    """Lower the call before an access of the function under construction."""
+def before_access(f, address, kind, type_, node=None):
+    """Lower the call before an access of the function under construction to a value of a type."""
     points = f.unit.switch_points
     if points is None or not points.covers(f.instance):
         return
-    number = points.number_of(f.instance, node or f.node, kind)
+    number = points.number_of(f.instance, node or f.node, kind, size_of(type_))
     flag = f.unit.static(switch_flag.is_watched)
     watched, go = f.name("watched"), f.name("go")
     value = f.emit(f"load i32, ptr {flag}, align 4")

@@ -45,9 +45,11 @@ class Unit:
         stand_ins=None,
         switch_points=None,
         edges=None,
+        variants=None,
     ):
         self.program, self.module, self.triple = program, module, triple
-        self.mutants, self.switch_points, self.edges = mutants, switch_points, edges
+        self.mutants, self.switch_points = mutants, switch_points
+        self.edges, self.variants = edges, variants
         self.whole, self.replaced = whole, set(replaced)
         self.stand_ins = stand_ins or {}  # by dotted name: the instance compiled in its place
         self.local = "" if whole else "dso_local "
@@ -203,6 +205,8 @@ class Unit:
             return
         if self.mutants and instance.body:
             self.mutants(instance)
+        if self.variants and instance.body:
+            self.variants(dotted(instance), instance)
         if instance.function.traits.kind == "asm":
             self.bodies.append(asm_function(self, instance))
         else:
