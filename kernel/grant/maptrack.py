@@ -67,8 +67,10 @@ def add_maptrack_frame(d: Ptr[Domain]) -> None:
     if frame == d.grant.max_maptrack_frames:
         return
     directory = directory_of(d, frame)
+    if directory is None:
+        return
     address = alloc_core_page()
-    if directory is None or address is None:
+    if address is None:
         return
     # A fresh core page, that nobody else knows
     page = Ptr[MaptrackPage](u64(address))
