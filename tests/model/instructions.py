@@ -19,12 +19,16 @@ from tests.model import processors
 from tests.model.drive import let_others_run
 from tests.model.processors import (
     ASLEEP,
+    GUEST_READ,
+    GUEST_WRITE,
     IN_GUEST,
     SPINNING,
     Entry,
+    forget_upper_entries,
     give_up,
     has_pending,
     highest_pending,
+    note_guest_access,
     set_pending,
     take_pending,
     this_model_cpu,
@@ -137,6 +141,7 @@ def write_cr3(value: u64) -> None:
     cpu.cr3 = value
     for translation in cpu.tlb:
         translation.is_valid = False
+    forget_upper_entries(cpu)
 
 
 def read_cr4() -> u64:
@@ -157,9 +162,11 @@ def rdtsc() -> u64:
 
 
 def invlpg(address: u64) -> None:
+    """Forget one translation, and all upper entries (Intel SDM vol 3 4.10.4.1)."""
     for translation in this_model_cpu().tlb:
         if translation.page == address >> 12:
             translation.is_valid = False
+    forget_upper_entries(this_model_cpu())
 
 
 def pause() -> None:
@@ -244,6 +251,8 @@ def xrstor_safe(area: u64, mask: u64) -> u64:
 
 def guest_copy(to: u64, from_: u64, size: u64) -> u64:
     """Copy upwards, as `rep movs` does when the two overlap."""
+    note_guest_access(GUEST_READ, from_)
+    note_guest_access(GUEST_WRITE, to)
     for i in range(size):
         store(Ptr[u8](to + i), load(Ptr[u8](from_ + i)))
     return 0

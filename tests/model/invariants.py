@@ -49,6 +49,7 @@ def check(machine, handed_on=()):
     domains_are_kept_by_what_exists(picture)
     address_spaces_end_where_the_core_begins(picture)
     processors_hold_no_forbidden_translation(picture, handed_on)
+    processors_walk_through_page_tables_only(picture)
     no_lock_is_held(picture)
     return picture
 
@@ -269,13 +270,17 @@ def processors_hold_no_forbidden_translation(picture, handed_on):
     frame that is another's by now, and no writing to page tables. One that is idle flushes first if
     it was asked to.
     """
-    for number, translations in enumerate(picture.translations):
-        area = picture.machine["kernel.x86.percpu.cpu_by_id"](number)
-        if not translations or area.current is None or area.is_lazy and area.flush_on_resume:
-            continue
-        user = area.current.domain.domain_id
+    for number, user, translations in usable(picture, picture.translations):
         for translation in translations:
             check_translation(picture, handed_on, user, number, translation)
+
+
+def usable(picture, caches):
+    """Yield (processor, domain on it, entries) for each processor's entries that it can use."""
+    for number, entries in enumerate(caches):
+        area = picture.machine["kernel.x86.percpu.cpu_by_id"](number)
+        if entries and area.current is not None and not (area.is_lazy and area.flush_on_resume):
+            yield number, area.current.domain.domain_id, entries
 
 
 def check_translation(picture, handed_on, user, number, translation):
@@ -289,6 +294,21 @@ def check_translation(picture, handed_on, user, number, translation):
     if frame.references and user not in (DOM0, frame.owner):
         pins = host_pins(picture)[user, translation.frame]  # a rare case
         assert (user, translation.frame) in handed_on or pins["all"], what
+
+
+def processors_walk_through_page_tables_only(picture):
+    """An upper entry that a processor still has in its paging-structure caches leads to a page
+    table of its level, or to what was one last and is nothing else by now: no guest has been able
+    to write there since. It is the domain's own, or free but not yet clean.
+    """
+    for number, user, entries in usable(picture, picture.upper_entries):
+        for entry in entries:
+            frame = picture.frames[entry.table]
+            what = f"processor {number}, d{user}: an upper entry leads to {frame} as L{entry.level}"
+            if entry.table in picture.free:
+                assert frame.owner != SCRUBBED, what
+            elif entry.is_user:
+                assert frame.kind == entry.level and frame.owner == user, what
 
 
 def no_lock_is_held(picture):

@@ -1,15 +1,23 @@
 """Guest memory as the model's processors reach it (kernel Python): by walking the page tables that
-CR3 names, in the machine's frames, with a small TLB.
+CR3 names, in the machine's frames, with a small TLB and caches of upper entries (Intel SDM vol 3
+4.10.3).
 
-The TLB matters: a translation that the core forgot to flush stays usable here as it would on the
-machine, and the invariants look at what every TLB still holds.
+The caches matter: what the core forgot to flush stays usable here as it would on the machine, each
+access by a stale entry is checked, and the invariants look at what every cache still holds.
 """
 
 from kpy import Ptr, Slice, copy_slice, inline, load, ref, store, struct, u8, u32, u64, wrapping_add
 
 from kernel.base.ids import PAGE_SIZE as PAGE
 from kernel.base.ids import Mfn
-from kernel.state.frame_table import frame_valid
+from kernel.frames.page_type import (
+    TYPE_COUNT_MASK,
+    PGT_type_mask,
+    PGT_validated,
+    PGT_writable_page,
+    table_type,
+)
+from kernel.state.frame_table import frame_at, frame_valid
 from kernel.x86.bits import (
     PTE_ACCESSED,
     PTE_ADDRESS,
@@ -21,7 +29,18 @@ from kernel.x86.bits import (
 )
 from kernel.x86.canonical import is_canonical
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
-from tests.model.processors import NR_TRANSLATIONS, Translation, this_model_cpu
+from tests.model.processors import (
+    GUEST_READ,
+    GUEST_WRITE,
+    NR_TRANSLATIONS,
+    NR_UPPER_ENTRIES,
+    Translation,
+    UpperEntry,
+    forget_upper_entries,
+    note_guest_access,
+    secret,
+    this_model_cpu,
+)
 
 IS_WRITE = 1  # bits of `access`
 IS_USER = 2  # by the guest itself, in ring 3
@@ -41,10 +60,12 @@ def translate(address: u64, access: u32) -> tuple[u64, bool]:
     page = address >> 12
     for known in this_model_cpu().tlb:
         if known.is_valid and known.page == page and allows(known, access):
+            check_access(known.frame, access)
             return host_address(known.frame, address), True
     found = Found()
     if not walk(address, access, ref(found)):
         return 0, False
+    check_access(found.frame, access)
     remember(page, ref(found))
     return host_address(found.frame, address), True
 
@@ -64,40 +85,107 @@ def host_address(frame: u64, address: u64) -> u64:
 
 
 def walk(address: u64, access: u32, found: Ptr[Found]) -> bool:
-    """Walk the tables as a processor does, with CR0.WP set, and set accessed and dirty bits.
+    """Walk the tables as a processor does, with CR0.WP set: from the lowest table that its caches
+    of upper entries know, and if that ends in a fault, from CR3.
 
     Returns: False where the access faults.
     """
     if not is_canonical(address):
         return False
-    table = this_model_cpu().cr3 & PTE_ADDRESS
+    cpu = this_model_cpu()
+    start: Ptr[UpperEntry] | None = None
+    for entry in cpu.upper:
+        if (
+            entry.is_valid
+            and entry.part == part_of(address, entry.level)
+            and (start is None or entry.level < start.level)
+        ):
+            start = entry
+    if start is not None:
+        found.is_writable = start.is_writable
+        found.is_user = start.is_user
+        if walk_from(start.table, start.level, address, access, found):
+            return True
+        forget_upper_entries(cpu)
     found.is_writable = True
     found.is_user = True
-    shift: u64 = 39
+    return walk_from((cpu.cr3 & PTE_ADDRESS) >> 12, 4, address, access, found)
+
+
+@inline
+def part_of(address: u64, level: u32) -> u64:
+    """Return the bits of an address above those that a table of a level translates."""
+    return address >> (12 + 9 * u64(level))
+
+
+def walk_from(start: u64, start_level: u32, address: u64, access: u32, found: Ptr[Found]) -> bool:
+    """Walk from a table on, keep upper entries in the caches, and set accessed and dirty bits."""
+    table = start
+    level = start_level
     while True:
-        assert frame_valid(Mfn(table >> 12)), "a processor walks into what is no page table"
-        entry = Ptr[u64](DIRECTMAP_VIRT_START + table + (address >> shift & 511) * 8)
+        check_walkable(table, level)
+        index = address >> (12 + 9 * u64(level - 1)) & 511
+        entry = Ptr[u64](DIRECTMAP_VIRT_START + table * PAGE + index * 8)
         value = load(entry)
         if value & PTE_PRESENT == 0:
             return False
-        assert shift == 12 or value & PTE_LARGE == 0, "a large page is in force"
+        assert level == 1 or value & PTE_LARGE == 0, "a large page is in force"
         found.is_writable = found.is_writable and value & PTE_WRITE != 0
         found.is_user = found.is_user and value & PTE_USER != 0
         if access & IS_USER != 0 and not found.is_user:
             return False
-        if access & IS_WRITE != 0 and shift == 12 and not found.is_writable:
+        if access & IS_WRITE != 0 and level == 1 and not found.is_writable:
             return False
         store(entry, value | PTE_ACCESSED)
-        table = value & PTE_ADDRESS
-        if shift == 12:
+        table = (value & PTE_ADDRESS) >> 12
+        if level == 1:
             break
-        shift -= 9
-    found.frame = table >> 12
-    if not frame_valid(Mfn(found.frame)):
+        level -= 1
+        remember_upper(part_of(address, level), table, level, found)
+    found.frame = table
+    if not frame_valid(Mfn(table)):
         return False  # device memory: nothing of the model's is there
     if access & IS_WRITE != 0:
         store(entry, value | PTE_ACCESSED | PTE_DIRTY)
     return True
+
+
+def check_walkable(table: u64, level: u32) -> None:
+    """Check that nobody may write as to ordinary memory, or has checked as something else, what a
+    processor takes for a page table.
+    """
+    assert frame_valid(Mfn(table)), "a processor walks into what is no page table"
+    info = frame_at(Mfn(table)).info
+    if info & TYPE_COUNT_MASK != 0 and info & PGT_validated != 0:
+        is_so = info & PGT_type_mask == table_type(level)
+        assert is_so, "a processor walks through a frame that is in use as something else"
+
+
+def check_access(frame: u64, access: u32) -> None:
+    """Check that a guest may do to a frame what it is about to do."""
+    assert frame != secret or frame == 0, "a guest reaches the core's memory"
+    if access & IS_WRITE != 0:
+        info = frame_at(Mfn(frame)).info
+        if info & TYPE_COUNT_MASK != 0 and info & PGT_validated != 0:
+            is_so = info & PGT_type_mask == PGT_writable_page
+            assert is_so, "a guest writes to a page table or descriptor table in force"
+
+
+def remember_upper(part: u64, table: u64, level: u32, found: Ptr[Found]) -> None:
+    """Put an upper entry into the caches, in the place of the oldest, unless it is there."""
+    cpu = this_model_cpu()
+    for known in cpu.upper:
+        if known.is_valid and known.level == level and known.part == part:
+            known.is_valid = False
+    cpu.upper[cpu.upper_next] = UpperEntry(
+        part=part,
+        table=table,
+        level=level,
+        is_valid=True,
+        is_writable=found.is_writable,
+        is_user=found.is_user,
+    )
+    cpu.upper_next = (cpu.upper_next + 1) % NR_UPPER_ENTRIES
 
 
 def remember(page: u64, found: Ptr[Found]) -> None:
@@ -120,6 +208,7 @@ def transfer(guest: u64, host: u64, size: u64, access: u32) -> u64:
         if not fine:
             return size - done
         here = min(size - done, PAGE - at % PAGE)
+        note_guest_access(GUEST_WRITE if access & IS_WRITE else GUEST_READ, at)
         if access & IS_WRITE != 0:
             copy_slice(bytes_at(at, here), bytes_at(host + done, here))
         else:

@@ -18,7 +18,7 @@ from kernel.paging.tree_walk import CURSOR_MASK
 from kernel.state.grant_table import ACTIVE_PER_PAGE, MAPTRACK_PER_PAGE
 from kernel.state.vcpu import Vcpu
 from tests.model.memory import FIRST, NR_BOOT_FRAMES, NR_FRAMES, PAGE
-from tests.model.processors import NR_MODEL_CPUS, NR_TRANSLATIONS, Cpu
+from tests.model.processors import NR_MODEL_CPUS, NR_TRANSLATIONS, NR_UPPER_ENTRIES, Cpu
 
 REFERENCES = (1 << 28) - 1
 TYPE_COUNT = (1 << 26) - 1
@@ -31,6 +31,7 @@ HAS_DEVICE, IS_READONLY = 1, 4  # GNTMAP_device_map, GNTMAP_readonly
 Entry = namedtuple("Entry", "table index value level mfn")
 Grant = namedtuple("Grant", "number mfn pin domain_id")
 Translation = namedtuple("Translation", "page frame is_valid is_writable is_user")
+UpperEntry = namedtuple("UpperEntry", "part table level is_valid is_writable is_user")
 Mapping = namedtuple("Mapping", "handle mfn ref flags domain_id")
 
 
@@ -227,13 +228,23 @@ class Picture:
     @cached_property
     def translations(self):
         """What each processor's TLB holds that guests can use."""
-        size, offset = size_of(Cpu), Cpu.fields["tlb"].offset
+        lines = self._of_each_cpu("tlb", NR_TRANSLATIONS, Translation, "<QQ???5x")
+        return [[line for line in of_one if line.is_user] for of_one in lines]
+
+    @cached_property
+    def upper_entries(self):
+        """What each processor's paging-structure caches hold."""
+        return self._of_each_cpu("upper", NR_UPPER_ENTRIES, UpperEntry, "<QQI???x")
+
+    def _of_each_cpu(self, field, count, type_, code):
+        """Read the valid lines of a table that each processor has."""
+        size, offset = size_of(Cpu), Cpu.fields[field].offset
         address = int(self.machine["tests.model.processors.cpus"])
         found = []
         for number in range(NR_MODEL_CPUS):
-            data = ctypes.string_at(address + number * size + offset, NR_TRANSLATIONS * 24)
-            lines = (Translation(*line) for line in struct.iter_unpack("<QQ???5x", data))
-            found.append([line for line in lines if line.is_valid and line.is_user])
+            data = ctypes.string_at(address + number * size + offset, count * 24)
+            lines = (type_(*line) for line in struct.iter_unpack(code, data))
+            found.append([line for line in lines if line.is_valid])
         return found
 
     @cached_property

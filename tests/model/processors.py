@@ -24,6 +24,7 @@ from kpy import (
     u32,
     u64,
 )
+from kpy.lower import switch_flag
 
 from kernel.main import run_guests
 from kernel.state.vcpu import Vcpu
@@ -32,6 +33,7 @@ from kernel.x86.smp import init_this_cpu, wait_for_release
 NR_MODEL_CPUS = 4
 STACK_BYTES = 1 << 18
 NR_TRANSLATIONS = 32
+NR_UPPER_ENTRIES = 12
 
 # Where a processor is, `Cpu.state`
 OFF = 0
@@ -40,8 +42,10 @@ ASLEEP = 2
 SPINNING = 3
 STOPPED = 4  # before an access to memory
 
+GUEST_READ = 0xFFFFFFFF  # sites of accesses by the model's own code: copies from or to guest memory
+GUEST_WRITE = 0xFFFFFFFE
 NEVER_STOPS = (1 << 64) - 1
-MOST_ACCESSES = 1 << 13  # that are noted of all processors together
+MOST_ACCESSES = 1 << 16  # that are noted of all processors together
 
 
 class Entry:
@@ -56,6 +60,20 @@ class Translation:
 
     page: u64  # virtual address >> 12
     frame: u64
+    is_valid: bool
+    is_writable: bool
+    is_user: bool
+
+
+@struct
+class UpperEntry:
+    """An entry of a processor's paging-structure caches: an L4, L3 or L2 entry, with the rights
+    that it and those above it give.
+    """
+
+    part: u64  # of virtual addresses, those bits above the ones that the table below translates
+    table: u64  # frame of the table that the entry leads to
+    level: u32  # of that table
     is_valid: bool
     is_writable: bool
     is_user: bool
@@ -77,6 +95,8 @@ class Cpu:
     deadline_ns: u64  # of its timer, 0: not armed
     tlb: Array[Translation, NR_TRANSLATIONS]
     tlb_next: u32
+    upper: Array[UpperEntry, NR_UPPER_ENTRIES]
+    upper_next: u32
     nr_accesses: u64  # to shared memory, while the program is watched
     stop_at: u64  # the number of the access before which it stops
 
@@ -95,6 +115,7 @@ stacks = static(u64)  # address of the processors' stacks, one after the other
 executing = static(u32)  # the processor whose registers are seen
 is_on_cpu_stack = static(bool)
 driver_rsp = static(u64)
+secret = static(u64)  # a frame that no guest may ever reach; 0: none is named
 clock = static(u64, 1_000_000_000)  # time-stamp counter: one tick a nanosecond
 preempt_choices = static(u64)  # a bit for each coming look for urgent work: is there any?
 accesses = static(Array[Access, MOST_ACCESSES])
@@ -165,6 +186,12 @@ def before_access(site: u32, address: u64) -> None:
         give_up(STOPPED)
 
 
+def note_guest_access(site: u32, address: u64) -> None:
+    """Do the same where the model copies guest memory in place of the core."""
+    if switch_flag.is_watched != 0:
+        before_access(site, address)
+
+
 @export("model_start_first_cpu")
 def start_first_cpu() -> Never:
     """What `start_core` ends with."""
@@ -177,6 +204,12 @@ def start_other_cpu() -> Never:
     init_this_cpu()
     wait_for_release()
     run_guests()
+
+
+def forget_upper_entries(cpu: Ptr[Cpu]) -> None:
+    """Empty a processor's paging-structure caches."""
+    for entry in cpu.upper:
+        entry.is_valid = False
 
 
 def set_pending(number: u32, vector: u32) -> None:
