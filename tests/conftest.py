@@ -19,6 +19,14 @@ hypothesis.settings.register_profile("house", deadline=None, derandomize=False)
 hypothesis.settings.load_profile("house")
 
 
+def pytest_addoption(parser: pytest.Parser) -> None:
+    """Add --schedule."""
+    parser.addoption(
+        "--schedule",
+        help="the only schedule of races to run (tests/model/race.py), as in 'A A@30>B'",
+    )
+
+
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """Run the fastest layers first; all tests of the shared machine come last and together."""
     for item in items:

@@ -154,6 +154,11 @@ def guest_access(v: Ptr[Vcpu], address: u64, host: u64, size: u64, access: u32) 
     number = wait_for_cpu(v)
     if number == NO_CPU:
         return size
+    return access_from(number, address, host, size, access)
+
+
+def access_from(number: u32, address: u64, host: u64, size: u64, access: u32) -> u64:
+    """Do the same by the guest that a processor is in."""
     before = processors.executing
     processors.executing = number
     left = transfer(address, host, size, access | IS_USER)

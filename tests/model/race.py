@@ -1,0 +1,179 @@
+"""Races between guests: what each does, and in which order.
+
+    race = Race(machine, {"A": Racer(guest, [call("update_va_mapping", DATA, 0, 0)]), "B": …})
+    outcome = race.run("A A@17>B B@5>A")     # A begins; before its access 17 B goes on …
+
+A race begins in the state that the machine was in when it was made, so it can be run again and
+again. A schedule names who begins, and stops: at which of its accesses to shared memory a racer
+gives the turn to whom (tests/model/turns.py says what happens elsewhere).
+"""
+
+import ctypes
+import re
+import struct
+from collections import Counter, namedtuple
+from dataclasses import dataclass
+
+import abi
+from kpy.jit import KpyPanic
+from kpy.lower.switch_points import LOAD, STORE
+
+from tests.model import turns
+from tests.model.memory import PAGE
+from tests.model.processors import GUEST_READ, GUEST_WRITE, MOST_ACCESSES
+
+COPIES = {GUEST_READ: LOAD, GUEST_WRITE: STORE}
+Step = namedtuple("Step", "kind number arguments")
+Access = namedtuple("Access", "racer number site address")
+Stop = namedtuple("Stop", "racer at to")
+
+
+def call(name, *arguments):
+    """A step that is a hypercall."""
+    full = [argument & (1 << 64) - 1 for argument in (*arguments, *[0] * 5)][:5]
+    return Step(turns.CALL, getattr(abi, f"__HYPERVISOR_{name}"), full)
+
+
+def write(address, word):
+    """A step in which the guest writes a word itself."""
+    return Step(turns.WRITE, address, [word, 0, 0, 0, 0])
+
+
+def read(address):
+    """A step in which the guest reads a word itself; its result is the word, or None."""
+    return Step(turns.READ, address, [0] * 5)
+
+
+@dataclass(frozen=True)
+class Racer:
+    """A vCPU and its steps."""
+
+    guest: object
+    steps: tuple
+    vcpu: int = 0
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Who begins, and where racers are stopped."""
+
+    first: str
+    stops: tuple = ()
+
+    def __str__(self):
+        return " ".join([self.first, *(f"{s.racer}@{s.at}>{s.to}" for s in self.stops)])
+
+    @classmethod
+    def parse(cls, text):
+        first, *rest = text.split()
+        stops = [re.fullmatch(r"(\w+)@(\d+)>(\w+)", word).groups() for word in rest]
+        return cls(first, tuple(Stop(racer, int(at), to) for racer, at, to in stops))
+
+
+@dataclass
+class Outcome:
+    """What came of a run: each racer's results, and the panic that ended it, if one did."""
+
+    results: dict
+    panic: object = None
+
+
+class Race:
+    """Racers, and the state of the machine in which they begin."""
+
+    def __init__(self, machine, racers):
+        self.machine, self.racers = machine, racers
+        self.cpus, self.names = {}, {}
+        machine["tests.model.turns.clear_race"]()
+        for name, racer in racers.items():
+            vcpu = racer.guest.vcpu(racer.vcpu)
+            cpu = machine["tests.model.turns.enter_race"](vcpu)
+            self.cpus[name], self.names[cpu] = cpu, name
+            for step in racer.steps:
+                machine["tests.model.turns.add_step"](cpu, *step[:2], *step.arguments)
+        assert len(self.names) == len(racers), "two racers on one processor"
+        machine["kpy.lower.switch_flag.is_watched"].value = 1
+        machine["tests.model.processors.nr_accesses"].value = 0
+        self.beginning = machine.take_snapshot()
+
+    def run(self, schedule):
+        """Run the race once; return its Outcome."""
+        if isinstance(schedule, str):
+            schedule = Schedule.parse(schedule)
+        self.beginning.restore()
+        for stop in schedule.stops:
+            to = self.cpus[stop.to]
+            self.machine["tests.model.turns.add_stop"](self.cpus[stop.racer], stop.at, to)
+        panic = None
+        try:
+            self.machine["tests.model.turns.race"](self.cpus[schedule.first])
+        except KpyPanic as error:
+            panic = error
+        return Outcome(self.results(), panic)
+
+    def run_serially(self, order, left_out=()):
+        """Let racers do whole steps in an order of names, but for some, (name, number); return the
+        Outcome.
+        """
+        self.beginning.restore()
+        done = Counter()
+        for name in order:
+            step = "skip_step" if (name, done[name]) in left_out else "do_one_step"
+            self.machine[f"tests.model.turns.{step}"](self.cpus[name])
+            done[name] += 1
+        return Outcome(self.results())
+
+    def results(self):
+        """Each racer's results: of calls what they returned, of reads the word; None: not done."""
+        found = {}
+        for name, racer in self.racers.items():
+            state = self.machine["tests.model.turns.racers"][self.cpus[name]]
+            words = []
+            for i in range(len(racer.steps)):
+                step = state.steps[i]
+                failed = step.result == turns.NOT_DONE or step.kind != turns.CALL and step.result
+                value = step.arguments[0] if step.kind == turns.READ else step.result
+                words.append(None if failed else value)
+            found[name] = tuple(words)
+        return found
+
+    def accesses(self):
+        """All accesses to shared memory in the last run, by racers' processors, in their order."""
+        count = self.machine["tests.model.processors.nr_accesses"].value
+        assert count < MOST_ACCESSES, "a race of too many accesses"
+        data = ctypes.string_at(int(self.machine["tests.model.processors.accesses"]), 16 * count)
+        numbers, found = dict.fromkeys(self.names, 0), []
+        for address, site, cpu in struct.iter_unpack("<QII", data):
+            if cpu in numbers:
+                numbers[cpu] += 1
+                found.append(Access(self.names[cpu], numbers[cpu], site, address))
+        return found
+
+    def kind_of(self, access):
+        """Whether an access loads, stores, or does both at once."""
+        if access.site in COPIES:
+            return COPIES[access.site]
+        return self.machine.points.sites[access.site].kind
+
+    def size_of(self, access):
+        """How many bytes an access is about, at most."""
+        return PAGE if access.site in COPIES else self.machine.points.sites[access.site].size
+
+    def where(self, access):
+        """Where in the source an access is."""
+        if access.site in COPIES:
+            return f"a copy of guest memory ({COPIES[access.site]})"
+        return str(self.machine.points.sites[access.site])
+
+    def explain(self, schedule):
+        """Say in words what a schedule does."""
+        if isinstance(schedule, str):
+            schedule = Schedule.parse(schedule)
+        self.run(schedule)
+        accesses = {(a.racer, a.number): a for a in self.accesses()}
+        lines = [f"{schedule}: {schedule.first} begins"]
+        for stop in schedule.stops:
+            access = accesses.get((stop.racer, stop.at))
+            site = self.where(access) if access else "?"
+            lines.append(f"  {stop.racer} stops before {site}, {stop.to} goes on")
+        return "\n".join(lines)
