@@ -26,8 +26,8 @@ from tests.model.race import Schedule, Stop
 
 HINTLESS = (1 << 58) - 1  # of Frame.info: references and type count
 TELL_ELSEWHERE = (abi.__HYPERVISOR_memory_op, abi.__HYPERVISOR_grant_table_op)
-MOST_OF_A_SITE = 6  # stops before accesses by the same line of the source
-MOST_OF_AN_ADDRESS = 2  # and to the same memory
+MOST_OF_A_PAGE = 6  # stops before accesses by one line of the source to one page, as of a loop
+MOST_OF_AN_ADDRESS = 3  # and to the same memory
 
 
 def explore(race, most_stops=2, choose=None):
@@ -69,12 +69,9 @@ def next_stops(race, schedule, accesses):
         for to in race.racers:
             if to == access.racer or not footprints.conflict(access, to):
                 continue
-            seen[access.site, to] += 1
-            seen[access.site, access.address, to] += 1
-            if (
-                seen[access.site, to] <= MOST_OF_A_SITE
-                and seen[access.site, access.address, to] <= MOST_OF_AN_ADDRESS
-            ):
+            page, exact = (access.site, access.address >> 12, to), (access.site, access.address, to)
+            seen.update([page, exact])
+            if seen[page] <= MOST_OF_A_PAGE and seen[exact] <= MOST_OF_AN_ADDRESS:
                 found.append(Stop(access.racer, access.number, to))
         footprints.add(access)
     return found[::-1]
@@ -99,9 +96,13 @@ def refusals(race, results):
 
 
 def is_refusal(step, result):
-    """Whether a result may say that nothing was done: an error, or a call that tells elsewhere."""
-    is_call = step.kind == turns.CALL and result is not None
-    return is_call and (result < 0 or result == 0 and step.number in TELL_ELSEWHERE)
+    """Whether a result may say that nothing was done: an error, a call that tells elsewhere, or a
+    fault that was not mended.
+    """
+    if result is None or step.kind in (turns.READ, turns.WRITE):
+        return False
+    is_open = step.kind == turns.FAULT or step.number in TELL_ELSEWHERE
+    return result < 0 or result == 0 and is_open
 
 
 def shown(results, left_out):

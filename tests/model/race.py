@@ -15,6 +15,7 @@ from collections import Counter, namedtuple
 from dataclasses import dataclass
 
 import abi
+from kpy.front.structs import size_of
 from kpy.jit import KpyPanic
 from kpy.lower.switch_points import LOAD, STORE
 
@@ -23,6 +24,9 @@ from tests.model.memory import PAGE
 from tests.model.processors import GUEST_READ, GUEST_WRITE, MOST_ACCESSES
 
 COPIES = {GUEST_READ: LOAD, GUEST_WRITE: STORE}
+STEP = struct.Struct("<I12xQ32xq")  # of turns.Step: kind, first argument, result
+STEP_BYTES, RACER_BYTES = size_of(turns.Step), size_of(turns.Racer)
+STEPS_OFFSET = turns.Racer.fields["steps"].offset
 Step = namedtuple("Step", "kind number arguments")
 Access = namedtuple("Access", "racer number site address")
 Stop = namedtuple("Stop", "racer at to")
@@ -42,6 +46,13 @@ def write(address, word):
 def read(address):
     """A step in which the guest reads a word itself; its result is the word, or None."""
     return Step(turns.READ, address, [0] * 5)
+
+
+def fault(address, word, error_code):
+    """A step in which the guest's kernel stores a word where that faults; its result: whether the
+    core mended that.
+    """
+    return Step(turns.FAULT, address, [word, error_code, 0, 0, 0])
 
 
 @dataclass(frozen=True)
@@ -94,6 +105,7 @@ class Race:
         assert len(self.names) == len(racers), "two racers on one processor"
         machine["kpy.lower.switch_flag.is_watched"].value = 1
         machine["tests.model.processors.nr_accesses"].value = 0
+        self.steps_at = int(machine["tests.model.turns.racers"]) + STEPS_OFFSET
         self.beginning = machine.take_snapshot()
 
     def run(self, schedule):
@@ -127,13 +139,14 @@ class Race:
         """Each racer's results: of calls what they returned, of reads the word; None: not done."""
         found = {}
         for name, racer in self.racers.items():
-            state = self.machine["tests.model.turns.racers"][self.cpus[name]]
+            at = self.steps_at + self.cpus[name] * RACER_BYTES
+            data = ctypes.string_at(at, len(racer.steps) * STEP_BYTES)
             words = []
-            for i in range(len(racer.steps)):
-                step = state.steps[i]
-                failed = step.result == turns.NOT_DONE or step.kind != turns.CALL and step.result
-                value = step.arguments[0] if step.kind == turns.READ else step.result
-                words.append(None if failed else value)
+            for kind, word, result in STEP.iter_unpack(data):
+                failed = (
+                    result == turns.NOT_DONE or kind in (turns.READ, turns.WRITE) and result != 0
+                )
+                words.append(None if failed else word if kind == turns.READ else result)
             found[name] = tuple(words)
         return found
 

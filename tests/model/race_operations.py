@@ -9,12 +9,15 @@ from dataclasses import dataclass
 import abi
 
 from kernel.frames.page_type import TYPE_COUNT_MASK
+from kernel.x86.memlayout import PERDOMAIN_VIRT_START
+from kernel.x86.perdomain import LDT_PAGE, PAGES_PER_VCPU
 from tests.model import stage
 from tests.model.guest import FIRST_DATA_PAGE, PAGE
-from tests.model.race import Race, Racer, call, read, write
+from tests.model.race import Race, Racer, call, fault, read, write
 from tests.model.stage import READABLE, WRITABLE, address, entry, remap
 
 OPERATIONS = {}
+WRITE_FAULT, PAGE_FAULT = 3, 14  # error code: present, a write; vector
 OWNER, OTHER, DOM0 = "owner", "other", "dom0"  # who does an operation
 FRAME_PAGE = FIRST_DATA_PAGE
 DATA_PAGE = FIRST_DATA_PAGE + 1  # of the owner: what the frame leads to as a page table
@@ -65,6 +68,10 @@ class Actor:
         """Let the processor know a translation."""
         word = [0] if step is write else []
         stage.access(self.machine, self.guest, step(va, *word), self.vcpu)
+
+    def fault(self, address):
+        """Let the core mend a page fault of this actor's now."""
+        self.machine.trap(self.guest.vcpu(self.vcpu), PAGE_FAULT, 0, address)
 
     def map_own(self, flags):
         """Map the frame, and let the processor know."""
@@ -224,6 +231,35 @@ def new_user_base(a):
 @operation(OWNER)
 def copy_own(a):
     return [stage.grant_copy(a.guest, a.owner.pages[DATA_PAGE], a.frame)]
+
+
+@operation(OWNER)
+def write_entry(a):
+    """Write to the frame as an L1 table in force, through a read-only mapping."""
+    a.contents(1)
+    a.prepare(call("vm_assist", abi.VMASST_CMD_enable, abi.VMASST_TYPE_writable_pagetables))
+    a.prepare(stage.pin(a.guest, a.frame), remap(a.at, entry(a.frame, READABLE)))
+    return [fault(a.at + 8 * (100 + a.number), a.data, WRITE_FAULT)]
+
+
+def ldt_of(a):
+    """Return where the core shows the processor the LDT of an actor's vCPU."""
+    return PERDOMAIN_VIRT_START + a.vcpu * PAGES_PER_VCPU * PAGE + LDT_PAGE * PAGE
+
+
+@operation(OWNER)
+def use_ldt(a):
+    """Let the processor look into the frame as an LDT."""
+    a.prepare(remap(a.at, entry(a.frame, READABLE)), stage.set_ldt(a.guest, a.at))
+    return [fault(ldt_of(a), 0, 0)]
+
+
+@operation(OWNER)
+def drop_ldt(a):
+    """Leave such an LDT."""
+    use_ldt(a)
+    a.fault(ldt_of(a))
+    return [stage.set_ldt(a.guest, 0, 0)]
 
 
 # By others, who have grants

@@ -5,10 +5,11 @@ import ctypes
 import abi
 
 from tests.model import turns
-from tests.model.guest import ARGUMENTS, BASE, PAGE
+from tests.model.guest import ARGUMENTS, BASE, CALLBACK, PAGE, make
 from tests.model.memory import FIRST
 from tests.model.race import call
 
+MOV_RDI_RAX = bytes.fromhex("488907")
 SPARE_L2_SLOT = 1  # of the guests' only L2 table: nothing is below
 SPARE = BASE + (SPARE_L2_SLOT << 21)
 SECRET = FIRST + 3  # a page table of the core's: no guest may reach it
@@ -16,12 +17,20 @@ READABLE, WRITABLE, NOT_MAPPED = 5, 7, 0
 
 
 def begin(machine):
-    """Start the machine over; return the frame's owner, another guest, and domain 0."""
+    """Start the machine over; return the frame's owner, another guest, and domain 0. Guests handle
+    their page faults, and may store rax at rdi in kernel mode.
+    """
     machine.start_over()
     machine["tests.model.processors.secret"].value = SECRET
     everybody = [machine.guests[1], machine.guests[0], machine.dom0]
     for guest in everybody:
         guest.put_at = ARGUMENTS
+        handler = {"vector": 14, "cs": abi.FLAT_KERNEL_CS, "address": CALLBACK}
+        table = guest.put(bytes(make(abi.trap_info, **handler)) + bytes(16))
+        for vcpu in range(guest.nr_vcpus):
+            assert guest.call(abi.__HYPERVISOR_set_trap_table, table, vcpu=vcpu) == 0
+        guest.put_at = ARGUMENTS
+        guest.write(turns.CODE_AT, MOV_RDI_RAX)
     return everybody
 
 
@@ -44,6 +53,10 @@ def remap(va, l1e, flush=abi.UVMF_INVLPG, of=None):
 def mmuext(guest, command, mfn, of=abi.DOMID_SELF):
     """An operation on a page table."""
     return call("mmuext_op", guest.put([command, mfn, 0]), 1, 0, of)
+
+
+def set_ldt(guest, va, nr_entries=8):
+    return call("mmuext_op", guest.put([abi.MMUEXT_SET_LDT, va, nr_entries]), 1, 0, abi.DOMID_SELF)
 
 
 def pin(guest, mfn, level=1, of=abi.DOMID_SELF):

@@ -1,11 +1,11 @@
 """Races (kernel Python): several processors each do a few steps, and a plan says where which of
 them stops and who goes on.
 
-A step is a hypercall or the guest's own access to a word of its memory. A stop is one of the
-plan's: before its n-th access to shared memory (counted from the race's beginning) a processor
-gives its turn to another. Everywhere else a processor goes on until it has done all its steps, or
-waits for another one; then a processor gets the turn that has an interrupt to take, else one with
-steps left, one that was stopped, one that waits. So a plan describes a run wholly.
+A step is a hypercall, a page fault, or the guest's own access to a word of its memory. A stop is
+one of the plan's: before its n-th access to shared memory (counted from the race's beginning) a
+processor gives its turn to another. Everywhere else a processor goes on until it has done all its
+steps, or waits for another one; then a processor gets the turn that has an interrupt to take, else
+one with steps left, one that was stopped, one that waits. So a plan describes a run wholly.
 """
 
 from kpy import Array, Ptr, i64, ref, static, struct, truncate, u32, u64
@@ -34,6 +34,9 @@ from tests.model.processors import (
     has_pending,
 )
 
+PAGE_FAULT = 14
+CODE_AT = 0xFFFFFFFF80008000  # of the guests' stack page: `mov [rdi], rax`, if a fault is to come
+CODE_BYTES = 3
 MOST_STEPS = 8
 MOST_STOPS = 8
 
@@ -41,6 +44,7 @@ MOST_STOPS = 8
 CALL = 0
 READ = 1
 WRITE = 2
+FAULT = 3  # a page fault: in kernel mode, by the instruction that is at CODE_AT
 
 NOT_DONE = 1 << 62  # the result of a step that the vCPU did not come to, or not back from
 
@@ -49,8 +53,8 @@ NOT_DONE = 1 << 62  # the result of a step that the vCPU did not come to, or not
 class Step:
     kind: u32
     number: u64  # of the hypercall, or the address
-    arguments: Array[u64, 5]  # the first: the word that is written
-    result: i64  # of the hypercall; the bytes left by a fault
+    arguments: Array[u64, 5]  # the first: the word that is written, or what is in rax; error code
+    result: i64  # of the hypercall; the bytes left by a fault; whether the core mended a fault
 
 
 @struct
@@ -62,7 +66,9 @@ class Racer:
     nr_steps: u32
     end: u32  # of the steps that it may do in this run
     position: u32  # the step to do next, or in work
+    rsp: u64  # of the vCPU between steps
     is_in_call: bool
+    is_in_fault: bool
     is_repeated: bool  # the call in work came back with -ERESTART
 
 
@@ -96,6 +102,7 @@ def enter_race(v: Ptr[Vcpu]) -> u32:
     assert number != NO_CPU, "a vCPU that can't run takes part in no race"
     racer = ref(racers[number])
     racer.vcpu = v
+    racer.rsp = v.regs.rsp
     racer.nr_steps = 0
     racer.position = 0
     racer.is_in_call = False
@@ -182,6 +189,7 @@ def has_step(number: u32) -> bool:
     return (
         racer.position < racer.end
         and not racer.is_in_call
+        and not racer.is_in_fault
         and cpus[number].state == IN_GUEST
         and cpus[number].vcpu == racer.vcpu
     )
@@ -201,12 +209,38 @@ def begin_step(number: u32) -> None:
         racer.is_in_call = True
         cpus[number].entry = Entry.SYSCALL
         continue_cpu(number)
+    elif step.kind == FAULT:
+        racer.is_in_fault = True
+        begin_fault(number, v, step)
     else:
         word = step.arguments[0]
         access: u32 = IS_WRITE if step.kind == WRITE else 0
         step.result = i64(access_from(number, step.number, u64(ref(word)), 8, access))
         step.arguments[0] = word
         racer.position += 1
+
+
+def begin_fault(number: u32, v: Ptr[Vcpu], step: Ptr[Step]) -> None:
+    """Let a guest's kernel meet a page fault as it stores rax where rdi points."""
+    v.regs.rip = CODE_AT
+    v.regs.rdi = step.number
+    v.regs.rax = step.arguments[0]
+    v.regs.error_code = truncate(u32, step.arguments[1])
+    cpus[number].cr2 = step.number
+    cpus[number].trap_vector = PAGE_FAULT
+    cpus[number].entry = Entry.TRAP
+    continue_cpu(number)
+
+
+def end_fault(racer: Ptr[Racer], v: Ptr[Vcpu]) -> None:
+    """Note whether the core mended a fault, or handed it to the guest's handler, which returns."""
+    step = ref(racer.steps[racer.position])
+    is_mended = v.regs.rip == CODE_AT + CODE_BYTES or v.regs.rip == CODE_AT
+    step.result = 1 if is_mended else 0
+    v.regs.rip = SYSCALL_AT
+    v.regs.rsp = racer.rsp
+    racer.is_in_fault = False
+    racer.position += 1
 
 
 def set_arguments(v: Ptr[Vcpu], step: Ptr[Step]) -> None:
@@ -220,9 +254,13 @@ def set_arguments(v: Ptr[Vcpu], step: Ptr[Step]) -> None:
 
 
 def end_call(racer: Ptr[Racer]) -> None:
-    """Note how a hypercall ended, if its vCPU is back in guest mode from one."""
+    """Note how a hypercall or fault ended, if its vCPU is back in guest mode from one."""
     v = racer.vcpu
-    if v is None or not racer.is_in_call:
+    if v is None:
+        return
+    if racer.is_in_fault:
+        end_fault(racer, v)
+    if not racer.is_in_call:
         return
     racer.is_in_call = False
     racer.is_repeated = v.regs.rip == SYSCALL_AT
