@@ -184,7 +184,7 @@ def ask_exchanges() -> None:
     tell(b"XENMEM_exchange what is gone", trade(1, 0, 1, 0))
     list_[0] = new_list[0]
     list_[1] = new_list[1]
-    new_list[0] = u64(pfn_of(page))
+    new_list[0] = u64(pfn_of(page)) | 1  # odd, wherever the page is: no pair begins there
     tell(b"XENMEM_exchange two for a pair", trade(2, 0, 1, 1))
     fact(b"XENMEM_exchange two for a pair, done", exchange.nr_exchanged)
     truth(b"XENMEM_exchange a pair is aligned", new_list[0] % 2 == 0)
