@@ -19,7 +19,7 @@ IMPORTANT = {
     "kernel/grant/unmap.py": "detach",
     "kernel/grant/setup.py": "may_set_up",
     "kernel/evtchn/bind.py": "connect evtchn_bind_virq evtchn_bind_ipi",
-    "kernel/evtchn/close.py": "evtchn_close evtchn_reset",
+    "kernel/evtchn/close.py": "close_port may_reset",
     "kernel/control/domctl.py": "do_domctl",
     "kernel/control/sysctl.py": "do_sysctl",
     "kernel/control/platform.py": "do_platform_op",
