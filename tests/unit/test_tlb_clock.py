@@ -63,6 +63,6 @@ def test_an_entry_is_gone_before_the_clock_is_read():
         text=True,
         check=True,
     )
-    symbol = "\nkernel.paging.update_va.do_update_va_mapping:\n"
+    symbol = "\nkernel.paging.update_va.do_update_va_mapping.entry:\n"
     body = done.stdout.split(symbol)[1].split(".Lfunc_end")[0]
     assert "\txchgq\t" in body
