@@ -54,7 +54,7 @@ def test_the_core_from_its_first_line():
     assert re.search(r"call_handler .*kernel/entry/hypercall.py:\d+", stack)
     assert re.search(r"syscall_from_guest .*kernel/entry/hypercall.py:\d+", stack)
     assert "entry.asm" in stack
-    assert re.search(r"count = \d+", argument)
+    assert re.search(r"command = \d+", argument)
     assert re.search(r"rip is \w+", vcpu) and "vcpu_id = 0" in vcpu and "kernel_mode = true" in vcpu
     assert "domain_id = 0" in domain and "kill_phase = events" in domain, "an enum by name"
     assert "event_lock = free" in domain and "shared_info_mfn = 0x" in domain
@@ -115,7 +115,7 @@ def test_python_names():
     """Dotted names break, be the function inlined everywhere or not, and TAB completes them."""
     send, status, line, modules, functions = debug(
         "proxen break kernel.evtchn.channel.evtchn_send",
-        "break kernel.evtchn.channel.evtchn_status",
+        "break kernel.evtchn.channel.wake_pollers",
         "break kernel/evtchn/channel.py:118",
         "complete proxen break kernel.evtchn.event_",
         "complete proxen break kernel.evtchn.channel.evtchn_s",

@@ -1,11 +1,12 @@
 """Domains, vCPUs and physical CPUs for gdb, out of the stopped core's memory."""
 
+import abi
 import gdb
 from proxen_frames import read_guest_word
 from proxen_printers import block_at, symbol_at
 
 from kernel.state.vcpu import VPF_blocked, VPF_down
-from kernel.x86.memlayout import HYPERVISOR_VIRT_END, HYPERVISOR_VIRT_START, PERCPU_VIRT_START
+from kernel.x86.memlayout import PERCPU_VIRT_START
 from kernel.x86.percpu import AREA_BYTES
 
 FRAMES_MAX = 40
@@ -98,7 +99,7 @@ def thread_rip(thread):
 
 def in_core(address):
     """Tell whether an address is the core's, or from before there was one."""
-    return HYPERVISOR_VIRT_START <= address < HYPERVISOR_VIRT_END
+    return abi.HYPERVISOR_VIRT_START <= address < abi.HYPERVISOR_VIRT_END
 
 
 def rip_of(vcpu):
@@ -121,7 +122,7 @@ def backtrace_of(vcpu):
             return
         caller = read_guest_word(tables, frame_pointer)
         rip = read_guest_word(tables, frame_pointer + 8)
-        if caller is None or not rip or vcpu["kernel_mode"] and rip < HYPERVISOR_VIRT_END:
+        if caller is None or not rip or vcpu["kernel_mode"] and rip < abi.HYPERVISOR_VIRT_END:
             return  # no frame pointers here, or not any more
         yield rip
         if caller <= frame_pointer:

@@ -4,6 +4,7 @@ Both are mapped in every address space while the core is up, so they can be read
 processor stopped.
 """
 
+import abi
 import gdb
 
 from kernel.frames import frame, heap, page_type
@@ -11,8 +12,6 @@ from kernel.x86 import bits
 from kernel.x86.memlayout import (
     DIRECTMAP_VIRT_START,
     FRAMETABLE_VIRT_START,
-    HYPERVISOR_VIRT_END,
-    HYPERVISOR_VIRT_START,
 )
 
 TYPES = {0: "no type", 5: "segment descriptors", 7: "writable"} | {
@@ -81,7 +80,7 @@ def walk(l4_mfn, address):
 
 def translate(l4_mfn, address):
     """Return the machine frame behind a guest's address, None when nothing is mapped."""
-    if l4_mfn == 0 or HYPERVISOR_VIRT_START <= address < HYPERVISOR_VIRT_END:
+    if l4_mfn == 0 or abi.HYPERVISOR_VIRT_START <= address < abi.HYPERVISOR_VIRT_END:
         return None
     steps = list(walk(l4_mfn, address))
     level, _, _, entry = steps[-1]
