@@ -37,7 +37,7 @@ def write_guest(to: u64, from_: u64, size: u64) -> u64:
 
 
 @inline
-def guest_address_okay(address: u64) -> bool:
+def guest_address_okay(address: Tainted[u64]) -> bool:
     """Say whether an address lies outside of the core's hole."""
     return address < LOWER_HALF_END or address >= abi.HYPERVISOR_VIRT_END
 

@@ -3,7 +3,7 @@
 from typing import TypeVar
 
 import abi
-from kpy import Array, Fn, Ptr, i64, inline, require, u32, u64
+from kpy import Array, Fn, Ptr, Tainted, i64, inline, require, u32, u64
 
 N = TypeVar("N")
 
@@ -14,7 +14,7 @@ Operation = Fn[[Ptr["kernel.state.vcpu.Vcpu"], u64], i64]
 def call_operation(
     table: Ptr[Array[Operation | None, N]],
     caller: Ptr["kernel.state.vcpu.Vcpu"],
-    number: u32,
+    number: Tainted[u32],
     arg: u64,
 ) -> i64:
     """Do the operation of a number. Errors: -ENOSYS, there is none; and those of the operation."""

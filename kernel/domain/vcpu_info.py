@@ -6,6 +6,7 @@ In the shared page, until the guest puts it into a page of its own.
 import abi
 from kpy import (
     Ptr,
+    Tainted,
     alignof,
     atomic_load,
     atomic_or,
@@ -15,6 +16,7 @@ from kpy import (
     ref,
     require,
     sizeof,
+    trusted,
     u32,
     u64,
 )
@@ -27,7 +29,9 @@ from kernel.x86.memlayout import mfn_to_vaddr
 ALL_WORDS = (1 << 64) - 1
 
 
-def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -> i64:
+def register_vcpu_info(
+    caller: Ptr[Vcpu], v: Ptr[Vcpu], frame: Tainted[u64], offset: Tainted[u32]
+) -> i64:
     """Move a vCPU's vcpu_info to a place in the guest's memory, for good.
 
     Source: Xen public ABI, vcpu.h, VCPUOP_register_vcpu_info.
@@ -39,12 +43,13 @@ def register_vcpu_info(caller: Ptr[Vcpu], v: Ptr[Vcpu], mfn: u64, offset: u32) -
     require(offset % alignof(abi.vcpu_info) == 0, -abi.ENXIO)
     require(v.vcpu_info_mfn is None, -abi.EINVAL)
     require(v == caller or atomic_load(ref(v.pause_flags)) & VPF_down != 0, -abi.EINVAL)
-    require(get_frame_and_type(Mfn(mfn), v.domain, PGT_writable_page), -abi.EINVAL)
+    mfn = Mfn(trusted(frame))  # get_frame_and_type takes any number
+    require(get_frame_and_type(mfn, v.domain, PGT_writable_page), -abi.EINVAL)
     # The references keep the frame the guest's ordinary memory as long as the core writes there.
-    place = Ptr[abi.vcpu_info](u64(mfn_to_vaddr(Mfn(mfn))) + u64(offset))
+    place = Ptr[abi.vcpu_info](u64(mfn_to_vaddr(mfn)) + u64(offset))
     copy(place, v.vcpu_info)
     v.vcpu_info = place
-    v.vcpu_info_mfn = Mfn(mfn)
+    v.vcpu_info_mfn = mfn
     fence()
     # An event may have been noted at the old place after the copy: a spurious upcall makes the
     # guest look at all.

@@ -7,6 +7,7 @@ from kpy import (
     Guest,
     Ptr,
     Result,
+    Tainted,
     atomic_and,
     atomic_load,
     atomic_or,
@@ -14,6 +15,7 @@ from kpy import (
     ref,
     require,
     static,
+    trusted,
     u32,
     u64,
     uninitialized,
@@ -41,7 +43,7 @@ operations = static(
 
 
 @hypercall(abi.__HYPERVISOR_vcpu_op)
-def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: u32, vcpu_id: u32, arg: u64) -> i64:
+def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], vcpu_id: Tainted[u32], arg: u64) -> i64:
     """Serve one operation on a vCPU of the caller's domain.
 
     Hypercall: vcpu_op(cmd: VCPUOP_*, vcpu_id, arg: its structure in the guest).
@@ -55,7 +57,7 @@ def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: u32, vcpu_id: u32, arg: u64) -> i64:
     require(operation is not None, -abi.ENOSYS)
     result = operation(vcpu, target, arg)
     if result == -abi.ERESTART:
-        return hypercall_continue(vcpu, u64(cmd), u64(vcpu_id), arg, 0)
+        return hypercall_continue(vcpu, u64(cmd), u64(target.vcpu_id), arg, 0)
     return result
 
 
@@ -104,7 +106,7 @@ def vcpu_is_up(v: Ptr[Vcpu]) -> i64:
 
 
 @vcpu_op(abi.VCPUOP_send_nmi)
-def vcpu_send_nmi(v: Ptr[Vcpu], arg: u64) -> Result[None]:
+def vcpu_send_nmi(v: Ptr[Vcpu], arg: Tainted[u64]) -> Result[None]:
     """Give a vCPU a non-maskable interrupt. Errors: -EINVAL, a structure."""
     require(arg == 0, -abi.EINVAL)
     send_guest_nmi(v)
@@ -125,7 +127,7 @@ def vcpu_get_runstate_info(v: Ptr[Vcpu], to: Guest[abi.vcpu_runstate_info]) -> R
 
 @vcpu_op(abi.VCPUOP_register_runstate_memory_area)
 def vcpu_register_runstate_memory_area(
-    v: Ptr[Vcpu], area: Ptr[abi.vcpu_register_runstate_memory_area]
+    v: Ptr[Vcpu], area: Ptr[Tainted[abi.vcpu_register_runstate_memory_area]]
 ) -> Result[None]:
     """Note where the guest wants its runstate copied, and copy it once.
 
@@ -142,7 +144,7 @@ def vcpu_register_runstate_memory_area(
 
 @vcpu_op(abi.VCPUOP_register_vcpu_time_memory_area)
 def vcpu_register_time_memory_area(
-    v: Ptr[Vcpu], area: Ptr[abi.vcpu_register_time_memory_area]
+    v: Ptr[Vcpu], area: Ptr[Tainted[abi.vcpu_register_time_memory_area]]
 ) -> Result[None]:
     """Write a second copy of a vCPU's vcpu_time_info. It never changes, so once is enough.
 
@@ -156,7 +158,7 @@ def vcpu_register_time_memory_area(
 
 @vcpu_op(abi.VCPUOP_register_vcpu_info)
 def vcpu_register_vcpu_info(
-    caller: Ptr[Vcpu], v: Ptr[Vcpu], op: Ptr[abi.vcpu_register_vcpu_info]
+    caller: Ptr[Vcpu], v: Ptr[Vcpu], op: Ptr[Tainted[abi.vcpu_register_vcpu_info]]
 ) -> i64:
     """Move a vCPU's vcpu_info, for good. Errors: those of `register_vcpu_info`."""
     with v.domain.lock:
@@ -164,7 +166,9 @@ def vcpu_register_vcpu_info(
 
 
 @vcpu_op(abi.VCPUOP_set_periodic_timer)
-def vcpu_set_periodic_timer(v: Ptr[Vcpu], op: Ptr[abi.vcpu_set_periodic_timer]) -> Result[None]:
+def vcpu_set_periodic_timer(
+    v: Ptr[Vcpu], op: Ptr[Tainted[abi.vcpu_set_periodic_timer]]
+) -> Result[None]:
     """Set the periodic timer. Errors: -EINVAL, a period below 1 ms or beyond all reason."""
     require(NS_PER_MS <= op.period_ns <= MAX_DELTA_NS, -abi.EINVAL)
     set_period(v, op.period_ns)
@@ -187,9 +191,9 @@ def vcpu_set_singleshot_timer(
     Errors: -EINVAL, another vCPU's, whatever the structure; -EFAULT.
     """
     require(caller == v, -abi.EINVAL)
-    op = uninitialized(abi.vcpu_set_singleshot_timer)
+    op = uninitialized(Tainted[abi.vcpu_set_singleshot_timer])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
-    set_timer(ref(v.singleshot_timer), op.timeout_abs_ns)
+    set_timer(ref(v.singleshot_timer), trusted(op.timeout_abs_ns))  # any time will do
 
 
 @vcpu_op(abi.VCPUOP_stop_singleshot_timer)

@@ -11,17 +11,7 @@
 """
 
 import abi
-from kpy import (
-    Ptr,
-    atomic_and,
-    atomic_or,
-    bit,
-    i64,
-    ref,
-    require,
-    u32,
-    u64,
-)
+from kpy import Ptr, Tainted, atomic_and, atomic_or, bit, i64, ref, require, u32, u64
 
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
@@ -41,7 +31,7 @@ KNOWN_ASSISTS = sum(
 
 
 @hypercall(abi.__HYPERVISOR_vm_assist)
-def do_vm_assist(v: Ptr[Vcpu], command: u32, assist: u32) -> i64:
+def do_vm_assist(v: Ptr[Vcpu], command: Tainted[u32], assist: Tainted[u32]) -> i64:
     """Switch an assist on or off.
 
     Hypercall: vm_assist(command: VMASST_CMD_*, assist: VMASST_TYPE_*).

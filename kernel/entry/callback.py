@@ -3,7 +3,22 @@ NMI.
 """
 
 import abi
-from kpy import Array, Guest, Ptr, i64, ref, require, static, u16, u32, u64, uninitialized, zero
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    Tainted,
+    i64,
+    ref,
+    require,
+    static,
+    trusted,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+    zero,
+)
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.operation import Operation, call_operation
@@ -49,7 +64,9 @@ def do_set_trap_table(vcpu: Ptr[Vcpu], traps: Guest[abi.trap_info], b: u64, c: u
 
 
 @hypercall(abi.__HYPERVISOR_set_callbacks)
-def do_set_callbacks(vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64) -> i64:
+def do_set_callbacks(
+    vcpu: Ptr[Vcpu], event: Tainted[u64], failsafe: Tainted[u64], syscall: Tainted[u64]
+) -> i64:
     """Set the event, failsafe and system call callbacks at once.
 
     Hypercall: set_callbacks(event, failsafe, syscall: addresses). Returns: 0; one that is not
@@ -62,7 +79,7 @@ def do_set_callbacks(vcpu: Ptr[Vcpu], event: u64, failsafe: u64, syscall: u64) -
 
 
 @hypercall(abi.__HYPERVISOR_callback_op)
-def do_callback_op(vcpu: Ptr[Vcpu], command: u32, arg: u64) -> i64:
+def do_callback_op(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: u64) -> i64:
     """Register or unregister one callback.
 
     Hypercall: callback_op(command, arg: callback_register or callback_unregister).
@@ -73,14 +90,17 @@ def do_callback_op(vcpu: Ptr[Vcpu], command: u32, arg: u64) -> i64:
 
 
 @callback_op(abi.CALLBACKOP_register)
-def callback_register(caller: Ptr[Vcpu], op: Ptr[abi.callback_register]) -> i64:
+def callback_register(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.callback_register]]) -> i64:
     """Set the entry point of one kind of callback."""
     return register_callback(caller, op.type, op.flags, op.address)
 
 
-def register_callback(vcpu: Ptr[Vcpu], kind: u16, flags: u16, address: u64) -> i64:
+def register_callback(
+    vcpu: Ptr[Vcpu], kind: Tainted[u16], flags: Tainted[u16], address: Tainted[u64]
+) -> i64:
     """Set the entry point of one kind of callback (CALLBACKTYPE_*)."""
     require(is_canonical(address), -abi.EINVAL)
+    address = trusted(address)  # canonical
     mask_events = flags & abi.CALLBACKF_mask_events != 0
     match kind:
         case abi.CALLBACKTYPE_event:
@@ -105,7 +125,7 @@ def register_callback(vcpu: Ptr[Vcpu], kind: u16, flags: u16, address: u64) -> i
 
 
 @callback_op(abi.CALLBACKOP_unregister)
-def callback_unregister(caller: Ptr[Vcpu], op: Ptr[abi.callback_unregister]) -> i64:
+def callback_unregister(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.callback_unregister]]) -> i64:
     """Drop a callback: only that of NMIs can be."""
     match op.type:
         case abi.CALLBACKTYPE_nmi:

@@ -6,7 +6,7 @@ enabled any.
 """
 
 import abi
-from kpy import Ptr, i64, require, truncate, u32, u64
+from kpy import Ptr, Tainted, i64, require, truncate, trusted, u32, u64
 
 from kernel.base.guest_memory import guest_address_okay
 from kernel.base.registry import hypercall
@@ -23,7 +23,7 @@ DR7_IO_BREAKPOINT = 2
 
 
 @hypercall(abi.__HYPERVISOR_set_debugreg)
-def do_set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
+def do_set_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u64]) -> i64:
     """Set a debug register. Hypercall: set_debugreg(register, value).
 
     Errors: -EPERM, an address that is not the guest's, an I/O breakpoint that is on, general
@@ -33,7 +33,7 @@ def do_set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
 
 
 @hypercall(abi.__HYPERVISOR_get_debugreg)
-def do_get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> i64:
+def do_get_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32]) -> i64:
     """Read a debug register.
 
     Hypercall: get_debugreg(register). Errors: -ENODEV, no such register.
@@ -43,7 +43,7 @@ def do_get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> i64:
     return truncate(i64, value)
 
 
-def get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> tuple[u64, bool]:
+def get_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32]) -> tuple[u64, bool]:
     """Return a debug register as the guest sees it; False: it has none of that number.
 
     4 and 5 are 6 and 7.
@@ -57,7 +57,7 @@ def get_debugreg(vcpu: Ptr[Vcpu], register: u32) -> tuple[u64, bool]:
     return 0, False
 
 
-def set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
+def set_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u64]) -> i64:
     """Check and set a debug register of the running vCPU."""
     result = set_debugreg_value(vcpu, register, value)
     if result == 0:
@@ -65,24 +65,24 @@ def set_debugreg(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
     return result
 
 
-def set_debugreg_value(vcpu: Ptr[Vcpu], register: u32, value: u64) -> i64:
+def set_debugreg_value(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u64]) -> i64:
     """Check and set a debug register, not yet that of the processor."""
     if register < 4:
         require(guest_address_okay(value), -abi.EPERM)
-        vcpu.debugreg[register] = value
+        vcpu.debugreg[register] = trusted(value)  # an address of the guest's own
     elif register == 4 or register == 6:
         require(value >> 32 == 0, -abi.EINVAL)
-        vcpu.debugreg[6] = value & ~DR6_RESERVED | DR6_FIXED
+        vcpu.debugreg[6] = trusted(value) & ~DR6_RESERVED | DR6_FIXED
     elif register == 5 or register == 7:
         require(value >> 32 == 0, -abi.EINVAL)
         require(control_allowed(value), -abi.EPERM)
-        vcpu.debugreg[7] = value & ~DR7_RESERVED | DR7_FIXED
+        vcpu.debugreg[7] = trusted(value) & ~DR7_RESERVED | DR7_FIXED
     else:
         return -abi.ENODEV
     return 0
 
 
-def control_allowed(dr7: u64) -> bool:
+def control_allowed(dr7: Tainted[u64]) -> bool:
     """Tell whether a dr7 watches nothing but instructions and memory; what it says of breakpoints
     doesn't matter while all are off.
     """

@@ -3,7 +3,20 @@ fpu_taskswitch.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, ref, require, truncate, u16, u32, u64, uninitialized
+from kpy import (
+    Guest,
+    Ptr,
+    Tainted,
+    i64,
+    ref,
+    require,
+    truncate,
+    trusted,
+    u16,
+    u32,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -70,18 +83,18 @@ def leave_by_sysret(vcpu: Ptr[Vcpu]) -> None:
 
 
 @hypercall(abi.__HYPERVISOR_stack_switch)
-def do_stack_switch(vcpu: Ptr[Vcpu], ss: u64, sp: u64) -> i64:
+def do_stack_switch(vcpu: Ptr[Vcpu], ss: Tainted[u64], sp: Tainted[u64]) -> i64:
     """Set the kernel stack for traps from guest user mode.
 
     Hypercall: stack_switch(ss: selector, sp: address).
     """
-    vcpu.kernel_ss = ss | RPL
-    vcpu.kernel_sp = sp
+    vcpu.kernel_ss = trusted(ss) | RPL  # both are loaded into registers only
+    vcpu.kernel_sp = trusted(sp)
     return 0
 
 
 @hypercall(abi.__HYPERVISOR_set_segment_base)
-def do_set_segment_base(vcpu: Ptr[Vcpu], which: u32, base: u64) -> i64:
+def do_set_segment_base(vcpu: Ptr[Vcpu], which: Tainted[u32], base: Tainted[u64]) -> i64:
     """Set the base of fs or gs, of the kernel or of its user mode.
 
     Hypercall: set_segment_base(which: SEGBASE_*, base: canonical address, or a selector for
@@ -90,10 +103,11 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: u32, base: u64) -> i64:
     null selector.
     """
     if which == abi.SEGBASE_GS_USER_SEL:
-        if not load_gs_user_selector(u32(truncate(u16, base))):
+        if not load_gs_user_selector(u32(base & 0xFFFF)):
             load_gs_user_selector(0)
         return 0
     require(is_canonical(base), -abi.EINVAL)
+    base = trusted(base)  # canonical
     match which:
         case abi.SEGBASE_FS:
             set_fs_base(vcpu, base)
@@ -107,7 +121,7 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: u32, base: u64) -> i64:
 
 
 @hypercall(abi.__HYPERVISOR_fpu_taskswitch)
-def do_fpu_taskswitch(vcpu: Ptr[Vcpu], on: u32) -> i64:
+def do_fpu_taskswitch(vcpu: Ptr[Vcpu], on: Tainted[u32]) -> i64:
     """Set or clear the vCPU's cr0.TS. Hypercall: fpu_taskswitch(on: bool)."""
     fpu_set_ts(vcpu, on != 0)
     return 0

@@ -9,6 +9,7 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    Tainted,
     cold,
     i64,
     inline,
@@ -17,6 +18,7 @@ from kpy import (
     ref,
     require,
     truncate,
+    trusted,
     u32,
     u64,
     uninitialized,
@@ -36,7 +38,7 @@ PREEMPT_INTERVAL = 16  # entries between two looks for waiting interrupts
 
 
 @hypercall(abi.__HYPERVISOR_multicall)
-def do_multicall(vcpu: Ptr[Vcpu], entries: Guest[abi.multicall_entry], nr: u32) -> i64:
+def do_multicall(vcpu: Ptr[Vcpu], entries: Guest[abi.multicall_entry], nr: Tainted[u32]) -> i64:
     """Serve `nr` hypercalls.
 
     Hypercall: multicall(entries: multicall_entry[nr] in the guest, nr).
@@ -44,6 +46,7 @@ def do_multicall(vcpu: Ptr[Vcpu], entries: Guest[abi.multicall_entry], nr: u32) 
     multicall or an iret (as its result).
     """
     entry = uninitialized(abi.multicall_entry)
+    nr = trusted(nr)  # however many: the loop ends for what is more urgent
     for i in range(nr):
         if i % PREEMPT_INTERVAL == PREEMPT_INTERVAL - 1 and preempt_pending():
             return hypercall_continue(vcpu, entries.index(u64(i)).address(), u64(nr - i), 0, 0)

@@ -3,7 +3,7 @@ the machine.
 """
 
 import abi
-from kpy import Guest, Ptr, cold, i64, ref, require, u32, u64, uninitialized
+from kpy import Guest, Ptr, Tainted, cold, i64, ref, require, trusted, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -14,7 +14,7 @@ from kernel.x86.vectors import TRAP_nmi
 
 
 @hypercall(abi.__HYPERVISOR_nmi_op)
-def do_nmi_op(vcpu: Ptr[Vcpu], command: u32, arg: Guest[abi.xennmi_callback]) -> i64:
+def do_nmi_op(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: Guest[abi.xennmi_callback]) -> i64:
     """Set or drop the NMI handler.
 
     Hypercall: nmi_op(command, arg: xennmi_callback). Errors: -EFAULT; -ENOSYS; -EINVAL, not
@@ -22,7 +22,7 @@ def do_nmi_op(vcpu: Ptr[Vcpu], command: u32, arg: Guest[abi.xennmi_callback]) ->
     """
     match command:
         case abi.XENNMI_register_callback:
-            callback = uninitialized(abi.xennmi_callback)
+            callback = uninitialized(Tainted[abi.xennmi_callback])
             require(copy_from_guest(ref(callback), arg), -abi.EFAULT)
             return register_nmi_callback(vcpu, callback.handler_address)
         case abi.XENNMI_unregister_callback:
@@ -31,14 +31,14 @@ def do_nmi_op(vcpu: Ptr[Vcpu], command: u32, arg: Guest[abi.xennmi_callback]) ->
             return -abi.ENOSYS
 
 
-def register_nmi_callback(vcpu: Ptr[Vcpu], address: u64) -> i64:
+def register_nmi_callback(vcpu: Ptr[Vcpu], address: Tainted[u64]) -> i64:
     """Enter the handler in the trap table, where the bounce finds it."""
     require(is_canonical(address) and vcpu.vcpu_id == 0, -abi.EINVAL)
     handler = ref(vcpu.trap_table[TRAP_nmi])
     handler.vector = TRAP_nmi
     handler.flags = 0
     handler.cs = abi.FLAT_KERNEL_CS
-    handler.address = address
+    handler.address = trusted(address)  # canonical
     return 0
 
 

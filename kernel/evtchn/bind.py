@@ -1,7 +1,7 @@
 """Opening event channels, and choosing the vCPU that each notifies."""
 
 import abi
-from kpy import Ptr, Result, ok, require, u8, u16, u32, u64, zero
+from kpy import Ptr, Result, Tainted, ok, require, trusted, u8, u16, u32, u64, zero
 
 from kernel.evtchn.channel import (
     EVTCHNSTAT_reserved,
@@ -74,7 +74,9 @@ def set_channel(d: Ptr[Domain], port: u32, state: u32, number: u32) -> None:
 
 
 @event_channel_op(abi.EVTCHNOP_alloc_unbound, result=True)
-def evtchn_alloc_unbound(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_alloc_unbound]) -> Result[None]:
+def evtchn_alloc_unbound(
+    caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_alloc_unbound]]
+) -> Result[None]:
     """Open a port of a domain that another may bind.
 
     Source: Xen public ABI, event_channel.h, evtchn_alloc_unbound.
@@ -88,12 +90,13 @@ def evtchn_alloc_unbound(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_alloc_unbound]) -
             remote = u16(caller.domain.domain_id)
         with d.event_lock:
             op.port = ok(get_free_port(d))
-            set_channel(d, op.port, abi.EVTCHNSTAT_unbound, u32(remote))
+            # Any number will do: who binds is compared with it
+            set_channel(d, op.port, abi.EVTCHNSTAT_unbound, trusted(u32(remote)))
 
 
 @event_channel_op(abi.EVTCHNOP_bind_interdomain, result=True)
 def evtchn_bind_interdomain(
-    caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_interdomain]
+    caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_bind_interdomain]]
 ) -> Result[None]:
     """Connect a fresh port of the caller with an unbound port of a domain, which may be the same.
     The near port is pending at once, since signals to the unbound port were lost.
@@ -113,7 +116,7 @@ def evtchn_bind_interdomain(
                 op.local_port = ok(connect(near, far, op.remote_port))
 
 
-def connect(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> Result[u32]:
+def connect(near: Ptr[Domain], far: Ptr[Domain], far_port: Tainted[u32]) -> Result[u32]:
     """Do the work of `evtchn_bind_interdomain`. Returns: the near port.
 
     Locks: both event locks, held.
@@ -123,7 +126,7 @@ def connect(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> Result[u32]:
     require(far_channel is not None, -abi.EINVAL)
     require(far_channel.state == abi.EVTCHNSTAT_unbound, -abi.EINVAL)
     require(far_channel.number == u32(near.domain_id), -abi.EINVAL)
-    set_channel(near, port, abi.EVTCHNSTAT_interdomain, far_port)
+    set_channel(near, port, abi.EVTCHNSTAT_interdomain, trusted(far_port))  # it has a channel
     near_channel = channel_at(near, port)
     if near_channel is not None:
         near_channel.remote_domain = far
@@ -135,7 +138,7 @@ def connect(near: Ptr[Domain], far: Ptr[Domain], far_port: u32) -> Result[u32]:
 
 
 @event_channel_op(abi.EVTCHNOP_bind_virq, result=True)
-def evtchn_bind_virq(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_virq]) -> Result[None]:
+def evtchn_bind_virq(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_bind_virq]]) -> Result[None]:
     """Open a port for a virtual interrupt.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_virq.
@@ -156,7 +159,7 @@ def evtchn_bind_virq(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_virq]) -> Result
 
 
 @event_channel_op(abi.EVTCHNOP_bind_ipi, result=True)
-def evtchn_bind_ipi(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_ipi]) -> Result[None]:
+def evtchn_bind_ipi(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_bind_ipi]]) -> Result[None]:
     """Open a port by which the domain signals one of its own vCPUs.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_ipi.
@@ -179,7 +182,7 @@ def open_on_vcpu(d: Ptr[Domain], state: u32, number: u32, v: Ptr[Vcpu]) -> Resul
 
 
 @event_channel_op(abi.EVTCHNOP_bind_pirq, result=True)
-def evtchn_bind_pirq(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_pirq]) -> Result[None]:
+def evtchn_bind_pirq(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_bind_pirq]]) -> Result[None]:
     """Open a port for a physical interrupt.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_pirq.
@@ -200,7 +203,7 @@ def evtchn_bind_pirq(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_pirq]) -> Result
 
 
 @event_channel_op(abi.EVTCHNOP_bind_vcpu)
-def evtchn_bind_vcpu(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_bind_vcpu]) -> Result[None]:
+def evtchn_bind_vcpu(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_bind_vcpu]]) -> Result[None]:
     """Choose the vCPU that a port notifies.
 
     Source: Xen public ABI, event_channel.h, evtchn_bind_vcpu.

@@ -15,6 +15,7 @@ import abi
 from kpy import (
     Ptr,
     Result,
+    Tainted,
     atomic_and,
     atomic_load,
     atomic_or,
@@ -27,6 +28,7 @@ from kpy import (
     ref,
     require,
     static,
+    trusted,
     u16,
     u32,
     u64,
@@ -46,7 +48,7 @@ pair_lock = static(SpinLock)
 
 
 @inline
-def channel_at(d: Ptr[Domain], port: u32) -> Ptr[Channel] | None:
+def channel_at(d: Ptr[Domain], port: Tainted[u32]) -> Ptr[Channel] | None:
     """Return the channel of a port, None for a port that has none yet.
 
     Locks: the domain's event lock, held.
@@ -123,7 +125,7 @@ def clear_pending(d: Ptr[Domain], port: u32) -> None:
 
 
 @event_channel_op(abi.EVTCHNOP_send)
-def evtchn_send(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_send]) -> i64:
+def evtchn_send(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_send]]) -> i64:
     """Signal the far end of an event channel; an unbound channel swallows the signal.
 
     Source: Xen public ABI, event_channel.h, evtchn_send.
@@ -135,6 +137,7 @@ def evtchn_send(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_send]) -> i64:
     with d.event_lock:
         channel = channel_at(d, port)
         require(channel is not None, -abi.EINVAL)
+        port = trusted(port)  # it has a channel
         match channel.state:
             case abi.EVTCHNSTAT_interdomain:
                 return signal_far_end(channel)
@@ -159,7 +162,7 @@ def signal_far_end(channel: Ptr[Channel]) -> i64:
 
 
 @event_channel_op(abi.EVTCHNOP_unmask)
-def evtchn_unmask(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_unmask]) -> i64:
+def evtchn_unmask(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_unmask]]) -> i64:
     """Clear a port's mask bit, and alert its vCPU if it is pending.
 
     Source: Xen public ABI, event_channel.h, evtchn_unmask.
@@ -171,6 +174,7 @@ def evtchn_unmask(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_unmask]) -> i64:
         require(channel is not None, -abi.EINVAL)
         if channel.state in (abi.EVTCHNSTAT_closed, EVTCHNSTAT_reserved):
             return 0
+        port = trusted(port)  # it has a channel
         mask = bit(u64(port % 64))
         was_masked = atomic_and(ref(d.shared_info.evtchn_mask[port // 64]), ~mask) & mask != 0
         if was_masked and is_pending(d, port):
@@ -179,7 +183,7 @@ def evtchn_unmask(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_unmask]) -> i64:
 
 
 @event_channel_op(abi.EVTCHNOP_status, result=True)
-def evtchn_status(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_status]) -> i64:
+def evtchn_status(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_status]]) -> i64:
     """Describe a port of a domain.
 
     Source: Xen public ABI, event_channel.h, evtchn_status.
@@ -193,7 +197,7 @@ def evtchn_status(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_status]) -> i64:
     return 0
 
 
-def describe(d: Ptr[Domain], status: Ptr[abi.evtchn_status]) -> Result[None]:
+def describe(d: Ptr[Domain], status: Ptr[Tainted[abi.evtchn_status]]) -> Result[None]:
     """Do the work of `evtchn_status`. Errors: -EINVAL, no such port."""
     with d.event_lock:
         channel = channel_at(d, status.port)
@@ -220,7 +224,7 @@ def remote_id(channel: Ptr[Channel]) -> u16:
     return u16(channel.remote_domain.domain_id)
 
 
-def domain_vcpu(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
+def domain_vcpu(d: Ptr[Domain], vcpu_id: Tainted[u32]) -> Ptr[Vcpu] | None:
     """Return a vCPU by the number that a guest gives, None when there is none."""
     if vcpu_id >= d.max_vcpus:
         return None

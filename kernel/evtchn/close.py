@@ -5,11 +5,13 @@ from kpy import (
     Guest,
     Ptr,
     Result,
+    Tainted,
     atomic_load,
     i64,
     ok,
     ref,
     require,
+    trusted,
     u32,
     u64,
     uninitialized,
@@ -32,7 +34,7 @@ UNUSED = (abi.EVTCHNSTAT_closed, EVTCHNSTAT_reserved)
 
 
 @event_channel_op(abi.EVTCHNOP_close)
-def evtchn_close(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_close]) -> i64:
+def evtchn_close(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.evtchn_close]]) -> i64:
     """Close a port.
 
     Source: Xen public ABI, event_channel.h, evtchn_close. Errors: -EINVAL, the port is not open.
@@ -40,7 +42,7 @@ def evtchn_close(caller: Ptr[Vcpu], op: Ptr[abi.evtchn_close]) -> i64:
     return close_port(caller.domain, op.port)
 
 
-def close_port(d: Ptr[Domain], port: u32) -> i64:
+def close_port(d: Ptr[Domain], port: Tainted[u32]) -> i64:
     """Do the work of `evtchn_close`.
 
     The far end of an interdomain channel becomes unbound, waiting for this domain again.
@@ -50,6 +52,7 @@ def close_port(d: Ptr[Domain], port: u32) -> i64:
             channel = channel_at(d, port)
             require(channel is not None, -abi.EINVAL)
             require(channel.state not in UNUSED, -abi.EINVAL)
+            port = trusted(port)  # it has a channel
             remote = channel.remote_domain
             if remote is None or remote == d:
                 sever(d, channel)
@@ -136,7 +139,7 @@ def evtchn_reset(caller: Ptr[Vcpu], arg: Guest[abi.evtchn_reset]) -> i64:
     Source: Xen public ABI, event_channel.h, evtchn_reset.
     Errors: -EFAULT; -ESRCH, no such domain; -EPERM; -EINVAL, not paused; -ERESTART, more to do.
     """
-    op = uninitialized(abi.evtchn_reset)
+    op = uninitialized(Tainted[abi.evtchn_reset])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     with get_domain_or_self(caller.domain, op.dom) as d:
         require(d is not None, -abi.ESRCH)

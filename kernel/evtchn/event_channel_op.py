@@ -1,7 +1,20 @@
 """The event_channel_op hypercall: dispatch. The operations are in the modules beside this one."""
 
 import abi
-from kpy import Array, Guest, Ptr, i64, offsetof, ref, require, static, u32, u64, wrapping_add
+from kpy import (
+    Array,
+    Guest,
+    Ptr,
+    Tainted,
+    i64,
+    offsetof,
+    ref,
+    require,
+    static,
+    u32,
+    u64,
+    wrapping_add,
+)
 
 import kernel.evtchn.bind
 import kernel.evtchn.channel
@@ -18,7 +31,7 @@ operations = static(Array[Operation | None, abi.EVTCHNOP_reset + 1], event_chann
 
 
 @hypercall(abi.__HYPERVISOR_event_channel_op)
-def do_event_channel_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64) -> i64:
+def do_event_channel_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: u64) -> i64:
     """Serve one operation on event channels.
 
     Hypercall: event_channel_op(cmd: EVTCHNOP_*, arg: its structure in the guest).
@@ -34,7 +47,7 @@ def do_event_channel_op_compat(vcpu: Ptr[Vcpu], op: Guest[abi.evtchn_op]) -> i64
 
     Errors: -EFAULT, the structure; -ENOSYS, an operation younger than this form.
     """
-    cmd: u32 = 0
+    cmd: Tainted[u32] = 0
     require(copy_from_guest(ref(cmd), op.cast(u32)), -abi.EFAULT)
     require(cmd <= LAST_COMPAT_OP, -abi.ENOSYS)
     arg = wrapping_add(op.address(), offsetof(abi.evtchn_op, "u"))

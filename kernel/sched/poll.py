@@ -2,8 +2,10 @@
 
 import abi
 from kpy import (
+    Guest,
     Ptr,
     Result,
+    Tainted,
     atomic_and,
     atomic_load,
     atomic_or,
@@ -12,6 +14,7 @@ from kpy import (
     i64,
     ref,
     require,
+    trusted,
     u32,
     u64,
 )
@@ -30,22 +33,23 @@ MAX_POLLED_PORTS = 128
 
 
 @sched_op(abi.SCHEDOP_poll)
-def sched_poll(v: Ptr[Vcpu], op: Ptr[abi.sched_poll]) -> Result[None]:
+def sched_poll(v: Ptr[Vcpu], op: Ptr[Tainted[abi.sched_poll]]) -> Result[None]:
     """Block the caller until one of its ports is pending, another event comes, or time is up.
 
     Source: Xen public ABI, sched.h, sched_poll.
     Errors: -EFAULT; -EINVAL, more than 128 ports, or a closed one.
     """
-    require(op.nr_ports <= MAX_POLLED_PORTS, -abi.EINVAL)
-    require(guest_array_okay(op.ports, u64(op.nr_ports)), -abi.EFAULT)
+    nr_ports = op.nr_ports
+    require(nr_ports <= MAX_POLLED_PORTS, -abi.EINVAL)
+    require(guest_array_okay(op.ports, u64(nr_ports)), -abi.EFAULT)
     start_polling(v)
-    may_sleep, result, only_port = look_at_ports(v, op)
+    may_sleep, result, only_port = look_at_ports(v, op.ports, nr_ports)
     if not may_sleep:
         stop_polling(v)
         return result
     v.poll_port = only_port
     if op.timeout != 0:
-        set_timer(ref(v.poll_timer), op.timeout)
+        set_timer(ref(v.poll_timer), trusted(op.timeout))  # any time will do
     this_cpu().reschedule = True
 
 
@@ -66,25 +70,27 @@ def stop_polling(v: Ptr[Vcpu]) -> None:
     atomic_and(ref(v.pause_flags), ~VPF_blocked)
 
 
-def look_at_ports(v: Ptr[Vcpu], op: Ptr[abi.sched_poll]) -> tuple[bool, i64, u32]:
+def look_at_ports(
+    v: Ptr[Vcpu], ports: Guest[abi.evtchn_port_t], nr_ports: u32
+) -> tuple[bool, i64, u32]:
     """Decide whether to sleep.
 
     Returns: that; else the result; and the port if it is the only one, else 0.
     """
     if has_event(v) or not still_polling(v):
         return False, 0, 0
-    port: u32 = 0
-    for i in range(op.nr_ports):
-        if not copy_from_guest(ref(port), op.ports.index(u64(i))):
+    port: Tainted[u32] = 0
+    for i in range(nr_ports):
+        if not copy_from_guest(ref(port), ports.index(u64(i))):
             return False, -abi.EFAULT, 0
         if not is_open(v.domain, port):
             return False, -abi.EINVAL, 0
-        if is_pending(v.domain, port):
+        if is_pending(v.domain, trusted(port)):  # it is open: in the table
             return False, 0, 0
-    return True, 0, port if op.nr_ports == 1 else 0
+    return True, 0, trusted(port) if nr_ports == 1 else 0
 
 
-def is_open(d: Ptr[Domain], port: u32) -> bool:
+def is_open(d: Ptr[Domain], port: Tainted[u32]) -> bool:
     """Tell whether a port is in use. Without the event lock: it may be closed the next moment."""
     channel = channel_at(d, port)
     return channel is not None and channel.state not in (

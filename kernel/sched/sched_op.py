@@ -6,13 +6,13 @@ from kpy import (
     Guest,
     Ptr,
     Result,
+    Tainted,
     bit,
     i64,
     ref,
     require,
     static,
     truncate,
-    u8,
     u32,
     u64,
     uninitialized,
@@ -38,7 +38,7 @@ operations = static(Array[Operation | None, abi.SCHEDOP_pin_override + 1], sched
 
 
 @hypercall(abi.__HYPERVISOR_sched_op)
-def do_sched_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64) -> i64:
+def do_sched_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: u64) -> i64:
     """Serve one scheduling operation.
 
     Hypercall: sched_op(cmd: SCHEDOP_*, arg: its structure in the guest).
@@ -48,7 +48,7 @@ def do_sched_op(vcpu: Ptr[Vcpu], cmd: u32, arg: u64) -> i64:
 
 
 @hypercall(abi.__HYPERVISOR_sched_op_compat)
-def do_sched_op_compat(vcpu: Ptr[Vcpu], cmd: u32, reason: u8) -> i64:
+def do_sched_op_compat(vcpu: Ptr[Vcpu], cmd: Tainted[u32], reason: Tainted[u32]) -> i64:
     """Serve the hypercall's oldest form.
 
     Yield, block, and shutdown with the reason as the argument itself.
@@ -59,7 +59,7 @@ def do_sched_op_compat(vcpu: Ptr[Vcpu], cmd: u32, reason: u8) -> i64:
         case abi.SCHEDOP_block:
             return sched_block(vcpu)
         case abi.SCHEDOP_shutdown:
-            return guest_shutdown(vcpu.domain, u32(reason))
+            return guest_shutdown(vcpu.domain, reason & 0xFF)
         case _:
             return -abi.ENOSYS
 
@@ -80,9 +80,9 @@ def sched_block(caller: Ptr[Vcpu]) -> i64:
 
 
 @sched_op(abi.SCHEDOP_shutdown)
-def sched_shutdown(caller: Ptr[Vcpu], op: Ptr[abi.sched_shutdown]) -> i64:
+def sched_shutdown(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.sched_shutdown]]) -> i64:
     """End the caller's domain."""
-    return guest_shutdown(caller.domain, u32(truncate(u8, op.reason)))
+    return guest_shutdown(caller.domain, op.reason & 0xFF)
 
 
 def guest_shutdown(d: Ptr[Domain], reason: u32) -> i64:
@@ -93,15 +93,15 @@ def guest_shutdown(d: Ptr[Domain], reason: u32) -> i64:
 
 
 @sched_op(abi.SCHEDOP_shutdown_code)
-def sched_shutdown_code(caller: Ptr[Vcpu], op: Ptr[abi.sched_shutdown]) -> Result[None]:
+def sched_shutdown_code(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.sched_shutdown]]) -> Result[None]:
     """Note the reason for which the domain will shut down later, unless one is noted."""
     with caller.domain.shutdown_lock:
         if caller.domain.shutdown_code == SHUTDOWN_CODE_none:
-            caller.domain.shutdown_code = u32(truncate(u8, op.reason))
+            caller.domain.shutdown_code = op.reason & 0xFF
 
 
 @sched_op(abi.SCHEDOP_remote_shutdown)
-def sched_remote_shutdown(caller: Ptr[Vcpu], op: Ptr[abi.sched_remote_shutdown]) -> i64:
+def sched_remote_shutdown(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.sched_remote_shutdown]]) -> i64:
     """End another domain in its name.
 
     Errors: -ESRCH, no such domain; -EPERM, the caller is not privileged.
@@ -109,7 +109,7 @@ def sched_remote_shutdown(caller: Ptr[Vcpu], op: Ptr[abi.sched_remote_shutdown])
     with get_domain_by_id(DomId(op.domain_id)) as domain:
         require(domain is not None, -abi.ESRCH)
         require(caller.domain.is_privileged, -abi.EPERM)
-        return domain_shutdown(domain, u32(truncate(u8, op.reason)))
+        return domain_shutdown(domain, op.reason & 0xFF)
 
 
 @sched_op(abi.SCHEDOP_pin_override)
@@ -120,7 +120,7 @@ def sched_pin_override(caller: Ptr[Vcpu], arg: Guest[abi.sched_pin_override]) ->
     to undo; -EBUSY, pinned already.
     """
     require(caller.domain.is_privileged, -abi.EPERM)
-    op = uninitialized(abi.sched_pin_override)
+    op = uninitialized(Tainted[abi.sched_pin_override])
     require(copy_from_guest(ref(op), arg), -abi.EFAULT)
     sched = ref(caller.sched)
     if op.pcpu < 0:
@@ -128,7 +128,7 @@ def sched_pin_override(caller: Ptr[Vcpu], arg: Guest[abi.sched_pin_override]) ->
         set_hard_affinity(caller, sched.affinity_before_pin)
         sched.affinity_before_pin = 0
         return
-    cpu = u32(op.pcpu)
+    cpu = truncate(u32, op.pcpu)
     require(cpu < nr_cpus and online_cpus() & bit(u64(cpu)) != 0, -abi.EINVAL)
     require(sched.affinity_before_pin == 0, -abi.EBUSY)
     sched.affinity_before_pin = sched.affinity
