@@ -10,7 +10,19 @@ caller's, as loaded.
 from typing import TypeVar
 
 import abi
-from kpy import Guest, Ptr, Slice, extern, inline, sizeof, u8, u64, wrapping_add, wrapping_mul
+from kpy import (
+    Guest,
+    Ptr,
+    Slice,
+    Tainted,
+    extern,
+    inline,
+    sizeof,
+    u8,
+    u64,
+    wrapping_add,
+    wrapping_mul,
+)
 
 T = TypeVar("T")
 
@@ -106,7 +118,7 @@ def bytes_from_guest(to: Slice[u8], from_: Guest[u8]) -> u64:
 
 
 @inline
-def guest_array_okay(array: Guest[T], count: u64) -> bool:
+def guest_array_okay(array: Guest[T], count: Tainted[u64]) -> bool:
     """Say whether the elements 0 to count - 1 lie outside of the core's hole; of mapped memory it
     says nothing.
     """

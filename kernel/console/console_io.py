@@ -4,7 +4,7 @@ Other domains have a console ring served by the console daemon; only domain 0 ma
 """
 
 import abi
-from kpy import Array, Guest, Ptr, i64, require, truncate, u8, u32, u64, uninitialized
+from kpy import Array, Guest, Ptr, Tainted, i64, require, truncate, u8, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_slice_from_guest, copy_slice_to_guest
 from kernel.base.registry import hypercall
@@ -18,7 +18,9 @@ CHUNK_BYTES = 128
 
 
 @hypercall(abi.__HYPERVISOR_console_io)
-def do_console_io(vcpu: Ptr[Vcpu], command: u32, count: u32, buffer: Guest[u8]) -> i64:
+def do_console_io(
+    vcpu: Ptr[Vcpu], command: Tainted[u32], count: Tainted[u32], buffer: Guest[u8]
+) -> i64:
     """Write to or read from the machine's console.
 
     Hypercall: console_io(CONSOLEIO_write | CONSOLEIO_read, count, buffer: u8[count] in the guest).

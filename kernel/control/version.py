@@ -6,6 +6,7 @@ from kpy import (
     Guest,
     Ptr,
     Slice,
+    Tainted,
     TypeVar,
     build_time,
     copy_slice,
@@ -60,7 +61,7 @@ compile_info = static(
 
 
 @hypercall(abi.__HYPERVISOR_xen_version)
-def do_xen_version(vcpu: Ptr[Vcpu], command: u32, arg: u64) -> i64:
+def do_xen_version(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: u64) -> i64:
     """Say what runs underneath.
 
     Hypercall: xen_version(command: XENVER_*, arg: a structure to fill).

@@ -1,7 +1,7 @@
 """Watchdogs (SCHEDOP_watchdog): a guest that does not poke one in time is shut down."""
 
 import abi
-from kpy import Ptr, container_of, i64, ref, require, u32, u64
+from kpy import Ptr, Tainted, container_of, i64, ref, require, trusted, u32, u64
 
 from kernel.domain.shutdown import domain_shutdown
 from kernel.sched.operations import sched_op
@@ -13,7 +13,7 @@ from kernel.x86.tsc import NS_PER_S, system_time_ns
 
 
 @sched_op(abi.SCHEDOP_watchdog)
-def sched_watchdog(caller: Ptr[Vcpu], op: Ptr[abi.sched_watchdog]) -> i64:
+def sched_watchdog(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.sched_watchdog]]) -> i64:
     """Start a watchdog (`id` 0), poke one, or stop it (`timeout` 0).
 
     Source: Xen public ABI, sched.h, sched_watchdog. Returns: 0, or the number of the watchdog
@@ -21,12 +21,13 @@ def sched_watchdog(caller: Ptr[Vcpu], op: Ptr[abi.sched_watchdog]) -> i64:
     Errors: -EINVAL, no such watchdog, or it is not started; -ENOSPC, all are in use. Locks: takes
     the domain's.
     """
-    d = caller.domain
-    require(op.id <= NR_WATCHDOGS, -abi.EINVAL)
+    d, number = caller.domain, op.id
+    timeout = trusted(op.timeout)  # any number of seconds fits in 64 bits of nanoseconds
+    require(number <= NR_WATCHDOGS, -abi.EINVAL)
     with d.lock:
-        if op.id == 0:
-            return start_watchdog(d, op.timeout)
-        return change_watchdog(d, op.id - 1, op.timeout)
+        if number == 0:
+            return start_watchdog(d, timeout)
+        return change_watchdog(d, number - 1, timeout)
 
 
 def start_watchdog(d: Ptr[Domain], timeout_s: u32) -> i64:

@@ -11,6 +11,7 @@ from kpy import (
     Guest,
     Ptr,
     Result,
+    Tainted,
     inline,
     require,
     u8,
@@ -30,7 +31,7 @@ IO_BITMAP_BYTES = MAX_IO_BITMAP_PORTS // 8
 USER_LEVEL = 3
 
 
-def physdev_set_iopl(vcpu: Ptr[Vcpu], op: Ptr[abi.physdev_set_iopl]) -> Result[None]:
+def physdev_set_iopl(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_set_iopl]]) -> Result[None]:
     """Set the I/O privilege level of the calling vCPU.
 
     Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iopl. Errors: -EFAULT; -EINVAL, above 3.
@@ -39,16 +40,19 @@ def physdev_set_iopl(vcpu: Ptr[Vcpu], op: Ptr[abi.physdev_set_iopl]) -> Result[N
     vcpu.iopl = op.iopl
 
 
-def physdev_set_iobitmap(vcpu: Ptr[Vcpu], op: Ptr[abi.physdev_set_iobitmap]) -> Result[None]:
+def physdev_set_iobitmap(
+    vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_set_iobitmap]]
+) -> Result[None]:
     """Tell where the calling vCPU's port bitmap for user mode lies; a clear bit permits.
 
     Source: Xen public ABI, physdev.h, PHYSDEVOP_set_iobitmap. Errors: -EFAULT; -EINVAL, more ports
     than there are, or a bitmap that reaches into the core.
     """
-    require(op.nr_ports <= MAX_IO_BITMAP_PORTS, -abi.EINVAL)
+    nr_ports = op.nr_ports
+    require(nr_ports <= MAX_IO_BITMAP_PORTS, -abi.EINVAL)
     require(guest_array_okay(op.bitmap, IO_BITMAP_BYTES), -abi.EINVAL)
     vcpu.io_bitmap = op.bitmap.address()
-    vcpu.io_bitmap_ports = op.nr_ports
+    vcpu.io_bitmap_ports = nr_ports
 
 
 @inline

@@ -5,7 +5,7 @@ Only arithmetic: which frames it will be is not decided. Guarded by heap_lock.
 """
 
 import abi
-from kpy import Ptr, i64, require, static, truncate, u32, u64
+from kpy import Ptr, Tainted, i64, require, static, truncate, u32, u64
 
 from kernel.frames.heap import heap_lock, nr_free
 from kernel.state.domain import Domain, DOMDYING_alive
@@ -30,7 +30,7 @@ def use_claim(d: Ptr[Domain], count: u32) -> None:
     nr_claimed -= u64(used)
 
 
-def set_claim(d: Ptr[Domain], nr_pages: u64) -> i64:
+def set_claim(d: Ptr[Domain], nr_pages: Tainted[u64]) -> i64:
     """Promise a domain that it can come to own `nr_pages` in all; 0 takes the promise back.
 
     Errors: -EINVAL, it is dying, has a claim, owns as much already, or may not own so much;

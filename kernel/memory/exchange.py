@@ -9,19 +9,7 @@ Source: Xen public ABI, memory.h, xen_memory_exchange.
 """
 
 import abi
-from kpy import (
-    Guest,
-    Ptr,
-    i64,
-    offsetof,
-    ok,
-    ref,
-    require,
-    struct,
-    u32,
-    u64,
-    wrapping_add,
-)
+from kpy import Guest, Ptr, i64, offsetof, ok, ref, require, struct, u32, u64, wrapping_add
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
@@ -170,7 +158,7 @@ def take_chunk(x: Ptr[Exchange]) -> i64:
     """Take the output frames of a chunk from the heap. Errors: -ENOMEM."""
     wanted = ref(x.request.out)
     for _ in range(x.out_per_chunk):
-        mfn = take_unowned(wanted.extent_order, address_limit(wanted.mem_flags))
+        mfn = take_unowned(wanted.extent_order, address_limit(wanted.mem_flags & 0xFF))
         require(u64(mfn) != NOTHING, -abi.ENOMEM)
         frame_at(mfn).next = x.taken
         x.taken = u32(u64(mfn))

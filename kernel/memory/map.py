@@ -9,6 +9,7 @@ from kpy import (
     Ptr,
     Result,
     Slice,
+    Tainted,
     i64,
     inline,
     ok,
@@ -53,7 +54,7 @@ def memory_machine_memory_map(v: Ptr[Vcpu], arg: Guest[abi.xen_memory_map]) -> R
     Errors: -EPERM, not privileged, whatever the structure; -EFAULT; -EINVAL, too little room.
     """
     require(v.domain.is_privileged, -abi.EPERM)
-    map_ = uninitialized(abi.xen_memory_map)
+    map_ = uninitialized(Tainted[abi.xen_memory_map])
     require(copy_from_guest(ref(map_), arg), -abi.EFAULT)
     if map_.buffer != 0:
         require(u64(map_.nr_entries) >= bootmem.nr_regions, -abi.EINVAL)
@@ -73,15 +74,16 @@ def copy_machine_map(to: Guest[abi.e820entry]) -> bool:
 
 
 @memory_op(abi.XENMEM_memory_map, result=True)
-def memory_memory_map(v: Ptr[Vcpu], map_: Ptr[abi.xen_memory_map]) -> Result[None]:
+def memory_memory_map(v: Ptr[Vcpu], map_: Ptr[Tainted[abi.xen_memory_map]]) -> Result[None]:
     """Copy the caller's own memory map, as its builder set it.
 
     Errors: -EFAULT; -ENOSYS, it was not set.
     """
     d = v.domain
     require(d.nr_memory_map != 0, -abi.ENOSYS)
-    map_.nr_entries = min(map_.nr_entries, d.nr_memory_map)
-    entries = memory_map_of(d, map_.nr_entries)
+    count = min(map_.nr_entries, d.nr_memory_map)
+    map_.nr_entries = count
+    entries = memory_map_of(d, count)
     require(copy_slice_to_guest(Guest[abi.e820entry](map_.buffer), entries), -abi.EFAULT)
 
 
@@ -92,7 +94,7 @@ def memory_map_of(d: Ptr[Domain], count: u32) -> Slice[abi.e820entry]:
 
 
 @memory_op(abi.XENMEM_set_memory_map)
-def memory_set_memory_map(v: Ptr[Vcpu], op: Ptr[abi.xen_foreign_memory_map]) -> i64:
+def memory_set_memory_map(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_foreign_memory_map]]) -> i64:
     """Set the memory map of a domain that is being built.
 
     Errors: -EINVAL, more entries than any map has, or it is dying; -ESRCH; -EPERM; -ENOMEM, no
@@ -103,14 +105,15 @@ def memory_set_memory_map(v: Ptr[Vcpu], op: Ptr[abi.xen_foreign_memory_map]) -> 
         return store_map(d, ref(op.map))
 
 
-def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> Result[None]:
+def store_map(d: Ptr[Domain], map_: Ptr[Tainted[abi.xen_memory_map]]) -> Result[None]:
     """Take over a domain's memory map from the caller.
 
     Errors: -ENOMEM; -EFAULT, with the old map unchanged; -EINVAL, the domain is dying.
     """
-    require(map_.nr_entries <= MAX_E820, -abi.ENOMEM)
+    count = map_.nr_entries
+    require(count <= MAX_E820, -abi.ENOMEM)
     page = uninitialized(Array[u8, 4096])
-    size = u64(map_.nr_entries) * sizeof(abi.e820entry)
+    size = u64(count) * sizeof(abi.e820entry)
     require(copy_slice_from_guest(page[0:size], Guest[u8](map_.buffer)), -abi.EFAULT)
     with d.page_lock:
         # A dying one's `relinquish_memory` may have freed the old one already.
@@ -120,7 +123,7 @@ def store_map(d: Ptr[Domain], map_: Ptr[abi.xen_memory_map]) -> Result[None]:
             require(fresh is not None, -abi.ENOMEM)
             d.memory_map = fresh
         store(Ptr[Array[u8, 4096]](u64(d.memory_map)), page)
-        d.nr_memory_map = map_.nr_entries
+        d.nr_memory_map = count
 
 
 @memory_op(abi.XENMEM_machphys_mapping)
@@ -133,15 +136,16 @@ def memory_machphys_mapping(to: Guest[abi.xen_machphys_mapping]) -> Result[None]
 
 
 @memory_op(abi.XENMEM_machphys_mfn_list, result=True)
-def memory_machphys_mfn_list(op: Ptr[abi.xen_machphys_mfn_list]) -> Result[None]:
+def memory_machphys_mfn_list(op: Ptr[Tainted[abi.xen_machphys_mfn_list]]) -> Result[None]:
     """List the first frames of the machine-to-physical table's pieces of 2 MiB; 0 where it has a
     hole.
 
     Errors: -EFAULT.
     """
     count = (max_page + FRAMES_PER_EXTENT - 1) // FRAMES_PER_EXTENT
-    op.nr_extents = truncate(u32, min(count, u64(op.max_extents)))
-    for i in range(u64(op.nr_extents)):
+    count = min(u64(op.max_extents), count)
+    op.nr_extents = truncate(u32, count)
+    for i in range(count):
         mfn = u64(m2p_extent(Mfn(i * FRAMES_PER_EXTENT)))
         require(copy_to_guest(op.extent_start.index(i), ref(mfn)), -abi.EFAULT)
 

@@ -1,7 +1,7 @@
 """Memory operations that only answer a question, or claim memory by arithmetic."""
 
 import abi
-from kpy import Ptr, Result, gives_back, i64, load, ok, require, u16
+from kpy import Ptr, Result, Tainted, gives_back, i64, load, ok, require, u16
 
 from kernel.base.ids import DomId
 from kernel.frames.claims import set_claim
@@ -20,21 +20,21 @@ def memory_maximum_ram_page() -> i64:
 
 
 @memory_op(abi.XENMEM_current_reservation, whole=True)
-def memory_current_reservation(v: Ptr[Vcpu], domid: Ptr[u16]) -> i64:
+def memory_current_reservation(v: Ptr[Vcpu], domid: Ptr[Tainted[u16]]) -> i64:
     """Tell how many frames a domain owns. Errors: as `get_subject`."""
     with ok(get_subject(v, load(domid))) as d:
         return i64(d.tot_pages)
 
 
 @memory_op(abi.XENMEM_maximum_reservation, whole=True)
-def memory_maximum_reservation(v: Ptr[Vcpu], domid: Ptr[u16]) -> i64:
+def memory_maximum_reservation(v: Ptr[Vcpu], domid: Ptr[Tainted[u16]]) -> i64:
     """Tell how many frames a domain may own. Errors: as `get_subject`."""
     with ok(get_subject(v, load(domid))) as d:
         return i64(d.max_pages)
 
 
 @memory_op(abi.XENMEM_maximum_gpfn, whole=True)
-def memory_maximum_gpfn(v: Ptr[Vcpu], domid: Ptr[u16]) -> i64:
+def memory_maximum_gpfn(v: Ptr[Vcpu], domid: Ptr[Tainted[u16]]) -> i64:
     """Tell the highest page number that a domain says it uses, in its shared_info.
 
     Errors: as `get_subject`.
@@ -56,7 +56,7 @@ def highest_page(d: Ptr[Domain]) -> i64:
 
 
 @gives_back(put_domain)
-def get_subject(v: Ptr[Vcpu], domid: u16) -> Result[Ptr[Domain]]:
+def get_subject(v: Ptr[Vcpu], domid: Tainted[u16]) -> Result[Ptr[Domain]]:
     """Return a domain that the caller may ask about, with a reference.
 
     Errors: -ESRCH, no such domain; -EPERM, not the caller's to ask.
@@ -82,7 +82,7 @@ def memory_get_sharing_shared_pages() -> i64:
 
 
 @memory_op(abi.XENMEM_claim_pages, whole=True)
-def memory_claim_pages(v: Ptr[Vcpu], op: Ptr[abi.xen_memory_reservation]) -> i64:
+def memory_claim_pages(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_memory_reservation]]) -> i64:
     """Promise memory to a domain.
 
     Errors: -EINVAL, fields that must be 0, no such domain, or as `set_claim`; -EPERM, the caller
@@ -97,7 +97,7 @@ def memory_claim_pages(v: Ptr[Vcpu], op: Ptr[abi.xen_memory_reservation]) -> i64
 
 
 @memory_op(abi.XENMEM_get_vnumainfo)
-def memory_get_vnumainfo(v: Ptr[Vcpu], op: Ptr[abi.xen_vnuma_topology_info]) -> i64:
+def memory_get_vnumainfo(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_vnuma_topology_info]]) -> i64:
     """Say that a domain has no virtual NUMA.
 
     Errors: -EINVAL, a field that must be 0; those of `get_subject`; else -EOPNOTSUPP.
@@ -108,7 +108,7 @@ def memory_get_vnumainfo(v: Ptr[Vcpu], op: Ptr[abi.xen_vnuma_topology_info]) -> 
 
 
 @memory_op(abi.XENMEM_add_to_physmap)
-def memory_add_to_physmap(v: Ptr[Vcpu], op: Ptr[abi.xen_add_to_physmap]) -> i64:
+def memory_add_to_physmap(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_add_to_physmap]]) -> i64:
     """Refuse to place a page in a domain's physical memory: a PV domain keeps that map by itself.
 
     Errors: -ENOSYS, a foreign frame; -ESRCH; else -EACCES.
@@ -119,7 +119,7 @@ def memory_add_to_physmap(v: Ptr[Vcpu], op: Ptr[abi.xen_add_to_physmap]) -> i64:
 
 
 @memory_op(abi.XENMEM_remove_from_physmap, whole=True)
-def memory_remove_from_physmap(v: Ptr[Vcpu], op: Ptr[abi.xen_remove_from_physmap]) -> i64:
+def memory_remove_from_physmap(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_remove_from_physmap]]) -> i64:
     """Refuse to take a page out of a domain's physical memory, as `memory_add_to_physmap`.
 
     Errors: -ESRCH; else -EACCES.
@@ -129,13 +129,13 @@ def memory_remove_from_physmap(v: Ptr[Vcpu], op: Ptr[abi.xen_remove_from_physmap
 
 
 @memory_op(abi.XENMEM_set_pod_target)
-def memory_set_pod_target(v: Ptr[Vcpu], op: Ptr[abi.xen_pod_target]) -> i64:
+def memory_set_pod_target(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_pod_target]]) -> i64:
     """Refuse to populate on demand: PV domains never do. Errors: -ESRCH; else -EINVAL."""
     with get_domain_or_self(v.domain, op.domid) as d:
         return -abi.ESRCH if d is None else -abi.EINVAL
 
 
 @memory_op(abi.XENMEM_get_pod_target)
-def memory_get_pod_target(v: Ptr[Vcpu], op: Ptr[abi.xen_pod_target]) -> i64:
+def memory_get_pod_target(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_pod_target]]) -> i64:
     """Refuse to tell about populating on demand. Errors: as `memory_set_pod_target`."""
     return memory_set_pod_target(v, op)

@@ -7,12 +7,16 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    Tainted,
     clz,
     i64,
     noinline,
     ref,
     require,
+    store,
+    struct,
     truncate,
+    trusted,
     u32,
     u64,
     uninitialized,
@@ -40,7 +44,7 @@ STOPPED = 1 << 63  # in a count of extents: more are to be done
 
 @memory_op(abi.XENMEM_populate_physmap)
 def memory_populate_physmap(
-    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: Tainted[u64]
 ) -> i64:
     """Allocate extents for a domain and make them its pages of the listed numbers; the list
     receives the frames.
@@ -50,7 +54,7 @@ def memory_populate_physmap(
 
 @memory_op(abi.XENMEM_increase_reservation)
 def memory_increase_reservation(
-    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: Tainted[u64]
 ) -> i64:
     """Allocate extents for a domain; the list, if there is one, receives the frames."""
     return change_reservation(v, arg, start, abi.XENMEM_increase_reservation)
@@ -58,29 +62,40 @@ def memory_increase_reservation(
 
 @memory_op(abi.XENMEM_decrease_reservation)
 def memory_decrease_reservation(
-    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: Tainted[u64]
 ) -> i64:
     """Give the listed frames of a domain up."""
     return change_reservation(v, arg, start, abi.XENMEM_decrease_reservation)
 
 
+@struct
+class Extents:
+    """A reservation whose numbers were checked."""
+
+    list: Guest[abi.xen_pfn_t]
+    nr: u64
+    order: u32
+    address_bits: u32  # of the machine's memory; 0: all of it will do
+
+
 @noinline
 def change_reservation(
-    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: u64, operation: u64
+    v: Ptr[Vcpu], arg: Guest[abi.xen_memory_reservation], start: Tainted[u64], operation: u64
 ) -> i64:
     """Decode a reservation and serve its extents from `start` on.
 
     Returns: extents done, or -ERESTART.
     """
-    request = uninitialized(abi.xen_memory_reservation)
-    nothing = i64(start)
+    request = uninitialized(Tainted[abi.xen_memory_reservation])
+    nothing = trusted(truncate(i64, start))  # 58 bits of the command
     require(copy_from_guest(ref(request), arg), nothing)
-    require(request.nr_extents <= MAX_EXTENTS and start < request.nr_extents, nothing)
+    extents = uninitialized(Extents)
+    require(is_reservation_okay(v.domain, ref(request), operation, ref(extents)), nothing)
+    require(start < extents.nr, nothing)
     done = start
     with get_domain_or_self(v.domain, request.domid) as d:
         require(d is not None and may_act_on(v.domain, d.domain_id), nothing)
-        require(is_reservation_okay(v.domain, ref(request), operation), nothing)
-        done = serve_extents(d, ref(request), start, operation)
+        done = serve_extents(d, ref(extents), start, operation)
     if done & STOPPED:
         done &= ~STOPPED
         return hypercall_continue(v, operation | done << MEMOP_EXTENT_SHIFT, arg.address(), 0, 0)
@@ -88,17 +103,24 @@ def change_reservation(
 
 
 def is_reservation_okay(
-    caller: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], operation: u64
+    caller: Ptr[Domain],
+    request: Ptr[Tainted[abi.xen_memory_reservation]],
+    operation: u64,
+    to: Ptr[Extents],
 ) -> bool:
-    """Check what a reservation asks for: the size of extents, the address limit, the list."""
-    if request.extent_order > max_order(caller):
-        return False
-    if request.mem_flags & abi.XENMEMF_populate_on_demand != 0:
-        return False
-    bits = request.mem_flags & 0xFF
-    if bits != 0 and bits <= 12 and operation != abi.XENMEM_decrease_reservation:
-        return False
-    return guest_array_okay(request.extent_start, request.nr_extents)
+    """Check what a reservation asks for: the number and size of extents, the address limit, the
+    list. What was checked goes `to` the extents.
+    """
+    nr, order, bits = request.nr_extents, request.extent_order, request.mem_flags & 0xFF
+    require(nr <= MAX_EXTENTS and order <= max_order(caller), False)
+    require(request.mem_flags & abi.XENMEMF_populate_on_demand == 0, False)
+    require(bits == 0 or bits > 12 or operation == abi.XENMEM_decrease_reservation, False)
+    require(guest_array_okay(request.extent_start, nr), False)
+    store(
+        to,
+        Extents(list=request.extent_start, nr=nr, order=order, address_bits=address_limit(bits)),
+    )
+    return True
 
 
 def max_order(d: Ptr[Domain]) -> u32:
@@ -106,31 +128,28 @@ def max_order(d: Ptr[Domain]) -> u32:
     return DOM0_MAX_ORDER if d.is_privileged else DOMU_MAX_ORDER
 
 
-def address_limit(mem_flags: u32) -> u32:
+def address_limit(bits: u32) -> u32:
     """Return the address bits that XENMEMF_* flags allow; 0 when all memory is within them."""
-    bits = mem_flags & 0xFF
     machine_bits = truncate(u32, 64 - clz(max_page - 1)) + 12
     return bits if bits < machine_bits else 0
 
 
-def serve_extents(
-    d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], start: u64, operation: u64
-) -> u64:
+def serve_extents(d: Ptr[Domain], extents: Ptr[Extents], start: u64, operation: u64) -> u64:
     """Serve extents until one can't be.
 
     Returns: how many are done, with STOPPED if only because there is more urgent work.
     """
-    for i in range(start, request.nr_extents):
-        if i != start and is_time_to_look(i, request.extent_order) and preempt_pending():
+    for i in range(start, extents.nr):
+        if i != start and is_time_to_look(i, extents.order) and preempt_pending():
             return i | STOPPED
         done = False
         if operation == abi.XENMEM_decrease_reservation:
-            done = remove_extent(d, request, i)
+            done = remove_extent(d, extents, i)
         else:
-            done = add_extent(d, request, i, operation == abi.XENMEM_populate_physmap)
+            done = add_extent(d, extents, i, operation == abi.XENMEM_populate_physmap)
         if not done:
             return i
-    return request.nr_extents
+    return extents.nr
 
 
 def is_time_to_look(i: u64, order: u32) -> bool:
@@ -138,39 +157,37 @@ def is_time_to_look(i: u64, order: u32) -> bool:
     return order >= 4 or i % EXTENTS_PER_LOOK == 0
 
 
-def add_extent(
-    d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64, has_pfn: bool
-) -> bool:
+def add_extent(d: Ptr[Domain], extents: Ptr[Extents], i: u64, has_pfn: bool) -> bool:
     """Allocate extent `i` and tell its frame; with `has_pfn` the list says which page it becomes.
 
     Returns: whether all went well.
     """
-    entry = request.extent_start.index(i)
-    wants_frame = request.extent_start.address() != 0
-    pfn: u64 = 0
+    entry = extents.list.index(i)
+    wants_frame = extents.list.address() != 0
+    pfn: Tainted[u64] = 0
     if has_pfn and not copy_from_guest(ref(pfn), entry):
         return False
-    order = request.extent_order
-    mfn, done = take_domain_frames(d, order, address_limit(request.mem_flags))
+    mfn, done = take_domain_frames(d, extents.order, extents.address_bits)
     if not done:
         return False
     if has_pfn:
-        set_m2p_block(mfn, order, pfn)
-    if not enter_frames(d, mfn, u32(1) << order):
+        set_m2p_block(mfn, extents.order, trusted(pfn))  # whatever the guest calls it
+    if not enter_frames(d, mfn, u32(1) << extents.order):
         return False
     number = u64(mfn)
     return not (has_pfn or wants_frame) or copy_to_guest(entry, ref(number))
 
 
-def remove_extent(d: Ptr[Domain], request: Ptr[abi.xen_memory_reservation], i: u64) -> bool:
+def remove_extent(d: Ptr[Domain], extents: Ptr[Extents], i: u64) -> bool:
     """Give up the frames of extent `i`. Those that are still mapped go when they aren't any more.
 
     Returns: whether all went well.
     """
-    first: u64 = 0
-    if not copy_from_guest(ref(first), request.extent_start.index(i)):
+    first: Tainted[u64] = 0
+    if not copy_from_guest(ref(first), extents.list.index(i)):
         return False
-    for j in range(u64(1) << u64(request.extent_order)):
-        if not give_up_frame(Mfn(wrapping_add(first, j)), d):
+    for j in range(u64(1) << u64(extents.order)):
+        mfn = Mfn(trusted(wrapping_add(first, j)))  # give_up_frame takes any number
+        if not give_up_frame(mfn, d):
             return False
     return True

@@ -3,18 +3,7 @@ builds it.
 """
 
 import abi
-from kpy import (
-    Guest,
-    Ptr,
-    Result,
-    i64,
-    ok,
-    ref,
-    require,
-    u32,
-    u64,
-    uninitialized,
-)
+from kpy import Guest, Ptr, Result, Tainted, i64, ok, ref, require, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import DomId
@@ -26,7 +15,7 @@ from kernel.state.vcpu import Vcpu
 
 @memory_op(abi.XENMEM_acquire_resource)
 def memory_acquire_resource(
-    v: Ptr[Vcpu], arg: Guest[abi.xen_mem_acquire_resource], start: u64
+    v: Ptr[Vcpu], arg: Guest[abi.xen_mem_acquire_resource], start: Tainted[u64]
 ) -> Result[None]:
     """List frames of a resource of another domain, growing it as far as needed; a null list asks
     for its greatest size.
@@ -35,7 +24,7 @@ def memory_acquire_resource(
     end; -EOPNOTSUPP, an unknown resource; -EPERM, the caller's own domain or not privileged;
     -ESRCH; -E2BIG, more frames than any resource has.
     """
-    request = uninitialized(abi.xen_mem_acquire_resource)
+    request = uninitialized(Tainted[abi.xen_mem_acquire_resource])
     require(copy_from_guest(ref(request), arg), -abi.EFAULT)
     require(request.pad == 0, -abi.EINVAL)
     require(DomId(request.domid) != v.domain.domain_id, -abi.EPERM)
@@ -47,7 +36,9 @@ def memory_acquire_resource(
         require(copy_to_guest(arg, ref(request)), -abi.EFAULT)
 
 
-def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], start: u64) -> i64:
+def list_resource(
+    d: Ptr[Domain], request: Ptr[Tainted[abi.xen_mem_acquire_resource]], start: Tainted[u64]
+) -> i64:
     """Copy the frame numbers that are asked for to the caller's list, or note the size.
 
     Errors: as above.
@@ -59,15 +50,12 @@ def list_resource(d: Ptr[Domain], request: Ptr[abi.xen_mem_acquire_resource], st
         require(request.nr_frames == 0 and start == 0, -abi.EINVAL)
         request.nr_frames = d.grant.max_frames
         return 0
-    require(request.nr_frames != 0, -abi.EINVAL)
-    require(request.nr_frames <= MAX_EXTENTS, -abi.E2BIG)
-    require(
-        request.frame <= u64(d.grant.max_frames)
-        and u64(request.nr_frames) <= u64(d.grant.max_frames) - request.frame,
-        -abi.EINVAL,
-    )
-    for i in range(u64(request.nr_frames)):
-        mfn = grant_frame(d, u32(request.frame + i))
+    first, nr_frames, most = request.frame, request.nr_frames, u64(d.grant.max_frames)
+    require(nr_frames != 0, -abi.EINVAL)
+    require(nr_frames <= MAX_EXTENTS, -abi.E2BIG)
+    require(first <= most and u64(nr_frames) <= most - first, -abi.EINVAL)
+    for i in range(u64(nr_frames)):
+        mfn = grant_frame(d, u32(first + i))
         require(mfn is not None, -abi.EINVAL)
         number = u64(mfn)
         require(copy_to_guest(request.frame_list.index(i), ref(number)), -abi.EFAULT)

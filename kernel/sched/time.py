@@ -11,6 +11,7 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    Tainted,
     atomic_store,
     container_of,
     i64,
@@ -18,6 +19,7 @@ from kpy import (
     saturating_sub,
     static,
     truncate,
+    trusted,
     u16,
     u32,
     u64,
@@ -124,7 +126,7 @@ def update_wallclock(d: Ptr[Domain]) -> None:
 
 
 @hypercall(abi.__HYPERVISOR_set_timer_op)
-def do_set_timer_op(vcpu: Ptr[Vcpu], timeout_ns: u64) -> i64:
+def do_set_timer_op(vcpu: Ptr[Vcpu], timeout_ns: Tainted[u64]) -> i64:
     """Set or, with 0, stop the caller's one-shot timer.
 
     Hypercall: set_timer_op(timeout: absolute system time, ns). Returns: 0. A time in the past
@@ -138,12 +140,12 @@ def do_set_timer_op(vcpu: Ptr[Vcpu], timeout_ns: u64) -> i64:
     return 0
 
 
-def sane_timeout(timeout_ns: u64) -> u64:
+def sane_timeout(timeout_ns: Tainted[u64]) -> u64:
     """Return a guest's timeout, or a time soon where it makes no sense."""
     now = system_time_ns()
     if saturating_sub(timeout_ns, now) > MAX_DELTA_NS:
         return now + 100 * NS_PER_MS
-    return timeout_ns
+    return trusted(timeout_ns)  # near now
 
 
 def singleshot_expired(timer: Ptr[Timer]) -> None:
