@@ -5,9 +5,11 @@ from kpy import (
     Array,
     Guest,
     Ptr,
+    Tainted,
     i64,
     ref,
     require,
+    trusted,
     u32,
     u64,
     uninitialized,
@@ -34,7 +36,7 @@ DESCRIPTOR_BYTES = 8
 
 
 @hypercall(abi.__HYPERVISOR_set_gdt)
-def do_set_gdt(v: Ptr[Vcpu], frame_list: Guest[u64], count: u32) -> i64:
+def do_set_gdt(v: Ptr[Vcpu], frame_list: Guest[u64], count: Tainted[u32]) -> i64:
     """Make frames the GDT of the calling vCPU.
 
     Hypercall: set_gdt(frame_list: mfn[] in the guest, one for each 512 entries begun, count: u32).
@@ -54,7 +56,7 @@ def do_set_gdt(v: Ptr[Vcpu], frame_list: Guest[u64], count: u32) -> i64:
 
 
 @hypercall(abi.__HYPERVISOR_update_descriptor)
-def do_update_descriptor(v: Ptr[Vcpu], address: u64, descriptor: u64) -> i64:
+def do_update_descriptor(v: Ptr[Vcpu], address: Tainted[u64], descriptor: Tainted[u64]) -> i64:
     """Change one descriptor in a frame of the guest's, be it in use as a descriptor table or not.
 
     Hypercall: update_descriptor(address: machine address, descriptor: u64).
@@ -63,9 +65,9 @@ def do_update_descriptor(v: Ptr[Vcpu], address: u64, descriptor: u64) -> i64:
     frame, or a page table.
     Locks: the domain's page_lock.
     """
-    fixed, okay = checked_descriptor(descriptor)
+    fixed, okay = checked_descriptor(trusted(descriptor))  # whatever it is
     require(address % DESCRIPTOR_BYTES == 0 and okay, -abi.EINVAL)
-    mfn = Mfn(address >> 12)
+    mfn = Mfn(trusted(address) >> 12)  # any number will do
     with v.domain.page_lock:
         require(get_frame(mfn, v.domain), -abi.EINVAL)
         result = store_descriptor(mfn, address & 4095, fixed)

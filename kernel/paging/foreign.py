@@ -1,7 +1,7 @@
 """The *foreign domain* argument of the hypercalls on page tables: whose frames are meant."""
 
 import abi
-from kpy import Ptr, i64, inline, noinline, require, truncate, u16, u64
+from kpy import Ptr, Tainted, i64, inline, noinline, require, truncate, trusted, u16, u64
 
 from kernel.base.ids import DomId
 from kernel.frames.page_owner import PageOwner
@@ -10,7 +10,7 @@ from kernel.state.vcpu import Vcpu
 
 
 @inline
-def find_page_owner(v: Ptr[Vcpu], named: u64, owner: Ptr[PageOwner]) -> i64:
+def find_page_owner(v: Ptr[Vcpu], named: Tainted[u64], owner: Ptr[PageOwner]) -> i64:
     """Look up whom a guest names by the low 16 bits of an argument.
 
     After a success `with owner:` gives back what this took.
@@ -25,11 +25,11 @@ def find_page_owner(v: Ptr[Vcpu], named: u64, owner: Ptr[PageOwner]) -> i64:
 
 
 @noinline
-def find_foreign_owner(v: Ptr[Vcpu], named: u16, owner: Ptr[PageOwner]) -> i64:
+def find_foreign_owner(v: Ptr[Vcpu], named: Tainted[u16], owner: Ptr[PageOwner]) -> i64:
     """Do what `find_page_owner` promises for another domain, or one of the ids that stand for no
     domain.
     """
-    owner.domain_id = DomId(named)
+    owner.domain_id = DomId(trusted(named))  # only ever compared
     if named == abi.DOMID_IO:
         owner.domain = v.domain
         return 0

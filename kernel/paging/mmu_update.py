@@ -4,6 +4,7 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    Tainted,
     i32,
     i64,
     inline,
@@ -13,12 +14,14 @@ from kpy import (
     require,
     struct,
     truncate,
+    trusted,
     u16,
     u32,
     u64,
     uninitialized,
     volatile_store,
     wrapping_add,
+    wrapping_sub,
 )
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
@@ -48,12 +51,18 @@ class Batch:
 
     owner: PageOwner  # of the frames to be mapped
     tables: Ptr[Domain]  # whose page tables are changed
-    nr_before: u32  # requests that earlier calls served, as the guest says
+    nr_before: Tainted[u32]  # requests that earlier calls served, as the guest says
     nr_done: u32  # and this one
 
 
 @hypercall(abi.__HYPERVISOR_mmu_update)
-def do_mmu_update(v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreign: u64) -> i64:
+def do_mmu_update(
+    v: Ptr[Vcpu],
+    requests: Tainted[u64],
+    count: Tainted[u64],
+    done_out: Tainted[u64],
+    foreign: Tainted[u64],
+) -> i64:
     """Change page-table entries, in order, until one request fails.
 
     Hypercall: mmu_update(requests: mmu_update[count] in the guest, count: u32, done: u32 in the
@@ -69,13 +78,14 @@ def do_mmu_update(v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreig
     if put_old_guest_table(v) != 0:
         return hypercall_continue(v, requests, count, done_out, foreign)
     if wanted == MMU_UPDATE_PREEMPTED and requests == 0:
-        return i64(truncate(i32, foreign))
+        return i64(trusted(truncate(i32, foreign)))  # the result of the earlier call
     batch = Batch(tables=v.domain)
     if wanted & MMU_UPDATE_PREEMPTED:
         wanted &= ~MMU_UPDATE_PREEMPTED
         batch.nr_before = earlier_progress(done_out)
     list_ = Guest[abi.mmu_update](requests)
     require(guest_array_okay(list_, u64(wanted)), -abi.EFAULT)
+    wanted = trusted(wanted)  # so many are in the guest's memory
     result = find_table_owner(v, truncate(u32, foreign) >> 16, ref(batch))
     if result == 0:
         result = serve_batch(v, list_, wanted, done_out, foreign, ref(batch))
@@ -85,11 +95,11 @@ def do_mmu_update(v: Ptr[Vcpu], requests: u64, count: u64, done_out: u64, foreig
 
 
 @inline
-def find_table_owner(v: Ptr[Vcpu], number: u32, batch: Ptr[Batch]) -> i64:
+def find_table_owner(v: Ptr[Vcpu], number: Tainted[u32], batch: Ptr[Batch]) -> i64:
     """Look up whose page tables are meant: 0 for the caller's, else a domain id + 1."""
     if number == 0:
         return 0
-    domain = get_domain_by_id(DomId(truncate(u16, number - 1)))
+    domain = get_domain_by_id(DomId(truncate(u16, wrapping_sub(number, 1))))
     require(domain is not None, -abi.ESRCH)
     batch.tables = domain
     if domain == v.domain:
@@ -97,16 +107,16 @@ def find_table_owner(v: Ptr[Vcpu], number: u32, batch: Ptr[Batch]) -> i64:
     return 0
 
 
-def earlier_progress(done_out: u64) -> u32:
+def earlier_progress(done_out: Tainted[u64]) -> Tainted[u32]:
     """Return how many requests a call that goes on had served: whatever the guest has there."""
-    done: u32 = 0
+    done: Tainted[u32] = 0
     if done_out != 0 and not copy_from_guest(ref(done), Guest[u32](done_out)):
         return 0
     return done
 
 
 @inline
-def report_progress(done_out: u64, nr_before: u32, nr_done: u32) -> None:
+def report_progress(done_out: Tainted[u64], nr_before: Tainted[u32], nr_done: u32) -> None:
     """Tell the guest how many requests were served, if it wants to know.
 
     What was before is the guest's word, and wraps as on Xen.
@@ -121,8 +131,8 @@ def serve_batch(
     v: Ptr[Vcpu],
     list_: Guest[abi.mmu_update],
     count: u32,
-    done_out: u64,
-    foreign: u64,
+    done_out: Tainted[u64],
+    foreign: Tainted[u64],
     batch: Ptr[Batch],
 ) -> i64:
     """Serve the requests, and arrange for the rest to be served later if that takes too long."""
@@ -144,7 +154,7 @@ def serve_requests(
     v: Ptr[Vcpu], list_: Guest[abi.mmu_update], count: u32, batch: Ptr[Batch]
 ) -> i64:
     """Serve requests in order. Errors: the first that one meets; -ERESTART, the rest must wait."""
-    request = uninitialized(abi.mmu_update)
+    request = uninitialized(Tainted[abi.mmu_update])
     is_allowed = may_change(v.domain, batch)
     for i in range(count):
         if i != 0 and (
@@ -155,11 +165,13 @@ def serve_requests(
         command = request.ptr & COMMAND_MASK
         require(command <= abi.MMU_PT_UPDATE_NO_TRANSLATE, -abi.ENOSYS)
         require(is_allowed, -abi.EPERM)
+        # The address is split into a frame number, which may be any, and a word in it
+        at, value = trusted(request.ptr), trusted(request.val)
         if command == abi.MMU_MACHPHYS_UPDATE:
-            result = update_m2p(v, request.ptr, request.val, batch)
+            result = update_m2p(v, at, value, batch)
         else:
             how: u32 = STORE_KEEP_AD if command == abi.MMU_PT_UPDATE_PRESERVE_AD else STORE_PLAIN
-            result = update_entry(v, request.ptr & ~COMMAND_MASK, request.val, how, batch)
+            result = update_entry(v, at & ~COMMAND_MASK, value, how, batch)
         if result != 0:
             return result
         batch.nr_done += 1

@@ -6,6 +6,7 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    Tainted,
     i32,
     i64,
     inline,
@@ -13,6 +14,7 @@ from kpy import (
     ref,
     require,
     truncate,
+    trusted,
     u32,
     u64,
     uninitialized,
@@ -41,7 +43,13 @@ UNUSED_COMMAND = 14
 
 
 @hypercall(abi.__HYPERVISOR_mmuext_op)
-def do_mmuext_op(v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, foreign: u64) -> i64:
+def do_mmuext_op(
+    v: Ptr[Vcpu],
+    operations: Tainted[u64],
+    count: Tainted[u64],
+    done_out: Tainted[u64],
+    foreign: Tainted[u64],
+) -> i64:
     """Serve operations in order, until one fails.
 
     Hypercall: mmuext_op(operations: mmuext_op[count] in the guest, count: u32, done: u32 in the
@@ -55,13 +63,14 @@ def do_mmuext_op(v: Ptr[Vcpu], operations: u64, count: u64, done_out: u64, forei
     if put_old_guest_table(v) != 0:
         return hypercall_continue(v, operations, count, done_out, foreign)
     if wanted == MMU_UPDATE_PREEMPTED and operations == 0:
-        return i64(truncate(i32, foreign))
-    before: u32 = 0
+        return i64(trusted(truncate(i32, foreign)))  # the result of the earlier call
+    before: Tainted[u32] = 0
     if wanted & MMU_UPDATE_PREEMPTED:
         wanted &= ~MMU_UPDATE_PREEMPTED
         before = earlier_progress(done_out)
     list_ = Guest[abi.mmuext_op](operations)
     require(guest_array_okay(list_, u64(wanted)), -abi.EFAULT)
+    wanted = trusted(wanted)  # so many are in the guest's memory
     owner = PageOwner()
     ok(find_page_owner(v, foreign, ref(owner)))
     target = owner.domain
@@ -89,7 +98,7 @@ def refuse_io_memory(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32) -> i
     Errors: -EPERM, an unprivileged caller, or the operation is about the caller itself; -EINVAL,
     frames of that owner can't be used so; those of `serve_operation`.
     """
-    op = uninitialized(abi.mmuext_op)
+    op = uninitialized(Tainted[abi.mmuext_op])
     require(v.domain.is_privileged, -abi.EPERM)
     if count == 0:
         return 0
@@ -112,7 +121,7 @@ def serve_operations(
 
     Returns: 0 or the first error, -ERESTART when the rest must wait; and the number served.
     """
-    op = uninitialized(abi.mmuext_op)
+    op = uninitialized(Tainted[abi.mmuext_op])
     for i in range(count):
         if i != 0 and (u64(v.old_guest_table) != 0 or preempt_pending()):
             return -abi.ERESTART, i
@@ -125,11 +134,11 @@ def serve_operations(
 
 
 @inline
-def serve_operation(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
+def serve_operation(v: Ptr[Vcpu], op: Ptr[Tainted[abi.mmuext_op]], d: Ptr[Domain]) -> i64:
     """Serve one operation on domain `d`: those on pages and tables work on any, the rest is about
     the caller.
     """
-    mfn = Mfn(op.arg1.mfn)
+    mfn = Mfn(trusted(op.arg1.mfn))  # each of them takes any number
     match op.cmd:
         case (
             abi.MMUEXT_PIN_L1_TABLE
@@ -143,7 +152,7 @@ def serve_operation(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64
         case abi.MMUEXT_CLEAR_PAGE:
             return clear_guest_page(d, mfn)
         case abi.MMUEXT_COPY_PAGE:
-            return copy_guest_page(d, mfn, Mfn(op.arg2.src_mfn))
+            return copy_guest_page(d, mfn, Mfn(trusted(op.arg2.src_mfn)))
         case abi.MMUEXT_MARK_SUPER | abi.MMUEXT_UNMARK_SUPER:
             return -abi.EOPNOTSUPP
         case _:
@@ -151,7 +160,7 @@ def serve_operation(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64
 
 
 @inline
-def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
+def serve_own(v: Ptr[Vcpu], op: Ptr[Tainted[abi.mmuext_op]], d: Ptr[Domain]) -> i64:
     """Serve an operation that is about the caller.
 
     Errors: -EPERM, another domain was named; -ENOSYS, no such operation.
@@ -160,9 +169,9 @@ def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
     require(d == v.domain, -abi.EPERM)
     match op.cmd:
         case abi.MMUEXT_NEW_BASEPTR:
-            return new_guest_cr3(v, Mfn(op.arg1.mfn))
+            return new_guest_cr3(v, Mfn(trusted(op.arg1.mfn)))
         case abi.MMUEXT_NEW_USER_BASEPTR:
-            return new_user_cr3(v, Mfn(op.arg1.mfn))
+            return new_user_cr3(v, Mfn(trusted(op.arg1.mfn)))
         case abi.MMUEXT_SET_LDT:
             return change_ldt(v, op.arg1.linear_addr, op.arg2.nr_ents)
         case abi.MMUEXT_FLUSH_CACHE | abi.MMUEXT_FLUSH_CACHE_GLOBAL:
@@ -172,7 +181,7 @@ def serve_own(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op], d: Ptr[Domain]) -> i64:
 
 
 @inline
-def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
+def flush(v: Ptr[Vcpu], op: Ptr[Tainted[abi.mmuext_op]]) -> i64:
     """Serve a TLB flush. An address of the core's is no error, and flushes nothing.
 
     Errors: -EINVAL, the bitmap can't be read.
@@ -185,6 +194,7 @@ def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
         require(readable, -abi.EINVAL)
     if is_single and not guest_address_okay(va):
         return 0
+    va = trusted(va)  # it is looked at for one address only, which is the guest's
     if op.cmd == abi.MMUEXT_INVLPG_LOCAL:
         flush_tlb_one_local(va)
     elif op.cmd == abi.MMUEXT_TLB_FLUSH_LOCAL:
@@ -194,7 +204,7 @@ def flush(v: Ptr[Vcpu], op: Ptr[abi.mmuext_op]) -> i64:
     return 0
 
 
-def flush_cache(d: Ptr[Domain], cmd: u32) -> i64:
+def flush_cache(d: Ptr[Domain], cmd: Tainted[u32]) -> i64:
     """Write the processor's caches back, for a domain with devices: on this processor only, the
     caches being coherent.
 
@@ -206,16 +216,17 @@ def flush_cache(d: Ptr[Domain], cmd: u32) -> i64:
     return 0
 
 
-def change_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> i64:
+def change_ldt(v: Ptr[Vcpu], base: Tainted[u64], nr_entries: Tainted[u32]) -> i64:
     """Set the LDT of the running vCPU.
 
     Errors: -EINVAL, not at a page's beginning, the core's address, or too many entries.
     """
-    address = base if nr_entries != 0 else u64(0)
+    address = base if nr_entries != 0 else 0
     require(
         address % 4096 == 0 and guest_address_okay(address) and nr_entries <= MAX_LDT_ENTRIES,
         -abi.EINVAL,
     )
+    address = trusted(address)  # the guest's own
     if v.ldt_ents != nr_entries or v.ldt_base != address:
         with v.domain.page_lock:
             set_ldt(v, address, nr_entries)

@@ -3,18 +3,7 @@ makes stale.
 """
 
 import abi
-from kpy import (
-    Guest,
-    Ptr,
-    atomic_load,
-    bit,
-    i64,
-    inline,
-    ok,
-    ref,
-    require,
-    u64,
-)
+from kpy import Guest, Ptr, Tainted, atomic_load, bit, i64, inline, ok, ref, require, trusted, u64
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -31,7 +20,9 @@ from kernel.x86.tlb import flush_tlb_local, flush_tlb_one_local
 
 
 @hypercall(abi.__HYPERVISOR_update_va_mapping)
-def do_update_va_mapping(v: Ptr[Vcpu], va: u64, value: u64, flags: u64) -> i64:
+def do_update_va_mapping(
+    v: Ptr[Vcpu], va: Tainted[u64], value: Tainted[u64], flags: Tainted[u64]
+) -> i64:
     """Change the L1 entry of address `va` to `value`; the frame must be the caller's.
 
     Hypercall: update_va_mapping(va: u64, value: l1e, flags: UVMF_*, with the address of a bitmap of
@@ -47,7 +38,11 @@ def do_update_va_mapping(v: Ptr[Vcpu], va: u64, value: u64, flags: u64) -> i64:
 
 @hypercall(abi.__HYPERVISOR_update_va_mapping_otherdomain)
 def do_update_va_mapping_otherdomain(
-    v: Ptr[Vcpu], va: u64, value: u64, flags: u64, domid: u64
+    v: Ptr[Vcpu],
+    va: Tainted[u64],
+    value: Tainted[u64],
+    flags: Tainted[u64],
+    domid: Tainted[u64],
 ) -> i64:
     """Do the same for a frame of another domain.
 
@@ -61,18 +56,24 @@ def do_update_va_mapping_otherdomain(
 
 
 @inline
-def update_and_flush(v: Ptr[Vcpu], va: u64, value: u64, flags: u64, owner: Ptr[PageOwner]) -> i64:
+def update_and_flush(
+    v: Ptr[Vcpu],
+    va: Tainted[u64],
+    value: Tainted[u64],
+    flags: Tainted[u64],
+    owner: Ptr[PageOwner],
+) -> i64:
     """Change the entry; flush only if that was possible, so `va` is known to be the guest's."""
     with v.domain.page_lock:
-        entry = find_l1e(v, va)
+        entry = find_l1e(v, trusted(va))
         require(entry is not None, -abi.EINVAL)
-        result = update_l1e(entry, value, v.domain, owner, STORE_PLAIN)
+        result = update_l1e(entry, trusted(value), v.domain, owner, STORE_PLAIN)
     if result == 0 and flags & abi.UVMF_FLUSHTYPE_MASK != 0:
-        return flush_mapping(v, va, flags)
+        return flush_mapping(v, trusted(va), flags)
     return result
 
 
-def flush_mapping(v: Ptr[Vcpu], va: u64, flags: u64) -> i64:
+def flush_mapping(v: Ptr[Vcpu], va: u64, flags: Tainted[u64]) -> i64:
     """Flush one address, or all, from the processors that UVMF_* flags name.
 
     Errors: -EINVAL, the flags; -EFAULT, the bitmap.
@@ -104,11 +105,11 @@ def flush_va(cpus: u64, va: u64, is_single: bool) -> None:
         flush_tlb_local()
 
 
-def cpus_of_vcpus(d: Ptr[Domain], bitmap: u64) -> tuple[u64, bool]:
+def cpus_of_vcpus(d: Ptr[Domain], bitmap: Tainted[u64]) -> tuple[u64, bool]:
     """Return the processors on which the vCPUs of a guest's bitmap have translations, and whether
     the bitmap could be read.
     """
-    wanted: u64 = 0
+    wanted: Tainted[u64] = 0
     cpus: u64 = 0
     if not copy_from_guest(ref(wanted), Guest[u64](bitmap)):
         return 0, False

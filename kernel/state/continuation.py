@@ -8,20 +8,27 @@ puts into rax.
 """
 
 import abi
-from kpy import Ptr, i64, inline, u64
+from kpy import Ptr, Tainted, i64, inline, trusted, u64
 
 from kernel.state.vcpu import Vcpu
 
 
-def hypercall_continue(vcpu: Ptr[Vcpu], arg0: u64, arg1: u64, arg2: u64, arg3: u64) -> i64:
+def hypercall_continue(
+    vcpu: Ptr[Vcpu],
+    arg0: Tainted[u64],
+    arg1: Tainted[u64],
+    arg2: Tainted[u64],
+    arg3: Tainted[u64],
+) -> i64:
     """Store the first four arguments with which the present hypercall shall run again.
 
     Returns: -ERESTART, for the handler to return.
     """
-    vcpu.continuation[0] = arg0
-    vcpu.continuation[1] = arg1
-    vcpu.continuation[2] = arg2
-    vcpu.continuation[3] = arg3
+    # They go back to the registers that they came from
+    vcpu.continuation[0] = trusted(arg0)
+    vcpu.continuation[1] = trusted(arg1)
+    vcpu.continuation[2] = trusted(arg2)
+    vcpu.continuation[3] = trusted(arg3)
     vcpu.is_continued = True
     return -abi.ERESTART
 
