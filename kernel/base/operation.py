@@ -7,7 +7,7 @@ from kpy import Array, Fn, Ptr, Tainted, i64, inline, require, u32, u64
 
 N = TypeVar("N")
 
-Operation = Fn[[Ptr["kernel.state.vcpu.Vcpu"], u64], i64]
+Operation = Fn[[Ptr["kernel.state.vcpu.Vcpu"], Tainted[u64]], i64]
 
 
 @inline
@@ -15,7 +15,7 @@ def call_operation(
     table: Ptr[Array[Operation | None, N]],
     caller: Ptr["kernel.state.vcpu.Vcpu"],
     number: Tainted[u32],
-    arg: u64,
+    arg: Tainted[u64],
 ) -> i64:
     """Do the operation of a number. Errors: -ENOSYS, there is none; and those of the operation."""
     require(u64(number) < len(table), -abi.ENOSYS)

@@ -10,6 +10,7 @@ import abi
 from kpy import (
     Guest,
     Ptr,
+    Tainted,
     build_time,
     cast,
     i64,
@@ -70,15 +71,20 @@ def is_copied(types):
 
 @build_time
 def argument_as(type_):
-    """Return the function that makes a parameter of this type of an argument register."""
+    """Return the function that makes a parameter of this type of an argument register.
+
+    A number must be `Tainted`: the guest gives it.
+    """
     is_number = hasattr(type_, "bits")
+    if is_number and type_.untainted() is type_:
+        raise TypeError(f"a guest gives a handler's numbers: they are `Tainted[{type_}]`")
 
     @inline
-    def as_address(word: u64) -> type_:
+    def as_address(word: Tainted[u64]) -> type_:
         return type_(word)
 
     @inline
-    def low_bits(word: u64) -> type_:
+    def low_bits(word: Tainted[u64]) -> type_:
         return truncate(type_, word)
 
     return low_bits if is_number else as_address
@@ -142,7 +148,7 @@ def takes_argument(handler, types):
     take = argument_as(types[-1]) if last == 2 else None
 
     @stands_before(handler)
-    def entry(vcpu: VCPU, arg: u64) -> i64:
+    def entry(vcpu: VCPU, arg: Tainted[u64]) -> i64:
         return handler(*(vcpu, take(arg))[first:last])
 
     return entry
@@ -154,7 +160,7 @@ def takes_copy(handler, types, result):
     first, struct = len(types) == 1, types[-1].target
 
     @stands_before(handler)
-    def entry(vcpu: VCPU, arg: u64) -> i64:
+    def entry(vcpu: VCPU, arg: Tainted[u64]) -> i64:
         op = uninitialized(struct)
         require(copy_from_guest(ref(op), Guest[struct](arg)), -abi.EFAULT)
         if result:

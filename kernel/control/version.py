@@ -61,7 +61,7 @@ compile_info = static(
 
 
 @hypercall(abi.__HYPERVISOR_xen_version)
-def do_xen_version(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: u64) -> i64:
+def do_xen_version(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: Tainted[u64]) -> i64:
     """Say what runs underneath.
 
     Hypercall: xen_version(command: XENVER_*, arg: a structure to fill).
@@ -97,13 +97,13 @@ def do_xen_version(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: u64) -> i64:
             return -abi.ENOSYS
 
 
-def answer(to: u64, from_: Ptr[T]) -> i64:
+def answer(to: Tainted[u64], from_: Ptr[T]) -> i64:
     """Copy a structure to the guest."""
     require(copy_to_guest(Guest[T](to), from_), -abi.EFAULT)
     return 0
 
 
-def get_features(vcpu: Ptr[Vcpu], arg: u64) -> i64:
+def get_features(vcpu: Ptr[Vcpu], arg: Tainted[u64]) -> i64:
     """Tell the features (XENFEAT_*) that the calling domain has."""
     info = uninitialized(abi.xen_feature_info)
     here = Guest[abi.xen_feature_info](arg)
@@ -118,7 +118,7 @@ def get_features(vcpu: Ptr[Vcpu], arg: u64) -> i64:
     return 0
 
 
-def command_line(vcpu: Ptr[Vcpu], arg: u64) -> i64:
+def command_line(vcpu: Ptr[Vcpu], arg: Tainted[u64]) -> i64:
     """Show dom0 the core's command line."""
     text = Array[u8, COMMAND_LINE_BYTES]()
     source: Slice[u8] = b"<denied>"

@@ -36,14 +36,14 @@ from kernel.sched.wake import vcpu_sleep_nosync, vcpu_wake
 from kernel.state.continuation import hypercall_continue
 from kernel.state.vcpu import Vcpu, VPF_down
 
-VcpuOperation = Fn[[Ptr[Vcpu], Ptr[Vcpu], u64], i64]
+VcpuOperation = Fn[[Ptr[Vcpu], Ptr[Vcpu], Tainted[u64]], i64]
 operations = static(
     Array[VcpuOperation | None, abi.VCPUOP_register_vcpu_time_memory_area + 1], vcpu_ops
 )
 
 
 @hypercall(abi.__HYPERVISOR_vcpu_op)
-def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], vcpu_id: Tainted[u32], arg: u64) -> i64:
+def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], vcpu_id: Tainted[u32], arg: Tainted[u64]) -> i64:
     """Serve one operation on a vCPU of the caller's domain.
 
     Hypercall: vcpu_op(cmd: VCPUOP_*, vcpu_id, arg: its structure in the guest).

@@ -5,7 +5,17 @@ other operations do (kernel/base/registry.py). Entries are `entry(caller, v, arg
 """
 
 import abi
-from kpy import Guest, build_time, i64, ref, require, stands_before, u64, uninitialized
+from kpy import (
+    Guest,
+    Tainted,
+    build_time,
+    i64,
+    ref,
+    require,
+    stands_before,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import VCPU, argument_as, is_copied, is_vcpu, parameter_types, register
@@ -36,7 +46,7 @@ def takes_argument(handler, first, types):
     take = argument_as(types[-1]) if last == 3 else None
 
     @stands_before(handler)
-    def entry(caller: VCPU, v: VCPU, arg: u64) -> i64:
+    def entry(caller: VCPU, v: VCPU, arg: Tainted[u64]) -> i64:
         return handler(*(caller, v, take(arg))[first:last])
 
     return entry
@@ -47,7 +57,7 @@ def takes_copy(handler, first, struct):
     """Return the entry for a handler that takes a copy of the guest's structure."""
 
     @stands_before(handler)
-    def entry(caller: VCPU, v: VCPU, arg: u64) -> i64:
+    def entry(caller: VCPU, v: VCPU, arg: Tainted[u64]) -> i64:
         op = uninitialized(struct)
         require(copy_from_guest(ref(op), Guest[struct](arg)), -abi.EFAULT)
         return handler(*(caller, v, ref(op))[first:])

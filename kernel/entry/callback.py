@@ -38,7 +38,13 @@ callbacks = static(Array[Operation | None, abi.CALLBACKOP_unregister + 1], callb
 
 
 @hypercall(abi.__HYPERVISOR_set_trap_table)
-def do_set_trap_table(vcpu: Ptr[Vcpu], traps: Guest[abi.trap_info], b: u64, c: u64, d: u64) -> i64:
+def do_set_trap_table(
+    vcpu: Ptr[Vcpu],
+    traps: Guest[abi.trap_info],
+    b: Tainted[u64],
+    c: Tainted[u64],
+    d: Tainted[u64],
+) -> i64:
     """Set handlers of exceptions and software interrupts.
 
     Hypercall: set_trap_table(traps: trap_info[] in the guest, ended by address 0; null clears the
@@ -79,7 +85,7 @@ def do_set_callbacks(
 
 
 @hypercall(abi.__HYPERVISOR_callback_op)
-def do_callback_op(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: u64) -> i64:
+def do_callback_op(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: Tainted[u64]) -> i64:
     """Register or unregister one callback.
 
     Hypercall: callback_op(command, arg: callback_register or callback_unregister).

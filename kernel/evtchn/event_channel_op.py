@@ -31,7 +31,7 @@ operations = static(Array[Operation | None, abi.EVTCHNOP_reset + 1], event_chann
 
 
 @hypercall(abi.__HYPERVISOR_event_channel_op)
-def do_event_channel_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: u64) -> i64:
+def do_event_channel_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: Tainted[u64]) -> i64:
     """Serve one operation on event channels.
 
     Hypercall: event_channel_op(cmd: EVTCHNOP_*, arg: its structure in the guest).

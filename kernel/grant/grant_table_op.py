@@ -46,12 +46,14 @@ MAX_COUNT = (1 << 31) - 1
 NR_OPS = abi.GNTTABOP_cache_flush + 1
 
 
-GrantTableOperation = Fn[[Ptr[Vcpu], u64, u32], i64]
+GrantTableOperation = Fn[[Ptr[Vcpu], Tainted[u64], u32], i64]
 operations = static(Array[GrantTableOperation | None, NR_OPS], grant_table_ops)
 
 
 @hypercall(abi.__HYPERVISOR_grant_table_op)
-def do_grant_table_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: u64, count: Tainted[u32]) -> i64:
+def do_grant_table_op(
+    vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: Tainted[u64], count: Tainted[u32]
+) -> i64:
     """Serve a grant-table operation on `count` structures.
 
     Hypercall: grant_table_op(cmd: GNTTABOP_*, arg: array in the guest, count).

@@ -8,6 +8,7 @@ these. Entries are `entry(vcpu, arg, count) -> i64`.
 import abi
 from kpy import (
     Guest,
+    Tainted,
     build_time,
     i64,
     ref,
@@ -58,7 +59,7 @@ def takes_array(handler, types):
     last, take = first + len(types), argument_as(types[1 - first])
 
     @stands_before(handler)
-    def entry(vcpu: VCPU, arg: u64, count: u32) -> i64:
+    def entry(vcpu: VCPU, arg: Tainted[u64], count: u32) -> i64:
         return handler(*(vcpu, take(arg), count)[first:last])
 
     return entry
@@ -69,7 +70,7 @@ def takes_one(handler, struct):
     """Return the entry for a handler of the one structure that there may be."""
 
     @stands_before(handler)
-    def entry(vcpu: VCPU, arg: u64, count: u32) -> i64:
+    def entry(vcpu: VCPU, arg: Tainted[u64], count: u32) -> i64:
         require(count == 1, -abi.EINVAL)
         op = uninitialized(struct)
         require(copy_from_guest(ref(op), Guest[struct](arg)), -abi.EFAULT)
@@ -85,7 +86,7 @@ def takes_each(handler, struct, number):
     """Return the entry for a handler that is called for each structure."""
 
     @stands_before(handler)
-    def entry(vcpu: VCPU, arg: u64, count: u32) -> i64:
+    def entry(vcpu: VCPU, arg: Tainted[u64], count: u32) -> i64:
         array = Guest[struct](arg)
         require(guest_array_okay(array, u64(count)), -abi.EFAULT)
         for i in range(count):

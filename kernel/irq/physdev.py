@@ -55,7 +55,7 @@ physdev_op(abi.PHYSDEVOP_set_iobitmap)(physdev_set_iobitmap)
 
 
 @hypercall(abi.__HYPERVISOR_physdev_op)
-def do_physdev_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: u64) -> i64:
+def do_physdev_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: Tainted[u64]) -> i64:
     """Serve one operation on physical devices.
 
     Hypercall: physdev_op(cmd: PHYSDEVOP_*, arg: its structure in the guest).

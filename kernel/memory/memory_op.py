@@ -6,7 +6,7 @@ half way goes on.
 """
 
 import abi
-from kpy import Array, Fn, Ptr, Tainted, i64, require, static, trusted, u64
+from kpy import Array, Fn, Ptr, Tainted, i64, require, static, u64
 
 import kernel.memory.exchange
 import kernel.memory.map
@@ -19,12 +19,12 @@ from kernel.state.vcpu import Vcpu
 
 NR_MEMORY_OPS = 1 << MEMOP_EXTENT_SHIFT
 
-MemoryOperation = Fn[[Ptr[Vcpu], u64, u64], i64]
+MemoryOperation = Fn[[Ptr[Vcpu], Tainted[u64], Tainted[u64]], i64]
 operations = static(Array[MemoryOperation | None, NR_MEMORY_OPS], memory_ops)
 
 
 @hypercall(abi.__HYPERVISOR_memory_op)
-def do_memory_op(v: Ptr[Vcpu], command: Tainted[u64], arg: u64) -> i64:
+def do_memory_op(v: Ptr[Vcpu], command: Tainted[u64], arg: Tainted[u64]) -> i64:
     """Serve one memory operation.
 
     Hypercall: memory_op(command: XENMEM_* | extent to go on at << 6, arg: its structure in the
@@ -34,4 +34,4 @@ def do_memory_op(v: Ptr[Vcpu], command: Tainted[u64], arg: u64) -> i64:
     """
     operation = operations[command & (NR_MEMORY_OPS - 1)]
     require(operation is not None, -abi.ENOSYS)
-    return operation(v, trusted(command >> MEMOP_EXTENT_SHIFT), arg)  # it takes any
+    return operation(v, command >> MEMOP_EXTENT_SHIFT, arg)

@@ -6,7 +6,18 @@ them that it needs, which stand beside each other; the structure as other operat
 """
 
 import abi
-from kpy import Guest, build_time, i64, ok, ref, require, stands_before, u64, uninitialized
+from kpy import (
+    Guest,
+    Tainted,
+    build_time,
+    i64,
+    ok,
+    ref,
+    require,
+    stands_before,
+    u64,
+    uninitialized,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.registry import VCPU, argument_as, is_copied, is_vcpu, parameter_types, register
@@ -41,7 +52,7 @@ def entry_of(handler, result, whole):
     take = argument_as(structure[0]) if structure else None
 
     @stands_before(handler)
-    def entry(v: VCPU, start: u64, arg: u64) -> i64:
+    def entry(v: VCPU, start: Tainted[u64], arg: Tainted[u64]) -> i64:
         if whole:
             require(start == 0, -abi.EINVAL)
         return handler(*(v, take(arg), start)[first:last])
@@ -55,7 +66,7 @@ def takes_copy(handler, struct, taken, result, whole):
     first, last = taken.start, taken.stop
 
     @stands_before(handler)
-    def entry(v: VCPU, start: u64, arg: u64) -> i64:
+    def entry(v: VCPU, start: Tainted[u64], arg: Tainted[u64]) -> i64:
         if whole:
             require(start == 0, -abi.EINVAL)
         op = uninitialized(struct)

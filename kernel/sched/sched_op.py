@@ -38,7 +38,7 @@ operations = static(Array[Operation | None, abi.SCHEDOP_pin_override + 1], sched
 
 
 @hypercall(abi.__HYPERVISOR_sched_op)
-def do_sched_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: u64) -> i64:
+def do_sched_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: Tainted[u64]) -> i64:
     """Serve one scheduling operation.
 
     Hypercall: sched_op(cmd: SCHEDOP_*, arg: its structure in the guest).
