@@ -46,7 +46,8 @@ MODELLED = {
         "x86.fpu": "xrstor_safe",
         "x86.power": "machine_restart machine_power_off",
         "x86.apic": (
-            "apic_send_ipi apic_send_nmi_to_others apic_pending_vector apic_set_timer_deadline"
+            "apic_eoi apic_send_ipi apic_send_nmi_to_others apic_pending_vector "
+            "apic_set_timer_deadline"
         ),
         "base.guest_memory": "guest_copy",
         "main": "enter_guest",

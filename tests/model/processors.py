@@ -120,6 +120,8 @@ clock = static(u64, 1_000_000_000)  # time-stamp counter: one tick a nanosecond
 preempt_choices = static(u64)  # a bit for each coming look for urgent work: is there any?
 accesses = static(Array[Access, MOST_ACCESSES])
 nr_accesses = static(u32)
+bus_answer = static(u32, 0xFFFFFFFF)  # what every 32-bit port reads as: no device at all
+nr_eois = static(u64)  # interrupts that the core said it had served
 nr_repeats = static(u64)  # times that a hypercall was made again after -ERESTART
 
 

@@ -99,6 +99,12 @@ def with_rings(machine):
     assert machine.dom0.call(call[0], machine.dom0.put(call[1].type, **call[1].fields)) == 0
 
 
+def ring_frame(machine):
+    """Return a frame of the trace rings: DOMID_XEN's."""
+    at = machine["kernel.control.trace_buffer.t_info"].value
+    return (at - machine.memory.frames) // PAGE + FIRST
+
+
 def memory_of(domain):
     fields = {"gva": BASE, "uva": LIST, "len": 8}
     return control(abi.XEN_DOMCTL_gdbsx_guestmemio, domain, gdbsx_guest_memio=fields)
@@ -229,6 +235,13 @@ def unmapped(*numbers):
     return do
 
 
+def page_for_reading(machine):
+    """Let the caller have unmapped page 20, and page 15 be a list that it cannot write to."""
+    unmapped(20)(machine)
+    entry = guest(machine).pages[15] << 12 | PRESENT | USER
+    assert guest(machine).call(UPDATE_VA, BASE + 15 * PAGE, entry, abi.UVMF_INVLPG) == 0
+
+
 OWN = listed(own_frame(20))
 
 MEMORY = [
@@ -252,6 +265,13 @@ MEMORY = [
         exchange((OWN, 1, 0, SELF), (UNMAPPED, 1, 0, SELF)),
         EFAULT,
         first=unmapped(20),
+        leaves_trace=True,
+    ),
+    Wrong(
+        "exchange: a list that is read-only for the new frame",
+        exchange((OWN, 1, 0, SELF), (BASE + 15 * PAGE, 1, 0, SELF)),
+        EFAULT,
+        first=page_for_reading,
         leaves_trace=True,
     ),
     Wrong(
@@ -325,6 +345,33 @@ TABLES = [
         map_va(DATA, 0, UNMAPPED | abi.UVMF_TLB_FLUSH),
         EFAULT,
         leaves_trace=True,
+    ),
+    dom0(
+        "L1: another's frame as one's own",
+        update(
+            lambda m: (m.dom0.pages[L1] << 12) + 8 * 400,
+            lambda m: foreign_frame(FIRST_DATA_PAGE)(m) << 12 | 5,
+        ),
+        EBUSY,
+    ),
+    dom0(
+        "L1: domain 0's frame as an unprivileged domain's",
+        update(
+            lambda m: (guest(m).pages[L1] << 12) + 8 * 400,
+            lambda m: m.dom0.pages[FIRST_DATA_PAGE] << 12 | 5,
+            2 | 1 + 1 << 16,
+        ),
+        EBUSY,
+    ),
+    dom0(
+        "L1: the core's frame, handed on by domain 0",
+        update(
+            lambda m: (guest(m).pages[L1] << 12) + 8 * 400,
+            lambda m: ring_frame(m) << 12 | 5,
+            SELF | 1 + 1 << 16,
+        ),
+        EBUSY,
+        with_rings,
     ),
     dom0(
         "console: from the core",
@@ -402,6 +449,11 @@ def all_reserved(machine):
     machine.reserved = machine.dom0.get(abi.physdev_get_free_pirq, at).pirq
 
 
+def with_device(machine):
+    """Let a device answer at every address, one without capabilities."""
+    machine["tests.model.processors.bus_answer"].value = 0x8086
+
+
 INTERRUPTS = [
     Wrong(
         "eoi: of dom0's",
@@ -411,6 +463,30 @@ INTERRUPTS = [
     ),
     dom0("eoi: not mapped", physdev(abi.PHYSDEVOP_eoi, abi.physdev_eoi, irq=200), EINVAL),
     dom0("map_pirq: no such wire, by dom0's number", map_pirq(0, index=5000), EINVAL),
+    *(
+        dom0(
+            f"{type_.name} {command}: another segment",
+            physdev(command, type_, seg=1),
+            ENODEV,
+            with_device,
+        )
+        for command, type_ in (
+            (abi.PHYSDEVOP_pci_device_add, abi.physdev_pci_device_add),
+            (abi.PHYSDEVOP_pci_device_remove, abi.physdev_pci_device),
+        )
+    ),
+    dom0(
+        "prepare_msix: a device that has none",
+        physdev(abi.PHYSDEVOP_prepare_msix, abi.physdev_pci_device),
+        ENODEV,
+        with_device,
+    ),
+    dom0(
+        "map_pirq: a device without messages",
+        map_pirq(type_=abi.MAP_PIRQ_TYPE_MSI, index=-1),
+        ENODEV,
+        with_device,
+    ),
     dom0(
         "device_remove: nothing there",
         physdev(abi.PHYSDEVOP_pci_device_remove, abi.physdev_pci_device),
@@ -514,8 +590,11 @@ def test_a_list_that_cannot_take_its_progress(machine):
     who.write(DATA, bytes(entry))
     value = who.pages[FIRST_DATA_PAGE] << 12 | PRESENT | USER
     assert who.call(UPDATE_VA, DATA, value, abi.UVMF_INVLPG) == 0
+    repeats = machine["tests.model.processors.nr_repeats"]
+    before = repeats.value
     machine.preempt((1 << 64) - 1)
     assert who.call(MULTICALL, DATA, 1) == EFAULT
+    assert repeats.value == before, "it does not begin again for ever"
 
 
 def test_device_memory_is_made_writable_and_read_only_again(machine):
@@ -566,3 +645,75 @@ def test_a_vcpu_starts_with_no_descriptor_table_that_is_none(machine, number):
     assert try_domctl(machine.dom0, command, domain_id, vcpucontext=fields)[0] == EINVAL
     expect_unchanged(machine, before)
     assert not guest(machine).vcpu(1).initialised
+
+
+def free_pirqs(machine):
+    return [pirq.kind for pirq in machine["kernel.irq.irq.pirqs"]]
+
+
+def test_a_request_that_cannot_be_read_is_not_the_one_before(machine):
+    """A pirq is set aside; then the same by an address where nothing is."""
+    call = (PHYSDEV_OP, abi.PHYSDEVOP_get_free_pirq)
+    at = machine.dom0.put(abi.physdev_get_free_pirq, type=abi.MAP_PIRQ_TYPE_MSI)
+    assert machine.dom0.call(*call, at) == 0
+    before = free_pirqs(machine)
+    assert machine.dom0.call(*call, UNMAPPED) == EFAULT
+    assert free_pirqs(machine) == before
+
+
+def test_an_unmap_that_cannot_be_read_is_not_the_one_before(machine):
+    """A grant is unmapped, and mapped again; then unmapped by an address where nothing is."""
+    mapped()(machine)
+    who = guest(machine)
+    for command, type_ in (
+        (abi.GNTTABOP_unmap_grant_ref, abi.gnttab_unmap_grant_ref),
+        (abi.GNTTABOP_unmap_and_replace, abi.gnttab_unmap_and_replace),
+    ):
+        at = who.put(type_, host_addr=GRANT_VA, handle=0)
+        assert who.call(GRANT_OP, command, at, 1) == 0
+        assert who.get(type_, at).status == abi.GNTST_okay
+        mapped()(machine)
+        before = picture(machine)
+        assert who.call(GRANT_OP, command, UNMAPPED, 1) == EFAULT
+        expect_unchanged(machine, before)
+
+
+def test_a_list_of_grants_that_ends_early_is_done_up_to_there(machine):
+    """Two entries change places once, not twice."""
+    grants(machine)
+    who = guest(machine)
+    entries = who.domain.grant.shared[0].entries
+    entries[9].frame, entries[10].frame = 77, 78
+    swap = bytes(make(abi.gnttab_swap_grant_ref, ref_a=9, ref_b=10))
+    at = at_end_of_memory(machine, swap)
+    assert who.call(GRANT_OP, abi.GNTTABOP_swap_grant_ref, at, 2) == EFAULT
+    assert (entries[9].frame, entries[10].frame) == (78, 77)
+
+
+def test_lists_are_not_written_by_a_request_that_cannot_be_read(machine):
+    """What is asked for by an address where nothing is goes nowhere."""
+    who = guest(machine)
+    fields = {"dom": SELF, "nr_frames": 1, "frame_list": DATA}
+    at = who.put(abi.gnttab_setup_table, **fields)
+    assert who.call(GRANT_OP, abi.GNTTABOP_setup_table, at, 1) == 0
+    assert who.words(DATA, 1) != [0]
+    who.write(DATA, bytes(8))
+    assert who.call(GRANT_OP, abi.GNTTABOP_setup_table, UNMAPPED, 1) == EFAULT
+    assert who.words(DATA, 1) == [0]
+
+
+def test_a_frame_that_cannot_be_read_is_not_the_one_before(machine):
+    """The list of frames to give up ends with one, which the caller gets again."""
+    unmapped(20)(machine)
+    who = guest(machine)
+    frame = who.pages[20].to_bytes(8, "little")
+    at = at_end_of_memory(machine, frame)
+    request = {"extent_start": at, "nr_extents": 2, "domid": SELF}
+    op_at = who.put(abi.xen_memory_reservation, **request)
+    number, command = abi.__HYPERVISOR_memory_op, abi.XENMEM_decrease_reservation
+    assert who.call(number, command, op_at) == 1
+    expected = who.domain.tot_pages
+    request["extent_start"] = UNMAPPED
+    op_at = who.put(abi.xen_memory_reservation, **request)
+    assert who.call(number, command, op_at) == 0
+    assert who.domain.tot_pages == expected

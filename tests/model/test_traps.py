@@ -12,6 +12,7 @@ XEC_IDT = 2
 SOFT, INT80 = 0x30, 0x80
 BREAKPOINT, OVERFLOW, NMI = 3, 4, 2
 CRASHED = 3
+SPURIOUS, SOME_DEVICE = 0xFF, 0x60
 TIMES = 255
 EVENT_OP, SET_TABLE = abi.__HYPERVISOR_event_channel_op, abi.__HYPERVISOR_set_trap_table
 
@@ -45,6 +46,21 @@ def test_a_software_interrupt_goes_to_its_own_handler(guest):
     guest.execute(b"\xcd\x80", INT80, 0)
     assert guest.v.regs.rip == handler(INT80)
     assert guest.v.regs.rsp == STACK - 7 * 8, "one frame, not two"
+    entry = make(abi.trap_info, vector=INT80, cs=0xE033, address=handler(INT80))
+    assert guest.guest.call(SET_TABLE, guest.guest.put(bytes(entry) + bytes(16))) == 0
+    guest.execute(b"\xcd\x80", INT80, 0)
+    assert guest.v.regs.rip == handler(GP), "a gate that its user mode may not use"
+
+
+def test_a_spurious_interrupt_is_not_served(machine):
+    """It was never in service: an EOI for it would end another interrupt."""
+    eois = machine["tests.model.processors.nr_eois"]
+    pending = machine["tests.model.processors.set_pending"]
+    for vector, nr_eois in {SPURIOUS: 0, SOME_DEVICE: 1}.items():
+        before = eois.value
+        pending(0, vector)
+        machine["tests.model.drive.settle"]()
+        assert eois.value - before == nr_eois
 
 
 def test_a_debugger_takes_a_breakpoint(guest):
