@@ -47,6 +47,10 @@ def chosen(x: u64) -> i64:
 def preferred(x: u64) -> i64:
     result = -7 if x == 7 else inner(8)
     return result
+def is_right(x: u64) -> bool:
+    if x == 1 and x != 0:
+        return True
+    return False
 def is_good(x: u64) -> bool:
     return x != 1 and x != 2
 def find(x: u64) -> u64:
@@ -90,6 +94,7 @@ def test_what_counts_as_a_check(mutated):
     assert texts(mutated, "late") == ["if x == 4: result = -4"]
     assert texts(mutated, "chosen") == ["… if x != 6 else -6", "… if x != 7 else -6"]
     assert texts(mutated, "preferred") == ["-7 if x == 7 else …"]
+    assert texts(mutated, "is_right") == ["if x == 1: return True", "if x != 0: return True"]
     assert texts(mutated, "is_good") == ["return … and x != 1", "return … and x != 2"]
     assert texts(mutated, "find") == []
     assert texts(mutated, "same_twice") == [
@@ -110,6 +115,7 @@ CALLS = [
     ("late", 4, "if x == 4: result = -4", -4, 0),
     ("chosen", 7, "… if x != 7 else -6", -6, 6),
     ("preferred", 7, "-7 if x == 7 else …", -7, 0),
+    ("is_right", 3, "if x == 1: return True", False, True),
     ("is_good", 2, "return … and x != 2", False, True),
 ]
 

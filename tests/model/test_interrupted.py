@@ -233,6 +233,12 @@ def in_user_mode_tables(machine):
     assert user_runs_on_tree(machine) == 0
 
 
+def in_two_address_spaces(machine):
+    """The guest's kernel runs on the tree, its user mode on what it began with."""
+    running_on_tree(machine)
+    assert mmuext(machine, (abi.MMUEXT_NEW_USER_BASEPTR, 0)) == 0
+
+
 def large_domain(machine):
     assert create_guest(machine, nr_pages=140).id == 3
 
@@ -346,6 +352,7 @@ CALLS = [
     Call("updates", update_often, 3),
     Call("destroy with a pinned tree", destroy, 13, with_channels_and_grants, True),
     Call("destroy on a tree", destroy, 5, in_user_mode_tables, True),
+    Call("destroy in two address spaces", destroy, 3, in_two_address_spaces, True),
     Call("destroy a large one", lambda m: destroy(m, 3), 2, large_domain, True),
     Call("start a vCPU", start_second_vcpu, 3, second_vcpu),
     Call("start a vCPU with user tables", start_with_user_tables, 3, second_vcpu),

@@ -1,10 +1,10 @@
 """Mutant schemata: one compilation in which each check can be switched off by its number.
 
 A *check* is what keeps a function from going on: `require(…)`, `ok(…)`, an `if` that ends in a
-refusal, an `if` that only sets an error code, or that alone lifts one, `… if … else ERROR`. Each
-operand of its `and` or `or` is a check of its own, and so is each operand of a chain that a
-predicate returns. With the check switched off the operand is still evaluated, and then ignored. An
-`assert` is none: it says what holds already.
+refusal, an `if` that only sets an error code, or that alone lifts one, `… if … else ERROR`, and an
+`if` that returns True where else False is returned. Each operand of its `and` or `or` is a check of
+its own, and so is each operand of a chain that a predicate returns. With the check switched off the
+operand is still evaluated, and then ignored. An `assert` is none: it says what holds already.
 
     program = kpy.jit.load("kernel.frames.page_type", mutants=("kernel",))
     program.switch_off(program.checks[7])
@@ -83,6 +83,7 @@ class Pass:
         for before, node in zip([None, *statements], statements, strict=False):
             if isinstance(node, typed.If):
                 self._guard(before, node, in_loop)
+                self._success(node, statements[-1], in_loop)
             if isinstance(node, typed.Return):
                 self._predicate(node)
             if isinstance(node, (typed.Return, typed.Assign)):
@@ -103,6 +104,11 @@ class Pass:
             self._rewrite(node, True, text.replace("RESULT", shown(node.other[-1])))
         elif name := lifted_error(before, node):
             self._rewrite(node, True, f"if {{}}: {name} = …")
+
+    def _success(self, node, last, in_loop):
+        """Rewrite an `if` that alone returns True, where the block ends in `return False`."""
+        if not in_loop and not node.other and returns(node.then[-1], True) and returns(last, False):
+            self._rewrite(node, True, "if {}: return True")
 
     def _rewrite(self, node, wanted, text):
         node.test = self._drop(node.test, wanted, text)
@@ -167,6 +173,13 @@ def refuses(body, test, in_loop):
     if isinstance(last, typed.Return):
         return not (in_loop and last.value is None) and is_refusal(last.value, test)
     return len(body) == 1 and sets_error(last)
+
+
+def returns(node, value):
+    """Whether a statement is `return True`, or `return False`."""
+    if not isinstance(node, typed.Return) or not isinstance(node.value, typed.Const):
+        return False
+    return node.value.type is BOOL and bool(node.value.value) is value
 
 
 def is_refusal(value, test):
