@@ -16,7 +16,7 @@ from kpy.lower.mutants import Check
 
 from tests.mutation import keep, run, scope, table
 from tools.run.build import run_module
-from tools.setup.progress import fail, step
+from tools.setup.progress import fail, say, step
 
 CORES = os.cpu_count() or 1
 
@@ -69,6 +69,8 @@ def main() -> int:
     with step("find every check of the core"):
         checks = chosen(every := scope.census(), options.checks)
     reasons = table.read_reasons()
+    for key in reasons.keys() - {check.key for check in every}:
+        say(f"there is a reason for what is no check any more: {key}")
     if options.lost:
         known = table.read_killers().keys() | reasons.keys()
         checks = [check for check in checks if check.key not in known]

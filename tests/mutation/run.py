@@ -16,6 +16,7 @@ from tools.setup.paths import ROOT
 from tools.setup.progress import say
 
 MODEL = "tests/model/"
+SECONDS_TO_WORD = 60
 
 
 def hunt(
@@ -95,16 +96,25 @@ def groups(files: list[str]) -> list[list[str]]:
 
 def work(files: list[str], wanted: dict[str, str], results: Path) -> None:
     """Start a worker for some files, and wait for it."""
-    worker = subprocess.run(
+    worker = subprocess.Popen(
         [sys.executable, "-m", "tests.mutation.worker", *files],
-        input=json.dumps(wanted),
         env={**os.environ, "PROXEN_MUTATION_RESULTS": str(results), "PROXEN_SEED": "0"},
         cwd=ROOT,
-        capture_output=True,
+        stdin=subprocess.PIPE,
+        stdout=subprocess.PIPE,
+        stderr=subprocess.STDOUT,
         text=True,
     )
+    output, request = None, json.dumps(wanted)
+    while output is None:
+        try:
+            output, _ = worker.communicate(request, timeout=SECONDS_TO_WORD)
+        except subprocess.TimeoutExpired:
+            request = None  # it has it
+            found = sum("check" in line for line in read_lines(results))
+            say(f"{Path(files[0]).stem}: {found} of {len(wanted)} checks noticed so far")
     if worker.returncode not in (0, 5):  # 5: no test ran in the way that pytest counts them
-        say(f"the worker for {files[0]} failed:\n{worker.stdout}{worker.stderr}")
+        say(f"the worker for {files[0]} failed:\n{output}")
         return
     with open(results, "a", encoding="utf-8") as file:
         file.write('{"done": true}\n')
