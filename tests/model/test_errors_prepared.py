@@ -50,9 +50,18 @@ from tests.model.test_errors_domctl import (
 )
 from tests.model.test_errors_grant import DEVICE, GRANTED, HOST, grants, mapped, one
 from tests.model.test_errors_grant import FREE_VA as GRANT_VA
-from tests.model.test_errors_memory import LATER, SELF, acquire, exchange, increase, listed, op
+from tests.model.test_errors_memory import (
+    LATER,
+    SELF,
+    acquire,
+    exchange,
+    increase,
+    listed,
+    op,
+    with_map,
+)
 from tests.model.test_errors_memory import LIST as FRAMES
-from tests.model.test_errors_mmu import IO, L1, XEN, map_va, mmuext, slot, update
+from tests.model.test_errors_mmu import IO, L1, XEN, given_up, map_va, mmuext, slot, update
 from tests.model.test_errors_physdev import map_pirq
 from tests.model.test_errors_physdev import op as physdev
 
@@ -292,6 +301,34 @@ MEMORY = [
         exchange((FRAMES, 1 << 62, 0, SELF), (FRAMES, 1 << 62, 0, SELF)),
         EFAULT,
     ),
+    *(
+        Wrong(
+            f"memory {command}: read-only",
+            (abi.__HYPERVISOR_memory_op, command, ReadOnly(type_, fields)),
+            EFAULT,
+            by,
+            first,
+            leaves_trace=True,
+        )
+        for command, type_, fields, by, first in (
+            (abi.XENMEM_machine_memory_map, abi.xen_memory_map, {}, "dom0", None),
+            (
+                abi.XENMEM_memory_map,
+                abi.xen_memory_map,
+                {"nr_entries": 9, "buffer": LIST},
+                "guest",
+                with_map,
+            ),
+            (abi.XENMEM_machphys_mfn_list, abi.xen_machphys_mfn_list, {}, "guest", None),
+            (
+                abi.XENMEM_acquire_resource,
+                abi.xen_mem_acquire_resource,
+                {"domid": 1, "type": abi.XENMEM_resource_grant_table},
+                "dom0",
+                None,
+            ),
+        )
+    ),
     Wrong("increase: within 1 MiB", increase(mem_flags=20), 0),
     Wrong("acquire: status frames", acquire(id=1, nr_frames=1, frame_list=LIST), EINVAL, "dom0"),
     Wrong(
@@ -337,6 +374,18 @@ TABLES = [
         update(slot(L1, 8 * 400), lambda m: own_frame(FIRST_DATA_PAGE)(m) << 12 | 5),
         EBUSY,
         first=many_references,
+    ),
+    Wrong(
+        "L1: no more references to write by",
+        update(slot(L1, 8 * 400), lambda m: own_frame(FIRST_DATA_PAGE)(m) << 12 | 7),
+        EBUSY,
+        first=many_references,
+    ),
+    dom0(
+        "L1: a free frame, which was its own",
+        update(lambda m: (m.dom0.pages[L1] << 12) + 8 * 400, lambda m: m.free_frame << 12 | 7),
+        EBUSY,
+        given_up,
     ),
     Wrong("va: no L1", map_va(BASE + (1 << 21), 0), EINVAL),
     Wrong("va: in the core's tables", map_va(CORE, 0), EINVAL, first=with_core_tables),
@@ -417,7 +466,26 @@ def no_device_reference(machine):
     many_references(machine, 1, other)
 
 
+SETUPS = {  # operations on one structure that says how it went
+    abi.GNTTABOP_setup_table: abi.gnttab_setup_table,
+    abi.GNTTABOP_query_size: abi.gnttab_query_size,
+    abi.GNTTABOP_get_version: abi.gnttab_get_version,
+    abi.GNTTABOP_set_version: abi.gnttab_set_version,
+    abi.GNTTABOP_get_status_frames: abi.gnttab_get_status_frames,
+}
+
+ANSWERED = {"version": 1, "dom": SELF}
+
 GRANTS = [
+    *(
+        Wrong(
+            f"{type_.name}: read-only",
+            read_only(command, type_, **{n: v for n, v in ANSWERED.items() if n in type_.fields}),
+            EFAULT,
+            leaves_trace=True,
+        )
+        for command, type_ in SETUPS.items()
+    ),
     Wrong(
         "swap: read-only",
         read_only(abi.GNTTABOP_swap_grant_ref, abi.gnttab_swap_grant_ref, ref_a=9, ref_b=9),

@@ -112,12 +112,22 @@ CONFIG = {"max_vcpus": 4, "max_evtchn_port": 4095, "max_grant_frames": 4}
 CONFIG |= {"max_maptrack_frames": 16, "grant_opts": 1}
 
 
+def small_domain(machine):
+    """Make a domain that will have one vCPU, number 3."""
+    config = CONFIG | {"max_vcpus": 1}
+    assert domctl(machine.dom0, abi.XEN_DOMCTL_createdomain, 0, createdomain=config).domain == 3
+
+
+def create_vcpu(machine):
+    return create_vcpus(machine, 3, 1)
+
+
 def create_domain(machine):
     return try_domctl(machine.dom0, abi.XEN_DOMCTL_createdomain, 0, createdomain=CONFIG)[0]
 
 
-def create_vcpus(machine, domain_id=3):
-    fields = {"max": 4}
+def create_vcpus(machine, domain_id=3, count=4):
+    fields = {"max": count}
     return try_domctl(machine.dom0, abi.XEN_DOMCTL_max_vcpus, domain_id, max_vcpus=fields)[0]
 
 
@@ -246,6 +256,7 @@ NO_SPACE = (abi.GNTST_no_space,)
 GENERAL = (abi.GNTST_general_error,)
 CALLS = [
     Call("createdomain", create_domain, (ENOMEM,), 8),
+    Call("max_vcpus: one", create_vcpu, (ENOMEM,), 4, small_domain),
     Call("max_vcpus", create_vcpus, (ENOMEM,), 13, empty_domain, leaves_trace=True),
     Call("bind_ipi", bind, (ENOMEM,), 1, all_ports_in_use),
     Call("alloc_unbound", unbound, (ENOMEM,), 1, all_ports_in_use),
@@ -298,7 +309,7 @@ def test_nothing_is_lost_in_what_stays_half_made(machine):
 def test_rings_of_several_pages_need_all_of_them(machine):
     """What a block has too many is given back, where there is a block."""
     scarce = Scarce(machine)
-    scarce.leave(0)
+    scarce.leave(1)
     before = picture(machine)
     assert trace_buffers(machine, 3) == -abi.EINVAL
     expect_unchanged(machine, before)
