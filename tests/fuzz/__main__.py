@@ -9,7 +9,9 @@ minimised, shown, and kept in build/fuzz/findings; the exit code is then 1.
 """
 
 import argparse
+import json
 import pathlib
+import signal
 import subprocess
 import sys
 import time
@@ -28,6 +30,7 @@ def options_of(arguments):
     parser.add_argument("--seed", type=int, help="of chance; fresh by default")
     parser.add_argument("--folder", default="build/fuzz", help="where corpus and findings are")
     parser.add_argument("--also", action="append", default=[], help="another corpus to begin with")
+    parser.add_argument("--distil", help="make a small corpus of the large one, in this folder")
     parser.add_argument("--worker", action="store_true", help=argparse.SUPPRESS)
     return parser.parse_args(arguments)
 
@@ -38,6 +41,10 @@ def main():
         from tests.fuzz.replay import replay
 
         return replay(options)
+    if options.distil:
+        from tests.fuzz.distil import distil
+
+        return distil(options)
     if options.worker:
         from tests.fuzz.worker import Worker
 
@@ -48,23 +55,34 @@ def main():
 
 
 def supervise(options):
-    """Run workers until one comes to its end; a hanging one is ended."""
-    end = time.monotonic() + options.time if options.time else None
+    """Run workers until one comes to its end; a hanging one is ended, and all with this process."""
+    signal.signal(signal.SIGTERM, lambda *_: sys.exit(1))
     found = 0
     while True:
-        status = run_worker(options, end)
+        status = run_worker(options)
         if status in (0, 1):
             return found or status
         found = 1
         print(f"the core ended its worker ({status}): another goes on", flush=True)
+        if is_enough(options):
+            return found
 
 
-def run_worker(options, end):
+def is_enough(options):
+    """Take what a worker has done from what is to do. Returns: whether that was all."""
+    path = pathlib.Path(options.folder) / "progress.json"
+    done = json.loads(path.read_text()) if path.exists() else {"calls": 0, "seconds": 0}
+    for name, share in (("count", done["calls"]), ("time", int(done["seconds"]))):
+        if getattr(options, name):
+            setattr(options, name, max(0, getattr(options, name) - share))
+    return not options.count and not options.time
+
+
+def run_worker(options):
     """Run one worker. Returns: its exit status, negative if a signal ended it."""
     running = pathlib.Path(options.folder) / "running"
-    command = [sys.executable, "-m", "tests.fuzz", "--worker", *sys.argv[1:]]
-    if end is None and not options.count:
-        command += ["--count", "1000000"]
+    bounds = ["--count", str(options.count), "--time", str(options.time)]
+    command = [sys.executable, "-m", "tests.fuzz", "--worker", *sys.argv[1:], *bounds]
     worker = subprocess.Popen(command)
     before, quiet, patience = b"", 0, FIRST_PATIENCE_S
     try:

@@ -176,7 +176,7 @@ class Calls:
     def make(self, actor, number):
         """Make one hypercall, as an action."""
         draw = self.draw
-        blob = Blob(draw.place(64))
+        blob = Blob(draw.place(64, actor))
         args = self.arguments(actor, number, blob)
         data, at = bytes(blob.data[:4096]), blob.base
         return action(CALL, actor, number, args, data, at, draw.choices())

@@ -7,11 +7,12 @@ from dataclasses import dataclass
 
 from kpy.jit import KpyPanic
 
-from tests.fuzz.runner import HEAD_BYTES
+from tests.fuzz.program import parts
+from tests.fuzz.runner import MOST_RACERS, RACE
 from tests.model import invariants, invariants_events, invariants_sched
 from tests.model.picture import Picture
 
-AUDIT_INTERVAL = 16  # actions
+AUDIT_INTERVAL = 32  # actions
 MOST_OUTCOMES = 4096
 # Counts of an edge that are as good as the same: 1, 2, 3, 4-7, 8-15, 16-31, 32-127, more.
 BUCKETS = bytes(
@@ -38,15 +39,20 @@ class Engine:
         self.edges = self.machine.program.edges
         self.counts = self.machine.program.edge_counts
         self.run_actions = self.machine["tests.fuzz.runner.run"]
-        self.calls = self.machine["tests.fuzz.runner.nr_calls"]
+        calls = int(self.machine["tests.fuzz.runner.nr_calls"])
+        self.calls = ctypes.c_uint64.from_address(calls)
+        rights = int(self.machine["tests.fuzz.audit.audit_rights"])
+        self.rights = ctypes.c_uint8.from_address(rights)
         self.is_toolstack_hostile = is_toolstack_hostile
         self.nr_calls = self.nr_runs = 0
+        self.has_ended = False
         self.seen = 0  # all buckets of all edges so far, as one number
 
     def begin(self):
         """Bring the world back to its beginning, and all counters."""
         self.world.start_again()
-        self.machine["tests.fuzz.audit.audit_rights"].value = not self.is_toolstack_hostile
+        self.has_ended = False
+        self.rights.value = not self.is_toolstack_hostile
         ctypes.memset(self.counts, 0, len(self.counts))
 
     def run(self, program, interval=AUDIT_INTERVAL, is_thorough=False):
@@ -63,8 +69,7 @@ class Engine:
     def execute(self, program, interval):
         """Execute actions from where the world is."""
         data = b"".join(program)
-        buffer = ctypes.create_string_buffer(data, len(data) + HEAD_BYTES)
-        self.run_actions(ctypes.addressof(buffer), len(data), interval)
+        self.run_actions(ctypes.cast(data, ctypes.c_void_p).value, len(data), interval)
 
     def guarded(self, do):
         """Do something; return what it says is wrong."""
@@ -72,6 +77,7 @@ class Engine:
             do()
         except KpyPanic as panic:
             if self.is_toolstack_hostile and panic.text in ALLOWED:
+                self.has_ended = True  # in the middle of something: there is nothing to check
                 return None
             return Finding(f"{panic.file}:{panic.line}: {panic.text}")
         except AssertionError as error:
@@ -80,8 +86,10 @@ class Engine:
         return None
 
     def check(self):
-        """Check everything that must hold."""
+        """Check everything that must hold of a machine that is not at its end."""
         machine = self.machine
+        if self.has_ended:
+            return
         if self.is_toolstack_hostile:
             check_counts(machine)
         else:
@@ -100,17 +108,19 @@ class Engine:
         return {number for number, flag in enumerate(flags) if flag}
 
     def trace(self, program, is_thorough=True):
-        """Run a program action by action; yield (action, outcome, what is wrong then)."""
+        """Run a program action by action; yield (it and who races with it, outcome, what is wrong
+        then).
+        """
         self.begin()
         buffer = ctypes.create_string_buffer(16 * MOST_OUTCOMES)
         self.machine["tests.fuzz.runner.outcomes"].value = ctypes.addressof(buffer)
-        for item in program:
+        for items in units(program):
             ctypes.memset(buffer, 0, 16)
-            finding = self.guarded(lambda item=item: self.execute([item], 1))
+            finding = self.guarded(lambda items=items: self.execute(items, 1))
             if finding is None and is_thorough:
                 finding = self.guarded(self.check)
             result = ctypes.c_int64.from_buffer(buffer, 8).value
-            yield item, result if buffer.raw[0] else None, finding
+            yield items, result if buffer.raw[0] else None, finding
             if finding:
                 return
 
@@ -121,6 +131,16 @@ class Engine:
             owned = Picture(self.machine).owned
             return [mfn for mfn in owned if mfn not in old][:64]
         return []
+
+
+def units(program):
+    """Yield the actions of a program one by one, those of a race together."""
+    at = 0
+    while at < len(program):
+        head = parts(program[at])
+        count = 1 + (min(head.number, MOST_RACERS) if head.kind == RACE else 0)
+        yield program[at : at + count]
+        at += count
 
 
 def check_counts(machine):

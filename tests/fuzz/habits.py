@@ -7,7 +7,7 @@ import abi
 from tests.fuzz.program import CALL, READ, REGISTER, TIME, TRAP, WRITE, action
 from tests.fuzz.values import FLUSHES, GOOD_FLAGS, NR_PAGES, SLOTS
 from tests.fuzz.world import GRANT_PAGE, MAPPED_PAGE, SHARED_PAGE
-from tests.model.guest import ARGUMENTS, BASE, PAGE, STACK_PAGE, make
+from tests.model.guest import BASE, PAGE, STACK_PAGE, make
 
 PAGE_FAULT, GENERAL_PROTECTION, INVALID_OPCODE, NO_DEVICE = 14, 13, 6, 7
 PLAIN_VECTORS = [0, 1, 3, 4, 5, 6, 7, 16, 19]
@@ -44,7 +44,7 @@ def call(draw, actor, name, *args, data=b"", choices=None):
     """Make a hypercall whose data lie where arguments do."""
     number = getattr(abi, f"__HYPERVISOR_{name}")
     late = draw.choices() if choices is None else choices
-    return action(CALL, actor, number, args, data, ARGUMENTS, late)
+    return action(CALL, actor, number, args, data, draw.home(actor), late)
 
 
 def packed(*words):
@@ -53,7 +53,9 @@ def packed(*words):
 
 def with_structure(draw, actor, name, command, type_, *rest, **fields):
     """Make a hypercall with a command and a structure."""
-    return call(draw, actor, name, command, ARGUMENTS, *rest, data=bytes(make(type_, **fields)))
+    return call(
+        draw, actor, name, command, draw.home(actor), *rest, data=bytes(make(type_, **fields))
+    )
 
 
 def map_page(draw, actor):
@@ -73,7 +75,7 @@ def update_tables(draw, actor):
     requests = [w for _ in range(count) for w in (draw.slot(actor), draw.entry(actor))]
     foreign = abi.DOMID_SELF if draw.chance(90) else draw.domid()
     data = packed(*requests)
-    return [call(draw, actor, "mmu_update", ARGUMENTS, count, 0, foreign, data=data)]
+    return [call(draw, actor, "mmu_update", draw.home(actor), count, 0, foreign, data=data)]
 
 
 def link_tables(draw, actor):
@@ -84,7 +86,7 @@ def link_tables(draw, actor):
     slot = above << 12 | draw.pick(SLOTS[level]) * 8
     value = below << 12 | draw.pick(GOOD_FLAGS) if draw.chance(80) else 0
     data = packed(slot, value)
-    return [call(draw, actor, "mmu_update", ARGUMENTS, 1, 0, abi.DOMID_SELF, data=data)]
+    return [call(draw, actor, "mmu_update", draw.home(actor), 1, 0, abi.DOMID_SELF, data=data)]
 
 
 def make_table(draw, actor):
@@ -109,7 +111,7 @@ def make_table(draw, actor):
 
 def pin(draw, actor, level, mfn):
     data = packed(abi.MMUEXT_PIN_L1_TABLE + level - 1, mfn, 0)
-    return call(draw, actor, "mmuext_op", ARGUMENTS, 1, 0, abi.DOMID_SELF, data=data)
+    return call(draw, actor, "mmuext_op", draw.home(actor), 1, 0, abi.DOMID_SELF, data=data)
 
 
 def act_on_table(draw, actor):
@@ -121,9 +123,9 @@ def act_on_table(draw, actor):
             command = abi.MMUEXT_PIN_L1_TABLE + draw.below(4)
         is_address = command in (abi.MMUEXT_INVLPG_LOCAL, abi.MMUEXT_SET_LDT)
         first = draw.data_address() if is_address else mfn
-        data += packed(command, first, draw.pick((0, 1, 8192, draw.frame(actor), ARGUMENTS)))
+        data += packed(command, first, draw.pick((0, 1, 8192, draw.frame(actor), draw.home(actor))))
         mfn = draw.guest(actor).pages[draw.page_number()] if draw.chance(70) else 0
-    return [call(draw, actor, "mmuext_op", ARGUMENTS, count, 0, abi.DOMID_SELF, data=data)]
+    return [call(draw, actor, "mmuext_op", draw.home(actor), count, 0, abi.DOMID_SELF, data=data)]
 
 
 def use_ldt(draw, actor):
@@ -134,7 +136,7 @@ def use_ldt(draw, actor):
     data = packed(abi.MMUEXT_SET_LDT, address, draw.pick((1, 2, 512, 8192)))
     return [
         call(draw, actor, "update_va_mapping", address, entry, draw.pick(FLUSHES)),
-        call(draw, actor, "mmuext_op", ARGUMENTS, 1, 0, abi.DOMID_SELF, data=data),
+        call(draw, actor, "mmuext_op", draw.home(actor), 1, 0, abi.DOMID_SELF, data=data),
         fault(actor, PAGE_FAULT, 0, 0xFFFF820000000000 + (16 + draw.below(3)) * PAGE),
     ]
 
@@ -149,7 +151,9 @@ def use_gdt(draw, actor):
     where = guest.pages[page] << 12 | 8 * draw.below(512)
     return [
         call(draw, actor, "update_va_mapping", BASE + page * PAGE, entry, flush),
-        call(draw, actor, "set_gdt", ARGUMENTS, count, data=packed(*[guest.pages[page]] * 2)),
+        call(
+            draw, actor, "set_gdt", draw.home(actor), count, data=packed(*[guest.pages[page]] * 2)
+        ),
         call(draw, actor, "update_descriptor", where, descriptor ^ 1 << draw.below(64)),
     ][draw.below(2) :]
 
@@ -175,7 +179,7 @@ def map_grants(draw, actor):
         fields["dom"] = draw.domid()
         data += bytes(make(abi.gnttab_map_grant_ref, **fields))
     operation = abi.GNTTABOP_map_grant_ref
-    return [call(draw, actor, "grant_table_op", operation, ARGUMENTS, count, data=data)]
+    return [call(draw, actor, "grant_table_op", operation, draw.home(actor), count, data=data)]
 
 
 def unmap_grants(draw, actor):
@@ -192,7 +196,7 @@ def unmap_grants(draw, actor):
             bus = draw.pick((0, 0, draw.frame(actor) << 12 & (1 << 64) - 1))
             data += bytes(make(abi.gnttab_unmap_grant_ref, **fields, dev_bus_addr=bus))
     operation = abi.GNTTABOP_unmap_and_replace if replaces else abi.GNTTABOP_unmap_grant_ref
-    return [call(draw, actor, "grant_table_op", operation, ARGUMENTS, count, data=data)]
+    return [call(draw, actor, "grant_table_op", operation, draw.home(actor), count, data=data)]
 
 
 def map_and_unmap(draw, actor):
@@ -232,7 +236,9 @@ def copy_grants(draw, actor):
         length = draw.pick((0, 8, 96, 4096))
         fields = {"source": ends[0], "dest": ends[1], "flags": flags, "len": length}
         data += bytes(make(abi.gnttab_copy, **fields))
-    return [call(draw, actor, "grant_table_op", abi.GNTTABOP_copy, ARGUMENTS, count, data=data)]
+    return [
+        call(draw, actor, "grant_table_op", abi.GNTTABOP_copy, draw.home(actor), count, data=data)
+    ]
 
 
 def use_events(draw, actor):
@@ -277,12 +283,12 @@ def reserve(draw, actor):
     if command == abi.XENMEM_decrease_reservation and draw.chance(60):
         address = BASE + page * PAGE
         actions = [call(draw, actor, "update_va_mapping", address, 0, draw.pick(FLUSHES))]
-    fields = {"extent_start": ARGUMENTS + 64, "nr_extents": count, "domid": abi.DOMID_SELF}
+    fields = {"extent_start": draw.home(actor) + 64, "nr_extents": count, "domid": abi.DOMID_SELF}
     fields["extent_order"] = draw.pick((0, 0, 0, 1, 2))
     listed = [guest.pages[page], *(draw.frame(actor) for _ in range(count - 1))]
     request = bytes(make(abi.xen_memory_reservation, **fields)).ljust(64, b"\0")
     data = request + packed(*listed)
-    return [*actions, call(draw, actor, "memory_op", command, ARGUMENTS, data=data)]
+    return [*actions, call(draw, actor, "memory_op", command, draw.home(actor), data=data)]
 
 
 def exchange(draw, actor):
@@ -293,7 +299,11 @@ def exchange(draw, actor):
     listed = [guest.pages[min(page + i, len(guest.pages) - 1)] for i in range(counts[0])]
     ends = {}
     for name, at, order, count in zip(("in_", "out"), (128, 192), orders, counts, strict=True):
-        ends[name] = {"extent_start": ARGUMENTS + at, "nr_extents": count, "extent_order": order}
+        ends[name] = {
+            "extent_start": draw.home(actor) + at,
+            "nr_extents": count,
+            "extent_order": order,
+        }
         ends[name]["domid"] = abi.DOMID_SELF
     data = bytes(make(abi.xen_memory_exchange, **ends)).ljust(128, b"\0")
     data += packed(*listed).ljust(64, b"\0") + packed(*[page] * counts[1])
@@ -303,7 +313,10 @@ def exchange(draw, actor):
         for i in range(counts[0]):
             address = BASE + (page + i) * PAGE
             actions.append(call(draw, actor, "update_va_mapping", address, 0, flush))
-    return [*actions, call(draw, actor, "memory_op", abi.XENMEM_exchange, ARGUMENTS, data=data)]
+    return [
+        *actions,
+        call(draw, actor, "memory_op", abi.XENMEM_exchange, draw.home(actor), data=data),
+    ]
 
 
 def touch(draw, actor, address=0):
@@ -386,7 +399,7 @@ def control(draw, _):
             {"cmd": abi.XEN_DOMCTL_resumedomain},
         ]
     )
-    return [call(draw, 0, "domctl", ARGUMENTS, data=bytes(make(abi.xen_domctl, **op)))]
+    return [call(draw, 0, "domctl", draw.home(0), data=bytes(make(abi.xen_domctl, **op)))]
 
 
 HABITS = [

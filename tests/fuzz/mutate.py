@@ -2,12 +2,14 @@
 
 from tests.fuzz.calls import UNPRIVILEGED, Calls, hypercalls
 from tests.fuzz.habits import GOOD_HABITS, HABITS
-from tests.fuzz.program import CALL, READ, REGISTER, TIME, WRITE, changed, parts
+from tests.fuzz.program import CALL, RACE, READ, REGISTER, TIME, WRITE, action, changed, parts
+from tests.fuzz.runner import NR_RACE_STOPS
 from tests.fuzz.values import MASK, Draw
 
 MOST_ACTIONS = 160
 FIRST_LENGTH = 60
 DOMAIN_0 = 0
+RACE_SHARE = 30  # percent of changed programs that get one
 GOOD_SHARE = 12  # percent of what is new: a well-meaning domain 0's
 
 
@@ -17,7 +19,7 @@ class Maker:
     def __init__(self, random, world, is_toolstack_hostile=False):
         self.draw = Draw(random, world)
         self.calls = Calls(self.draw)
-        self.random = random
+        self.random, self.world = random, world
         self.is_toolstack_hostile = is_toolstack_hostile
         first = DOMAIN_0 if is_toolstack_hostile else DOMAIN_0 + 1
         self.hostile = list(range(first, len(world.actors)))
@@ -33,9 +35,38 @@ class Maker:
         if not self.is_toolstack_hostile and draw.chance(GOOD_SHARE):
             return draw.pick(GOOD_HABITS)(draw, DOMAIN_0)
         actor = draw.pick(self.hostile)
+        if draw.chance(12):
+            return self.race()
         if draw.chance(60):
             return draw.pick(HABITS)(draw, actor)
         return [self.calls.any(actor, self.numbers)]
+
+    def race(self):
+        """Some actions to be done at the same time, on the same frame most often, and what their
+        actors do before.
+        """
+        draw, before, racers = self.draw, [], []
+        draw.focus = draw.pick(self.world.guests), draw.pick((9, 10, 18, 19, 20, 21, 16, 17))
+        guest = draw.focus[0]
+        actors = [a for a in self.hostile if draw.guest(a) is guest or draw.chance(40)]
+        self.random.shuffle(actors)
+        for actor in actors[: 2 + draw.below(2)]:
+            *first, last = draw.pick(HABITS)(draw, actor)
+            before += first
+            racers.append(last)
+        draw.focus = None
+        args = [self.stop() for _ in range(NR_RACE_STOPS)]
+        args += [draw.below(3)]
+        head = action(RACE, self.hostile[0], len(racers), args, choices=draw.choices())
+        return [*before, head, *racers]
+
+    def stop(self):
+        """Where a racer stops for another: before an access that it may come to."""
+        draw = self.draw
+        if draw.chance(30):
+            return 0
+        at = 1 + int(2 ** (draw.random.random() * 9))
+        return at | draw.below(3) << 16 | draw.below(3) << 24
 
     def program(self):
         """A new program."""
@@ -54,6 +85,9 @@ class Maker:
             self.random.choice(self.ways)(program)
             if self.draw.chance(40):
                 break
+        if self.draw.chance(RACE_SHARE):
+            at = self.draw.below(len(program) + 1)
+            program[at:at] = self.race()
         del program[MOST_ACTIONS:]
         return program or self.program()
 
@@ -101,17 +135,21 @@ class Maker:
         if old.data and kind < 5:
             program[at] = changed(program[at], data=self.changed_data(old))
         elif kind < 7 and old.kind != TIME:
-            number = draw.below(5 if old.kind == CALL else 1)
+            number = draw.below(5 if old.kind in (CALL, RACE) else 1)
             args = list(old.args)
             args[number] = self.changed_value(args[number], old.actor)
-            if old.kind in (CALL, READ, REGISTER):
+            if old.kind == RACE:
+                args[number] = self.stop()
+            if old.kind in (CALL, READ, REGISTER, RACE):
                 program[at] = changed(program[at], args=args)
         elif kind == 7 and old.kind == CALL:
             program[at] = changed(program[at], choices=draw.random.getrandbits(64))
         elif kind == 8:
             program[at] = changed(program[at], actor=draw.pick(self.hostile))
         elif old.kind in (WRITE, CALL) and old.data:
-            where = draw.place(len(old.data)) if old.kind == CALL else draw.data_address()
+            where = (
+                draw.place(len(old.data), old.actor) if old.kind == CALL else draw.data_address()
+            )
             program[at] = changed(program[at], at=where)
 
     def changed_value(self, value, actor):

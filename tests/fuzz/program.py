@@ -5,12 +5,20 @@ from collections import namedtuple
 
 import abi
 
-from tests.fuzz.runner import CALL, READ, REGISTER, TIME, TRAP, WRITE
+from tests.fuzz.runner import CALL, RACE, READ, REGISTER, TIME, TRAP, WRITE
 
 HEAD = struct.Struct("<IIIIQQ5QQ")
 WORDS = (1 << 64) - 1
 MAGIC = b"proxen fuzz 1\n"
-KINDS = {CALL: "call", WRITE: "write", READ: "read", TRAP: "trap", TIME: "time", REGISTER: "set"}
+KINDS = {
+    CALL: "call",
+    WRITE: "write",
+    READ: "read",
+    TRAP: "trap",
+    TIME: "time",
+    REGISTER: "set",
+    RACE: "race",
+}
 NAMES = {
     getattr(abi, name): name.removeprefix("__HYPERVISOR_")
     for name in sorted(dir(abi), reverse=True)
@@ -73,7 +81,7 @@ def show(encoded, actors):
     if p.kind == CALL:
         what = f"{NAMES.get(p.number, p.number)}({', '.join(f'{a:#x}' for a in args)})"
     else:
-        what = f"{p.number} {' '.join(f'{a:#x}' for a in args[:2])}" if p.kind != WRITE else ""
+        what = f"{p.number:#x} {' '.join(f'{a:#x}' for a in args)}" if p.kind != WRITE else ""
     who = "" if p.kind == TIME else f"d{domain_id}v{vcpu} "
     return f"{who}{KINDS.get(p.kind, p.kind)} {what}{data}{late}"
 

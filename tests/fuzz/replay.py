@@ -10,9 +10,10 @@ def replay(options):
     program = programs.load(options.replay)
     world = World()
     engine = Engine(world, options.toolstack)
-    for number, (item, result, finding) in enumerate(engine.trace(program)):
+    for number, (items, result, finding) in enumerate(engine.trace(program)):
         outcome = "-" if result is None else result
-        print(f"{number:4} {programs.show(item, world.actors)} -> {outcome}")
+        shown = "\n       ".join(programs.show(item, world.actors) for item in items)
+        print(f"{number:4} {shown} -> {outcome}")
         if finding:
             print(f"{finding.what}\n{finding.detail}")
             return 1

@@ -52,6 +52,7 @@ class Draw:
         self.nr_actors = len(world.actors)
         self.ids = [guest.id for guest in world.guests]
         self.free = world.first_free
+        self.focus = None  # a page that is drawn often: (guest, number)
 
     def chance(self, percent):
         return self.random.random() * 100 < percent
@@ -110,6 +111,8 @@ class Draw:
     def frame(self, actor):
         """A frame to name: most often one of the caller's."""
         kind, guest = self.below(16), self.guest(actor)
+        if self.focus and kind < 10:
+            return self.focus[0].pages[self.focus[1]]
         if kind < 9:
             return self.pick(guest.pages[FIRST_DATA_PAGE:NR_PAGES])
         if kind < 11:
@@ -122,6 +125,8 @@ class Draw:
 
     def page_number(self):
         """One of the data pages, the first ones more often."""
+        if self.focus and self.chance(70):
+            return self.focus[1]
         return FIRST_DATA_PAGE + self.below(5 if self.chance(60) else NR_PAGES - FIRST_DATA_PAGE)
 
     def entry(self, actor):
@@ -161,7 +166,7 @@ class Draw:
             return 0
         return self.pick(CORE_ADDRESSES) if kind < 15 else self.number()
 
-    def place(self, size):
+    def place(self, size, actor):
         """Where to put data of a size: anywhere, across a page's end, or before one that is not
         mapped.
         """
@@ -170,7 +175,11 @@ class Draw:
             return BASE + NR_PAGES * PAGE - (size + 7) // 8 * 8
         if kind == 1:
             return ARGUMENTS + PAGE - 8 * (1 + self.below(size // 8 + 1))
-        return ARGUMENTS
+        return self.home(actor)
+
+    def home(self, actor):
+        """Where a vCPU keeps its arguments: not where the other of its domain does."""
+        return ARGUMENTS + 2 * PAGE * (self.world.actors[actor][1] % 2)
 
     def choices(self):
         """When a long call is interrupted."""

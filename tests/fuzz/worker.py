@@ -22,6 +22,7 @@ from tests.fuzz.world import World
 
 CHECK_INTERVAL = 400  # programs between two that are checked in full without need
 CHECKED_OF_NEW = 0.2  # of the programs that reach something new, those checked in full
+MOST_TOGETHER = 5  # programs that run one behind the other
 REPORT_S = 5
 RUNNING_BYTES = 1 << 20
 TRY_S = 10  # that a program may take when it is minimised in a child
@@ -97,18 +98,21 @@ class Worker:
         return bool(options.time) and time.monotonic() >= self.start + options.time
 
     def step(self):
-        """Make one program, and run it."""
-        if len(self.corpus.programs) < 2 or self.random.random() < 0.03:
-            program = self.maker.program()
-        else:
-            program = self.maker.mutant(
-                self.corpus.choose(self.random), self.corpus.choose(self.random)
-            )
-        self.judge(program, self.engine.nr_runs % CHECK_INTERVAL == 0)
+        """Make a few programs, and run them one behind the other."""
+        made = [self.make() for _ in range(1 + int(self.random.random() * MOST_TOGETHER))]
+        program = [item for one in made for item in one]
+        self.judge(program, self.engine.nr_runs % CHECK_INTERVAL == 0, made)
 
-    def judge(self, program, is_thorough):
-        """Run a program; keep it if it is new, report it if something is wrong. Returns: whether it
-        is new.
+    def make(self):
+        """Make a program."""
+        if len(self.corpus.programs) < 2 or self.random.random() < 0.03:
+            return self.maker.program()
+        first, second = (self.corpus.choose(self.random) for _ in range(2))
+        return self.maker.mutant(first, second)
+
+    def judge(self, program, is_thorough, made=()):
+        """Run a program that was put together of some; keep what is new in it, report what is
+        wrong. Returns: whether anything is new.
         """
         engine = self.engine
         self.running.begin(program)
@@ -119,12 +123,22 @@ class Worker:
         if finding:
             self.found(finding, program)
         elif new:
+            program = self.shortest(program, made, new)
             engine.seen |= new
             if self.random.random() < CHECKED_OF_NEW:
                 self.maker.draw.seen = [0, *engine.new_frames()]
             self.corpus.add(program)
         self.running.end()
         return bool(new)
+
+    def shortest(self, program, made, new):
+        """Return the one of some programs that reaches all that is new in them together, or that
+        itself.
+        """
+        for one in made if len(made) > 1 else ():
+            if self.engine.run(one) is None and self.engine.novelty() & new == new:
+                return one
+        return program
 
     def resume(self):
         """Run what is kept; forget what reaches nothing new."""
