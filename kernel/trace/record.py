@@ -26,6 +26,7 @@ from kpy import (
     u32,
     u64,
     volatile_store,
+    wrapping_add,
     wrapping_sub,
 )
 
@@ -57,7 +58,7 @@ def tracing(event: u32) -> bool:
 @inline
 def begin(ring: Ptr[TraceRing], kind: type[T], header: u32) -> Ptr[T]:
     """Start a record: MOST_BYTES at `ring.at` are ours to write."""
-    record = container_of(Ptr[u8](ring.at + (sizeof(T) - 1)), T, "end")
+    record = container_of(Ptr[u8](wrapping_add(ring.at, sizeof(T) - 1)), T, "end")
     record.header = header
     record.tsc = rdtsc()
     return record

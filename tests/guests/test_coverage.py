@@ -5,7 +5,6 @@ operations in its registries document.
 import ast
 import inspect
 import re
-from pathlib import Path
 
 import abi
 import pytest
@@ -17,20 +16,21 @@ from tools.compare.boot import recorded
 from tools.setup.paths import ROOT
 
 KERNEL = ROOT / "kernel"
-FAMILIES = {  # operations that a module distinguishes by `case abi.NAME`
-    "EVTCHNOP_": ["evtchn/event_channel_op"],
-    "GNTTABOP_": ["grant/grant_table_op"],
-    "MMUEXT_": ["paging/mmuext"],
-    "VCPUOP_": ["domain/vcpu_op"],
-    "SCHEDOP_": ["sched/sched_op"],
-    "PHYSDEVOP_": ["irq/physdev", "irq/msi_request"],
-    "XENPF_": ["control/platform"],
-    "XENVER_": ["control/version"],
-    "VMASST_CMD_": ["domain/vm_assist"],
-    "CONSOLEIO_": ["console/console_io"],
-    "CALLBACKOP_": ["entry/callback"],
-    "XENNMI_": ["entry/nmi"],
-}
+# Operations of a hypercall that takes their number.
+FAMILIES = (
+    "EVTCHNOP_",
+    "GNTTABOP_",
+    "MMUEXT_",
+    "VCPUOP_",
+    "SCHEDOP_",
+    "PHYSDEVOP_",
+    "XENPF_",
+    "XENVER_",
+    "VMASST_CMD_",
+    "CONSOLEIO_",
+    "CALLBACKOP_",
+    "XENNMI_",
+)
 NUMBERED = {"mmuext_op": "MMUEXT_", "memory_op": "XENMEM_"}  # `mmuext_op …, command 0x8: …`
 REGISTRIES = (
     (domctls, "domctl_", "XEN_DOMCTL_"),
@@ -62,6 +62,13 @@ NOT_PROVOKED = {
 }
 
 
+def handlers(registry: dict) -> dict:
+    """Return the handlers behind a registry's entries, by name."""
+    found = {inspect.unwrap(entry).__name__: inspect.unwrap(entry) for entry in registry.values()}
+    assert "entry" not in found and all(map(inspect.getdoc, found.values()))
+    return found
+
+
 def lines() -> dict[str, set[str]]:
     """Return the answers given for each operation."""
     found: dict[str, set[str]] = {}
@@ -81,30 +88,35 @@ def names_of(prefix: str, number: int) -> list[str]:
     ]
 
 
-def distinguished(module: str, prefix: str) -> set[str]:
-    """Return the ABI's names of a prefix that stand in a module's `case` patterns."""
-    tree = ast.parse(Path(KERNEL / f"{module}.py").read_text())
-    cases = [node for node in ast.walk(tree) if isinstance(node, ast.match_case)]
-    values = [node for case in cases for node in ast.walk(case.pattern)]
-    names = {node.attr for node in values if isinstance(node, ast.Attribute)}
-    return {name for name in names if name.startswith(prefix)}
+def distinguished(prefix: str) -> set[str]:
+    """Return the ABI's names of a prefix that the core tells apart: by `case`, or by a decorator
+    of the handler.
+    """
+    found = set()
+    for path in KERNEL.rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text())):
+            places = [node.pattern] if isinstance(node, ast.match_case) else []
+            places += node.decorator_list if isinstance(node, ast.FunctionDef) else []
+            inside = [each for place in places for each in ast.walk(place)]
+            found |= {each.attr for each in inside if isinstance(each, ast.Attribute)}
+    return {name for name in found if name.startswith(prefix)}
 
 
 @pytest.mark.parametrize("prefix", FAMILIES)
 def test_every_operation_is_asked_for(prefix):
-    wanted = set().union(*(distinguished(module, prefix) for module in FAMILIES[prefix]))
+    wanted = distinguished(prefix)
     assert wanted, "the pattern finds nothing"
     assert not wanted - lines().keys() - ENDS_THE_MACHINE
 
 
 @pytest.mark.parametrize(("registry", "shape", "prefix"), REGISTRIES)
 def test_every_registered_operation_is_asked_for(registry, shape, prefix):
-    wanted = {prefix + f.__name__.removeprefix(shape) for f in registry.values()}
+    wanted = {prefix + name.removeprefix(shape) for name in handlers(registry)}
     assert not wanted - lines().keys()
 
 
 def test_every_hypercall_is_made():
-    names = {f.__name__.removeprefix("do_") for f in hypercalls.values()}
+    names = {name.removeprefix("do_") for name in handlers(hypercalls)}
     present = lines().keys()
     missing = {
         name
@@ -120,8 +132,8 @@ def test_every_hypercall_is_made():
 def test_documented_errors_are_provoked(registry, shape, prefix):
     """What the docstring of an operation promises has been seen, on real Xen."""
     missing = {}
-    for function in registry.values():
-        operation = prefix + function.__name__.removeprefix(shape)
+    for name, function in handlers(registry).items():
+        operation = prefix + name.removeprefix(shape)
         _, _, documented = (inspect.getdoc(function) or "").partition("Errors:")
         wanted = set(re.findall(r"-(E[A-Z0-9]+)", documented)) - INFEASIBLE
         wanted -= NOT_PROVOKED.get(operation, set())

@@ -115,6 +115,7 @@ def stands_before(function):
 
     def decorate(made):
         made.__module__ = function.__module__
+        made.__wrapped__ = function
         made.__qualname__ = f"{function.__qualname__}.{made.__name__}"
         sys.modules[made.__module__].__dict__.setdefault("__kpy_made__", []).append(made)
         inline(function)
