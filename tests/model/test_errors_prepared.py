@@ -785,3 +785,11 @@ def test_a_frame_that_cannot_be_read_is_not_the_one_before(machine):
     op_at = who.put(abi.xen_memory_reservation, **request)
     assert who.call(number, command, op_at) == 0
     assert who.domain.tot_pages == expected
+
+
+@pytest.mark.parametrize("number", [VCPU_OP, EVENT_OP, PHYSDEV_OP, abi.__HYPERVISOR_memory_op])
+def test_every_command_is_served_or_refused(machine, number):
+    """Also those in the middle of the table that nobody serves."""
+    for command in set(range(64)) - {abi.VCPUOP_down if number == VCPU_OP else None}:
+        arguments = (command, 0, UNMAPPED) if number == VCPU_OP else (command, UNMAPPED)
+        assert -4096 < guest(machine).call(number, *arguments) < 1 << 40

@@ -26,7 +26,6 @@ from _pytest.runner import runtestprotocol
 from kpy import jit
 
 from tests.mutation.examples import Example, Examples
-from tests.mutation.scope import is_inside
 from tests.mutation.table import short
 
 LEAST_SECONDS = 1  # of processor time; a test may take this and some times what it takes unmutated
@@ -248,7 +247,7 @@ def ending(number):
 
 def main() -> int:
     """Run the file that the command line names."""
-    wanted = {k: last for k, last in json.load(sys.stdin).items() if is_inside(module_of(k))}
+    wanted = json.load(sys.stdin)
     with open(os.environ["PROXEN_MUTATION_RESULTS"], "a", encoding="utf-8") as results:
         arguments = [
             "-q",
@@ -260,10 +259,6 @@ def main() -> int:
             *sys.argv[1:],
         ]
         return int(pytest.main(arguments, plugins=[Worker(wanted, results)]))
-
-
-def module_of(key):
-    return key.split(" ")[0].removesuffix(".py").replace("/", ".")
 
 
 if __name__ == "__main__":
