@@ -32,7 +32,7 @@ NOT_HERE = "kernel/frames/page_type.py begin_type: if info & PGT_partial: return
 FILES = [
     *("tests/model/test_errors_mmu.py", "tests/model/test_errors_grant.py"),
     *("tests/model/test_errors_memory.py", "tests/model/test_errors_evtchn.py"),
-    "tests/model/test_errors_domctl.py",
+    *("tests/model/test_errors_domctl.py", "tests/model/test_interrupted.py"),
 ]
 
 
