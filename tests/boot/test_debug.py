@@ -122,7 +122,9 @@ def test_python_names():
     )
     assert re.search(r"Breakpoint 2 at 0x\w+", send)
     assert re.search(r"Breakpoint 3 at 0x\w+: file kernel/evtchn/channel.py", status)
-    assert re.search(r"Breakpoint 4 at 0x\w+: file kernel/evtchn/channel.py, line 1[12]\d", line)
+    # One place, or each in which it was inlined
+    found = r"Breakpoint 4 at 0x\w+: (file )?kernel/evtchn/channel.py(, line |:)1[12]\d"
+    assert re.search(found, line)
     assert "proxen break kernel.evtchn.event_channel_op." in modules
     assert "proxen break kernel.evtchn.channel.evtchn_send" in functions
 
