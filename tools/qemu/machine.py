@@ -178,9 +178,10 @@ class Machine:
         if size == self._checked:
             return
         self._checked = size
-        if line := fatal_line(self.serial.text()):
+        if fatal_line(self.serial.text()):
             self._wait_for_report()
-            raise self.failure(f"the machine is lost: {line}")
+            # Read once more: the first look may have come before the end of the line.
+            raise self.failure(f"the machine is lost: {fatal_line(self.serial.text())}")
 
     def _wait_for_report(self) -> None:
         """Let the rest of a crash report reach the log."""
