@@ -5,8 +5,9 @@ device that can't address all of it is found without a search, and low memory is
 block joins the end of its list and the next one comes from the front: the longer a frame rests, the
 surer every processor has flushed its translations meanwhile.
 
-Invariant: a free block's head has FRAME_FREE set in `info`, its other frames have an `info` of 0.
-`flags` and `owner` of every free frame stay as they were: what is in it, and whose it was.
+Invariant: a free block's head has FRAME_FREE set in `info`. Its other frames have no references and
+no users of a type there, though the type of their last use may stand; whoever takes a frame writes
+`info` anew. The `owner` of a free frame stays as it was: whose it was.
 """
 
 from kpy import Array, Ptr, clz, inline, static, truncate, u8, u32, u64
