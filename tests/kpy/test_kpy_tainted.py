@@ -28,6 +28,7 @@ NR = 4
 MASK = 0xFFF
 table = static(Array[u64, 4], [10, 11, 12, 13])
 last = static(Tainted[u64])
+plain_op = static(Op)
 def read_op(to: Ptr[T], from_: Guest[T]) -> bool:
     return sizeof(T) != 0
 def write_op(to: Guest[T], from_: Ptr[T]) -> bool:
@@ -106,6 +107,13 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
                 "get(ref(o), g)\nget(ref(last), Guest[u64](8))\nreturn 1", 1),
     "pointer to a field": ("p = ref(op.nr)\nrequire(load(p) < 9, 0)\nreturn load(p)", 1),
     "atomic": ("atomic_store(ref(op.nr), 3)\nreturn u64(atomic_xchg(ref(op.nr), 5) == 3)", 1),
+    "atomic, bits": ("y = atomic_or(ref(op.nr), 4)\ny = atomic_and(ref(op.nr), ~1)\n"
+                     "return u64(y == 5 and atomic_xor(ref(op.nr), n) == 4)", 1),
+    "cast": ("o = cast(Where, ref(op.words))\nrequire(o.offset < 4, 0)\n"
+             "return table[o.offset]", 10),
+    "cast back": ("w: Ptr[Tainted[Array[u32, 4]]] = cast(Array[u32, 4], ref(op.words))\n"
+                  "return u64(w[2] == 8)", 1),
+    "slice": ("s: Slice[Tainted[u32]] = op.words[:]\nrequire(s[2] < 9, 0)\nreturn u64(s[2])", 8),
 }  # fmt: skip
 
 
@@ -177,8 +185,16 @@ REFUSED = {
     "newtypes": ("y = u32(Mfn(x))", "it may not fit in `u32`", ""),
     "bool": ("y: Tainted[bool] = True", "only integers, structs and arrays can be tainted", ""),
     "stored": ("table[0] = x", "expected `u64`, found `Tainted[u64]`", "upper bound"),
-    "untainted source": ("o = Op()\nget(ref(o), Guest[Op](n))", "expected `Ptr[Tainted[T]]`", ""),
+    "untainted source": ("o = Op()\nget(ref(o), Guest[Op](n))", "expected `Ptr[Tainted[T]]`",
+                         "a guest gives what is there: make it a `Tainted[Op]`"),
     "atomic": ("atomic_add(ref(op.nr), 1)", "takes a pointer to an integer", ""),
+    "atomic, bits": ("return atomic_or(ref(op.nr), 1)", "expected `u64`", ""),
+    "cast to plain": ("p: Ptr[Where] = cast(Where, ref(op.words))", "`Ptr[Tainted[Where]]`",
+                      "a guest gave what is there: take it as `Ptr[Tainted[Where]]`"),
+    "cast field": ("return table[cast(Where, ref(op.words)).offset]", "cannot be an index", ""),
+    "plain slice": ("s: Slice[u32] = op.words[:]", "found `Slice[Tainted[u32]]`", "take it as"),
+    "plain for tainted": ("o: Ptr[Tainted[Op]] = ref(plain_op)", "found `Ptr[Op]`",
+                          "a guest gives what is there: make it a `Tainted[Op]`"),
 }  # fmt: skip
 
 

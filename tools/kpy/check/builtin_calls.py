@@ -4,7 +4,7 @@ from kpy.check import typed
 from kpy.check.convert import coerce, settle
 from kpy.check.expr import expression, integer, need_non_null, place, value
 from kpy.check.paths import known
-from kpy.check.taint import bare, is_tainted, taint
+from kpy.check.taint import bare, holds_tainted, is_tainted, taint
 from kpy.front.structs import StructType, align_of, offset_of, size_of
 from kpy.front.types import (
     BOOL,
@@ -126,7 +126,9 @@ def _atomic_store(cx, node, name, want, pointer, new):
 @builtin("atomic_add", "atomic_sub", "atomic_or", "atomic_and", "atomic_xor", "atomic_xchg")(2)
 def _atomic_update(cx, node, name, want, pointer, operand):
     pointer, type_ = _atomic_target(cx, pointer)
-    if name != "atomic_xchg" and not is_integer(type_):
+    arithmetic = name in ("atomic_add", "atomic_sub")
+    is_number = is_integer(type_) or isinstance(type_, TaintedType) and not arithmetic
+    if name != "atomic_xchg" and not is_number:
         cx.error(node, f"`{name}` takes a pointer to an integer, not to `{type_}`")
     expr = expression(cx, operand, type_)
     if expr.type is UNTYPED and expr.value < 0 and not type_.signed:
@@ -191,6 +193,8 @@ def _cast(cx, node, name, want, target, pointer):
             f"expected a pointer, found `{expr.type}`",
             help="`Ptr[T](address)` makes one of an address",
         )
+    if holds_tainted(expr.type.target):
+        type_ = type_.tainted()
     return typed.Convert(node, intern(PtrType, type_, expr.type.nullable), expr, "same")
 
 

@@ -7,7 +7,7 @@ from kpy.check import typed
 from kpy.check.builtin_calls import CHECKS, length
 from kpy.check.builtin_math import PYTHON_BUILTINS
 from kpy.check.builtins import Builtin
-from kpy.check.convert import coerce, fit, settle, to_integer, truth
+from kpy.check.convert import coerce, fit, settle, to_integer, truth, who_gave_it
 from kpy.check.expr import expression, need_non_null, rule, value
 from kpy.check.format_calls import format_call
 from kpy.check.guest_calls import GUEST_METHODS
@@ -322,4 +322,5 @@ def _bind(cx, slot, name, type_, bindings):
         advice = f"`{cx.text(slot.at)}` may be null: check it first"
     elif isinstance(type_, PtrType) and not isinstance(slot.type, PtrType):
         advice = f"take its address, `ref({cx.text(slot.at)})`"
+    advice = advice or who_gave_it(slot.type, type_)
     cx.error(slot.at, f"expected `{shown}` (parameter `{name}`), found `{slot.type}`", help=advice)

@@ -25,6 +25,7 @@ from kpy.front.types import (
     PtrType,
     ResultType,
     SliceType,
+    TaintedPromise,
     TaintedType,
     VolatileType,
     bare,
@@ -176,6 +177,8 @@ def _advice(cx, expr, want):
         return f"`ok({text})` returns the error from this function, `.error` is it"
     if isinstance(have, TaintedType):
         return _how_to_bound(cx, expr, want)
+    if who_gave_it(have, want):
+        return who_gave_it(have, want)
     if isinstance(have, (IntType, Newtype, EnumType)) and isinstance(
         want, (IntType, Newtype, EnumType)
     ):
@@ -236,6 +239,18 @@ def _how_to_bound(cx, expr, want):
         f"a guest gave `{text}`: show an upper bound first, `require({text} < …, …)`, "
         f"or take it as `{expr.type}`" + how_long(cx, expr)
     )
+
+
+def who_gave_it(have, want):
+    """The advice where pointers or slices differ in whether a guest gave what is there."""
+    if type(have) is not type(want) or not isinstance(have, (PtrType, SliceType)):
+        return ""
+    there, wanted = (t.target if isinstance(t, PtrType) else t.element for t in (have, want))
+    if there.untainted() is not there and wanted is there.untainted():
+        return f"a guest gave what is there: take it as `{have}`"
+    if isinstance(wanted, TaintedPromise) or there is not wanted is there.tainted():
+        return f"a guest gives what is there: make it a `{there.tainted()}`"
+    return ""
 
 
 def how_to_check(cx, expr):

@@ -18,6 +18,11 @@ def is_tainted(expr):
     return isinstance(expr.type, TaintedType)
 
 
+def holds_tainted(type_):
+    """Whether memory of a type holds what a guest gave, as a whole."""
+    return type_.untainted() is not type_
+
+
 def bare(expr):
     """A number without its taint, for an operation that is safe whatever it is."""
     return typed.Convert(expr.at, expr.type.inner, expr, "same") if is_tainted(expr) else expr

@@ -270,6 +270,9 @@ class VolatileType(Type):
     def tainted(self):
         return intern(VolatileType, self.element.tainted())
 
+    def untainted(self):
+        return intern(VolatileType, self.element.untainted())
+
 
 class TupleType(Type):
     def __init__(self, items):
