@@ -13,7 +13,7 @@ from kpy import inline, newtype, u16, u32, u64
 
 Mfn = newtype("Mfn", u64, none=0)
 Pfn = newtype("Pfn", u64)
-Maddr = newtype("Maddr", u64)
+Maddr = newtype("Maddr", u64, none=0)
 Vaddr = newtype("Vaddr", u64, none=0)
 DomId = newtype("DomId", u16)
 Port = newtype("Port", u32)

@@ -24,8 +24,8 @@ def populate(d: Ptr[Domain], layout: Ptr[Layout], ramdisk: Mfn) -> None:
     """Give the domain its frames, `layout.nr_pages` of them, and fill in the list."""
     global p2m
     order = order_of(layout.nr_p2m)
-    list_mfn, done = alloc_domain_frames(d, order, 0)
-    if not done:
+    list_mfn = alloc_domain_frames(d, order, 0)
+    if list_mfn is None:
         panic("not enough adjacent memory for domain 0's pfn -> mfn list")
     entries = Ptr[u64](u64(mfn_to_vaddr(list_mfn)))  # nr_p2m frames in one piece, just allocated
     p2m = Slice[u64](entries, layout.nr_p2m * ENTRIES_PER_PAGE)
@@ -78,8 +78,8 @@ def fill_hole(d: Ptr[Domain], start: u64, end: u64) -> None:
     while pfn < end:
         while 1 << u64(order) > end - pfn:
             order -= 1
-        mfn, done = alloc_domain_frames(d, order, 0)
-        if done:
+        mfn = alloc_domain_frames(d, order, 0)
+        if mfn is not None:
             nr = 1 << u64(order)
             assign(pfn, mfn, nr)
             pfn += nr

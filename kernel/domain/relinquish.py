@@ -9,12 +9,12 @@ until they let go; the last such frame gives up the reference that keeps the `Do
 import abi
 from kpy import Ptr, i64, u64
 
-from kernel.base.ids import Mfn, Vaddr
+from kernel.base.ids import Mfn
 from kernel.frames.claims import set_claim
 from kernel.frames.core_page import free_core_page
 from kernel.frames.frame import drop_allocation, frame_of
 from kernel.frames.frame_list import set_aside
-from kernel.frames.heap import NOTHING, heap_lock
+from kernel.frames.heap import heap_lock
 from kernel.frames.page_type import clear_pinned
 from kernel.frames.table_type import is_partial, level_of
 from kernel.paging.base_pointer import L4
@@ -22,7 +22,7 @@ from kernel.paging.demote import demote, drop_table
 from kernel.paging.segments import destroy_gdt, destroy_ldt
 from kernel.paging.table_ref import put_old_guest_table, release_table
 from kernel.state.domain import Domain
-from kernel.state.frame_table import Frame
+from kernel.state.frame_table import Frame, linked_mfn
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
@@ -42,7 +42,7 @@ def relinquish_memory(d: Ptr[Domain]) -> i64:
             return -abi.ERESTART
     count = 0
     mfn = first_frame(d)
-    while u64(mfn) != NOTHING:
+    while mfn is not None:
         if relinquish_frame(d, mfn) != 0:
             return -abi.ERESTART
         mfn = first_frame(d)
@@ -51,9 +51,10 @@ def relinquish_memory(d: Ptr[Domain]) -> i64:
             return -abi.ERESTART
     set_claim(d, 0)
     with d.page_lock:
-        if u64(d.memory_map) != 0:
-            free_core_page(d.memory_map)
-            d.memory_map = Vaddr(0)
+        page = d.memory_map
+        if page is not None:
+            free_core_page(page)
+            d.memory_map = None
     return 0
 
 
@@ -78,10 +79,11 @@ def leave_tables(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
     return -abi.ERESTART
 
 
-def first_frame(d: Ptr[Domain]) -> Mfn:
-    """Return a frame that is still to be dealt with, or 0."""
+def first_frame(d: Ptr[Domain]) -> Mfn | None:
+    """Return a frame that is still to be dealt with, None when there is none."""
     with heap_lock:
-        return Mfn(u64(d.first_frame))
+        first = d.first_frame
+        return linked_mfn(first) if first is not None else None
 
 
 def relinquish_frame(d: Ptr[Domain], mfn: Mfn) -> i64:

@@ -4,13 +4,13 @@ Whatever changes hands is scrubbed first, unless the next owner is the last one,
 translations of it are flushed from every processor that has not flushed since the frame was freed.
 """
 
-from kpy import Ptr, Slice, fill, inline, u32, u64, zero
+from kpy import Ptr, Slice, fill, inline, require, u32, u64, zero
 
 from kernel.base.ids import Mfn
 from kernel.frames.claims import claims_allow, use_claim
 from kernel.frames.frame import FRAME_ALLOCATED, SCRUBBED, drop_allocation, page_at
 from kernel.frames.frame_list import link_frame
-from kernel.frames.heap import NOTHING, give_range, heap_lock, nr_free, take_block, zones_below
+from kernel.frames.heap import give_range, heap_lock, nr_free, take_block, zones_below
 from kernel.frames.m2p import INVALID_M2P, m2p_entry
 from kernel.state.domain import Domain, DOMDYING_alive, get_domain
 from kernel.state.frame_table import find_ram, frame_at, nr_ram_ranges, ram_ranges
@@ -39,40 +39,40 @@ def free_frames() -> u64:
     return nr_free
 
 
-def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
+def alloc_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> Mfn | None:
     """Allocate 2^order adjacent frames for a domain. Args, Returns: as `take_domain_frames`."""
-    mfn, taken = take_domain_frames(d, order, address_bits)
-    return mfn, taken and enter_frames(d, mfn, u32(1) << order)
+    mfn = take_domain_frames(d, order, address_bits)
+    require(mfn is not None and enter_frames(d, mfn, u32(1) << order), None)
+    return mfn
 
 
-def take_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> tuple[Mfn, bool]:
+def take_domain_frames(d: Ptr[Domain], order: u32, address_bits: u32) -> Mfn | None:
     """Take 2^order adjacent frames from the heap for a domain, with machine addresses of at most
     `address_bits` (0: any). Until `enter_frames` nobody can reach them, or give them up.
 
-    Returns: the first frame, and whether there were any: not when the domain is dying or would own
-    more than `max_pages`.
+    Returns: the first frame; None when memory is out, or the domain is dying or would own more than
+    `max_pages`.
     """
     count = u32(1) << order
     with heap_lock:
-        if d.is_dying != DOMDYING_alive or u64(d.tot_pages) + u64(count) > u64(d.max_pages):
-            return Mfn(NOTHING), False
-        if not claims_allow(d, count):
-            return Mfn(NOTHING), False
-        mfn, stamp = take_block(order, zones_below(address_bits))
-        if u64(mfn) == NOTHING:
-            return mfn, False
+        require(d.is_dying == DOMDYING_alive, None)
+        require(u64(d.tot_pages) + u64(count) <= u64(d.max_pages), None)
+        require(claims_allow(d, count), None)
+        mfn = take_block(order, zones_below(address_bits))
+        require(mfn is not None, None)
         if d.tot_pages == 0 and d.xenheap_pages == 0:
             get_domain(d)
         d.tot_pages += count
         use_claim(d, count)
-    clean_frames(d, mfn, count, stamp)
-    return mfn, True
+    clean_frames(d, mfn, count)
+    return mfn
 
 
-def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32, stamp: u32) -> None:
-    """Make frames that were just taken from the heap fit for a domain: no old translations, and no
+def clean_frames(d: Ptr[Domain], mfn: Mfn, count: u32) -> None:
+    """Make a block that was just taken from the heap fit for a domain: no old translations, and no
     old contents of others.
     """
+    stamp = frame_at(mfn).stamp
     is_flushed = False
     for i in range(u64(count)):
         frame = frame_at(mfn + i)

@@ -6,11 +6,11 @@ as, so that it can't become a page table.
 """
 
 import abi
-from kpy import Ptr, inline, u32, u64, zero
+from kpy import Ptr, inline, require, u32, u64, zero
 
 from kernel.base.ids import DomId, Mfn, Vaddr
 from kernel.frames.frame import CORE_OWNER, FRAME_ALLOCATED, FRAME_CORE, drop_allocation, page_at
-from kernel.frames.heap import ALL_ZONES, NOTHING, give_block, heap_lock, take_block
+from kernel.frames.heap import ALL_ZONES, give_block, heap_lock, take_block
 from kernel.frames.m2p import INVALID_M2P, set_m2p
 from kernel.frames.page_type import (
     TYPE_ONE,
@@ -41,10 +41,9 @@ def alloc_core_pages(order: u32) -> Vaddr | None:
     Returns: their address in the direct map, None when memory is out.
     """
     with heap_lock:
-        mfn, stamp = take_block(order, ALL_ZONES)
-    if u64(mfn) == NOTHING:
-        return None
-    flush_tlb_mask(cpus_needing_flush(online_cpus(), stamp))
+        mfn = take_block(order, ALL_ZONES)
+    require(mfn is not None, None)
+    flush_tlb_mask(cpus_needing_flush(online_cpus(), frame_at(mfn).stamp))
     for i in range(u64(1) << u64(order)):
         frame_at(mfn + i).owner = CORE_OWNER
         frame_at(mfn + i).info = 0

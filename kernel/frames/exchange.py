@@ -4,7 +4,7 @@ can't be referenced.
 The domain's count of frames does not change meanwhile: what XENMEM_exchange takes it gives back.
 """
 
-from kpy import Ptr, atomic_cas, atomic_load, ref, u32, u64
+from kpy import Ptr, atomic_cas, atomic_load, load, ref, require, store, u32
 
 from kernel.base.ids import Mfn
 from kernel.frames.allocation import clean_frames, enter_frames
@@ -14,10 +14,20 @@ from kernel.frames.heap import give_block, heap_lock, take_block, zones_below
 from kernel.frames.m2p import INVALID_M2P, set_m2p
 from kernel.frames.page_type import TYPE_COUNT_MASK
 from kernel.state.domain import Domain
-from kernel.state.frame_table import frame_at, frame_valid
+from kernel.state.frame_table import (
+    FrameLink,
+    frame_at,
+    frame_valid,
+    link_to,
+    linked_frame,
+    linked_mfn,
+)
 from kernel.x86.ipi import flush_tlb_mask
 from kernel.x86.percpu import online_cpus
 from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
+
+# What tells how a frame is used; one that nobody uses has its allocation's reference alone.
+IN_USE = REFERENCE_MASK | FRAME_ALLOCATED | FRAME_CORE | TYPE_COUNT_MASK
 
 
 def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
@@ -25,19 +35,13 @@ def steal_frame(d: Ptr[Domain], mfn: Mfn) -> bool:
 
     Returns: False when it is not the domain's, or mapped, or in use as something.
     """
-    if not frame_valid(mfn):
-        return False
+    require(frame_valid(mfn), False)
     frame = frame_at(mfn)
     with heap_lock:
         # Under the lock: before it, another vCPU may give the frame up and somebody else get it.
-        if frame.owner != d.domain_id:
-            return False
+        require(frame.owner == d.domain_id, False)
         info = atomic_load(ref(frame.info))
-        if (
-            info & (REFERENCE_MASK | FRAME_ALLOCATED | FRAME_CORE | TYPE_COUNT_MASK)
-            != FRAME_ALLOCATED | 1
-        ):
-            return False
+        require(info & IN_USE == FRAME_ALLOCATED | 1, False)
         _, done = atomic_cas(ref(frame.info), info, 0)
         if done:
             unlink_frame(d, mfn)
@@ -62,16 +66,27 @@ def free_stolen_frame(d: Ptr[Domain], mfn: Mfn) -> None:
         give_block(mfn, 0, tlb_clock_now())
 
 
-def take_unowned(order: u32, address_bits: u32) -> Mfn:
+def push(chain: Ptr[FrameLink | None], mfn: Mfn) -> None:
+    """Put a frame between two owners, or a block by its first frame, on a chain of such."""
+    frame_at(mfn).next = load(chain)
+    store(chain, link_to(mfn))
+
+
+def pop(chain: Ptr[FrameLink | None]) -> Mfn | None:
+    """Take the frame that was put on a chain last off it. Returns: None when it is empty."""
+    first = load(chain)
+    require(first is not None, None)
+    store(chain, linked_frame(first).next)
+    return linked_mfn(first)
+
+
+def take_unowned(order: u32, address_bits: u32) -> Mfn | None:
     """Take a block from the heap for a domain that is still to be named.
 
-    Returns: its first frame, or 0.
+    Returns: its first frame; None when there is no such block.
     """
     with heap_lock:
-        mfn, stamp = take_block(order, zones_below(address_bits))
-    if u64(mfn) != 0:
-        frame_at(mfn).stamp = stamp
-    return mfn
+        return take_block(order, zones_below(address_bits))
 
 
 def free_block(mfn: Mfn, order: u32) -> None:
@@ -86,5 +101,5 @@ def assign_block(d: Ptr[Domain], mfn: Mfn, order: u32) -> bool:
     Returns: False when the domain began to die meanwhile; the block is then free.
     """
     count = u32(1) << order
-    clean_frames(d, mfn, count, frame_at(mfn).stamp)
+    clean_frames(d, mfn, count)
     return enter_frames(d, mfn, count)

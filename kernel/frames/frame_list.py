@@ -4,46 +4,46 @@
 Locks: heap_lock, for all of it.
 """
 
-from kpy import Ptr, inline, u32, u64
+from kpy import Ptr, inline
 
 from kernel.base.ids import Mfn
-from kernel.frames.heap import NOTHING, linked_frame
 from kernel.state.domain import Domain
-from kernel.state.frame_table import frame_at
+from kernel.state.frame_table import Frame, FrameLink, frame_at, link_to, linked_frame
 
 
 @inline
 def link_frame(d: Ptr[Domain], mfn: Mfn) -> None:
     """Enter a frame into its owner's list."""
     frame = frame_at(mfn)
-    number = u32(u64(mfn))
-    frame.previous = NOTHING
-    frame.next = d.first_frame
-    if d.first_frame != NOTHING:
-        linked_frame(d.first_frame).previous = number
-    d.first_frame = number
+    d.first_frame = put_before(frame, link_to(mfn), d.first_frame)
+
+
+@inline
+def put_before(frame: Ptr[Frame], link: FrameLink, first: FrameLink | None) -> FrameLink:
+    """Put a frame before the first of a list. Returns: the link to the new first one."""
+    frame.previous = None
+    frame.next = first
+    if first is not None:
+        linked_frame(first).previous = link
+    return link
 
 
 @inline
 def unlink_frame(d: Ptr[Domain], mfn: Mfn) -> None:
     """Take a frame out of the list that it is in."""
     frame = frame_at(mfn)
-    if frame.next != NOTHING:
-        linked_frame(frame.next).previous = frame.previous
-    if frame.previous != NOTHING:
-        linked_frame(frame.previous).next = frame.next
-    elif u64(d.first_frame) == u64(mfn):
-        d.first_frame = frame.next
+    behind, ahead = frame.next, frame.previous
+    if behind is not None:
+        linked_frame(behind).previous = ahead
+    if ahead is not None:
+        linked_frame(ahead).next = behind
+    elif d.first_frame == link_to(mfn):
+        d.first_frame = behind
     else:
-        d.relinquished_frame = frame.next
+        d.relinquished_frame = behind
 
 
 def set_aside(d: Ptr[Domain], mfn: Mfn) -> None:
     """Move a frame to the list of those dealt with."""
     unlink_frame(d, mfn)
-    frame = frame_at(mfn)
-    frame.previous = NOTHING
-    frame.next = d.relinquished_frame
-    if d.relinquished_frame != NOTHING:
-        linked_frame(d.relinquished_frame).previous = u32(u64(mfn))
-    d.relinquished_frame = u32(u64(mfn))
+    d.relinquished_frame = put_before(frame_at(mfn), link_to(mfn), d.relinquished_frame)

@@ -10,11 +10,18 @@ no users of a type there, though the type of their last use may stand; whoever t
 `info` anew. The `owner` of a free frame stays as it was: whose it was.
 """
 
-from kpy import Array, Ptr, clz, inline, static, truncate, u8, u32, u64
+from kpy import Array, clz, inline, static, truncate, u8, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.base.spinlock import SpinLock
-from kernel.state.frame_table import Frame, frame_at, frame_valid
+from kernel.state.frame_table import (
+    FrameLink,
+    frame_at,
+    frame_valid,
+    link_to,
+    linked_frame,
+    linked_mfn,
+)
 from kernel.x86.tlb import later
 
 MAX_ORDER = 18  # 1 GiB
@@ -22,15 +29,14 @@ NR_ORDERS = MAX_ORDER + 1
 NR_ZONES = 16
 ZONE_SHIFT = 12  # zone 0 ends at frame 2^12, zone n at frame 2^(12 + n), the last one never
 ALL_ZONES = (1 << NR_ZONES) - 1
-NOTHING = 0  # no frame: frame 0 is not in the table
 
 FRAME_FREE = 1 << 28  # in Frame.info
 
 heap_lock = static(SpinLock)
 nr_free = static(u64)
 nr_changes = static(u64)  # blocks taken and given: who walks the lists sees by it that they changed
-heads = static(Array[Array[u32, NR_ZONES], NR_ORDERS])
-tails = static(Array[Array[u32, NR_ZONES], NR_ORDERS])
+heads = static(Array[Array[FrameLink | None, NR_ZONES], NR_ORDERS])
+tails = static(Array[Array[FrameLink | None, NR_ZONES], NR_ORDERS])
 zones_with = static(Array[u32, NR_ORDERS])  # bit per zone that has a free block of this order
 
 
@@ -53,67 +59,72 @@ def zones_below(address_bits: u32) -> u32:
     return (2 << (address_bits - lowest)) - 1
 
 
-@inline
-def linked_frame(mfn: u32) -> Ptr[Frame]:
-    """Return the frame that a link names."""
-    return frame_at(Mfn(u64(mfn)))
-
-
-def append_block(mfn: u32, order: u32, stamp: u32) -> None:
+def append_block(block: FrameLink, order: u32, stamp: u32) -> None:
     """Put a block at the end of its free list. Locks: heap_lock."""
-    zone = zone_of(u64(mfn))
-    frame = linked_frame(mfn)
+    zone = zone_of(u64(block))
+    frame = linked_frame(block)
     tail = tails[order][zone]
     frame.info = FRAME_FREE
     frame.order = truncate(u8, order)
     frame.stamp = stamp
-    frame.next = NOTHING
+    frame.next = None
     frame.previous = tail
-    if tail == NOTHING:
-        heads[order][zone] = mfn
+    if tail is None:
+        heads[order][zone] = block
         zones_with[order] |= 1 << truncate(u32, zone)
     else:
-        linked_frame(tail).next = mfn
-    tails[order][zone] = mfn
+        linked_frame(tail).next = block
+    tails[order][zone] = block
 
 
-def remove_block(mfn: u32, order: u32) -> None:
+def remove_block(block: FrameLink, order: u32) -> None:
     """Take a block out of its free list; it is not free any more. Locks: heap_lock."""
-    zone = zone_of(u64(mfn))
-    frame = linked_frame(mfn)
-    if frame.previous == NOTHING:
-        heads[order][zone] = frame.next
+    zone = zone_of(u64(block))
+    frame = linked_frame(block)
+    behind, ahead = frame.next, frame.previous
+    if ahead is None:
+        heads[order][zone] = behind
     else:
-        linked_frame(frame.previous).next = frame.next
-    if frame.next == NOTHING:
-        tails[order][zone] = frame.previous
+        linked_frame(ahead).next = behind
+    if behind is None:
+        tails[order][zone] = ahead
     else:
-        linked_frame(frame.next).previous = frame.previous
-    if heads[order][zone] == NOTHING:
+        linked_frame(behind).previous = ahead
+    if heads[order][zone] is None:
         zones_with[order] &= ~(1 << truncate(u32, zone))
     frame.info = 0
 
 
-def take_block(order: u32, zones: u32) -> tuple[Mfn, u32]:
+def take_block(order: u32, zones: u32) -> Mfn | None:
     """Take a free block of 2^order frames from the highest of `zones` that has one, splitting the
     smallest that fits.
 
-    Returns: its first frame, or 0, and the TLB clock when a frame of it was last mapped. Locks:
-    heap_lock.
+    Returns: its first frame, whose `stamp` is the TLB clock when a frame of the block was last
+    mapped; None when there is no such block. Locks: heap_lock.
     """
     for size in range(order, u32(NR_ORDERS)):
         usable = zones_with[size] & zones
         if usable != 0:
-            mfn = heads[size][31 - clz(usable)]
-            stamp = linked_frame(mfn).stamp
-            remove_block(mfn, size)
-            half = size
-            while half > order:
-                half -= 1
-                append_block(mfn + (1 << half), half, stamp)
+            block = heads[size][31 - clz(usable)]
+            assert block is not None, "a zone without blocks is marked as having some"
+            split_block(block, size, order)
             count_taken(1 << u64(order))
-            return Mfn(u64(mfn)), stamp
-    return Mfn(NOTHING), 0
+            return linked_mfn(block)
+    return None
+
+
+@inline
+def split_block(block: FrameLink, size: u32, order: u32) -> None:
+    """Take a block of 2^size frames out of its list, and put all of it back but the first 2^order.
+
+    Locks: heap_lock.
+    """
+    stamp = linked_frame(block).stamp
+    remove_block(block, size)
+    half = size
+    while half > order:
+        half -= 1
+        append_block(block + (u32(1) << half), half, stamp)
 
 
 @inline
@@ -138,10 +149,10 @@ def give_block(mfn: Mfn, order: u32, stamp: u32) -> None:
         if zone_of(buddy) != zone or not is_free_block(buddy, size):
             break
         newest = later(newest, frame_at(Mfn(buddy)).stamp)
-        remove_block(truncate(u32, buddy), size)
+        remove_block(link_to(Mfn(buddy)), size)
         block = min(block, buddy)
         size += 1
-    append_block(truncate(u32, block), size, newest)
+    append_block(link_to(Mfn(block)), size, newest)
 
 
 @inline

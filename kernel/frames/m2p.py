@@ -6,7 +6,7 @@ it but never believes it: a guest may enter any number for a frame that it owns.
 
 from kpy import Ptr, inline, store, u32, u64, wrapping_add
 
-from kernel.base.ids import Mfn
+from kernel.base.ids import Mfn, maddr_to_mfn
 from kernel.x86.memlayout import RDWR_MACH2PHYS_VIRT_START
 from kernel.x86.paging import core_maddr
 
@@ -36,6 +36,7 @@ def set_m2p_block(mfn: Mfn, order: u32, pfn: u64) -> None:
         set_m2p(mfn + i, wrapping_add(pfn, i))
 
 
-def m2p_extent(mfn: Mfn) -> Mfn:
-    """Return the frame that holds a frame's entry; 0 when the table has a hole there."""
-    return Mfn(core_maddr(u64(m2p_entry(mfn))) >> 12)
+def m2p_extent(mfn: Mfn) -> Mfn | None:
+    """Return the frame that holds a frame's entry; None when the table has a hole there."""
+    maddr = core_maddr(u64(m2p_entry(mfn)))
+    return maddr_to_mfn(maddr) if maddr is not None else None

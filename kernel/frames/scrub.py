@@ -11,11 +11,10 @@ give it another owner.
 
 from kpy import bit, clz, inline, static, struct, u32, u64, zero
 
-from kernel.base.ids import Mfn
 from kernel.frames import heap
 from kernel.frames.frame import SCRUBBED, page_at
-from kernel.frames.heap import NOTHING, NR_ORDERS, heads, heap_lock, zones_with
-from kernel.state.frame_table import frame_at
+from kernel.frames.heap import NR_ORDERS, heads, heap_lock, zones_with
+from kernel.state.frame_table import FrameLink, frame_at, linked_frame, linked_mfn
 from kernel.x86.percpu import online_cpus, this_cpu
 from kernel.x86.tlb import cpus_needing_flush, flush_tlb_local, later
 
@@ -33,7 +32,7 @@ class Search:
     rest: u64  # frames still to look at
     order: u32
     zones: u32  # of this order that are still to come
-    block: u32  # its first frame, or NOTHING
+    block: FrameLink | None  # its first frame; None: to be found
     index: u64  # within the block
     passed_any: bool  # over frames that other processors may have translations of …
     passed: u32  # … and the latest stamp of these
@@ -76,7 +75,7 @@ def begin_search() -> None:
     search.rest = RESERVE
     search.order = 0
     search.zones = zones_with[0]
-    search.block = NOTHING
+    search.block = None
     search.passed_any = False
 
 
@@ -85,17 +84,17 @@ def look() -> bool:
 
     Returns: whether it was. Locks: heap_lock.
     """
-    if search.block == NOTHING:
+    block = search.block
+    if block is None:
         find_block()
         return False
-    first = Mfn(u64(search.block))
-    mfn = first + search.index
+    mfn = linked_mfn(block) + search.index
     search.rest -= 1
     search.index += 1
-    stamp = frame_at(first).stamp
+    stamp = linked_frame(block).stamp
     if search.index == 1 << u64(search.order):
         search.index = 0
-        search.block = frame_at(first).next
+        search.block = linked_frame(block).next
     frame = frame_at(mfn)
     if frame.owner == SCRUBBED or not is_in_no_tlb(stamp):
         return False

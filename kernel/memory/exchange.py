@@ -9,7 +9,7 @@ Source: Xen public ABI, memory.h, xen_memory_exchange.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, offsetof, ok, ref, require, struct, u32, u64, wrapping_add
+from kpy import Guest, Ptr, i64, offsetof, ok, ref, require, struct, u64, wrapping_add
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
@@ -17,18 +17,19 @@ from kernel.frames.exchange import (
     assign_block,
     free_block,
     free_stolen_frame,
+    pop,
+    push,
     return_stolen_frame,
     steal_frame,
     take_unowned,
 )
-from kernel.frames.heap import NOTHING
 from kernel.frames.m2p import set_m2p_block
 from kernel.memory.operations import memory_op
 from kernel.memory.reservation import address_limit, max_order
 from kernel.paging.foreign import may_act_on
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_or_self
-from kernel.state.frame_table import frame_at
+from kernel.state.frame_table import FrameLink
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
@@ -40,8 +41,8 @@ class Exchange:
     request: abi.xen_memory_exchange
     in_per_chunk: u64  # extents
     out_per_chunk: u64
-    stolen: u32  # frames of the chunk, linked
-    taken: u32  # blocks of the chunk, linked by their first frames
+    stolen: FrameLink | None  # frames of the chunk, chained
+    taken: FrameLink | None  # blocks of the chunk, chained by their first frames
 
 
 @memory_op(abi.XENMEM_exchange)
@@ -119,18 +120,18 @@ def exchange_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
 
     An output list that can't be written is reported after the fact, as on Xen.
     """
-    x.stolen = NOTHING
-    x.taken = NOTHING
+    x.stolen = None
+    x.taken = None
     result = steal_chunk(d, x, chunk)
     if result == 0:
         result = take_chunk(x)
     if result != 0:
         undo_chunk(d, x)
         return result
-    while x.stolen != NOTHING:
-        mfn = Mfn(u64(x.stolen))
-        x.stolen = frame_at(mfn).next
+    mfn = pop(ref(x.stolen))
+    while mfn is not None:
         free_stolen_frame(d, mfn)
+        mfn = pop(ref(x.stolen))
     return give_chunk(d, x, chunk)
 
 
@@ -149,8 +150,7 @@ def steal_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
         for j in range(u64(1) << u64(given.extent_order)):
             mfn = Mfn(wrapping_add(first, j))
             require(steal_frame(d, mfn), -abi.EINVAL)
-            frame_at(mfn).next = x.stolen
-            x.stolen = u32(u64(mfn))
+            push(ref(x.stolen), mfn)
     return 0
 
 
@@ -159,22 +159,21 @@ def take_chunk(x: Ptr[Exchange]) -> i64:
     wanted = ref(x.request.out)
     for _ in range(x.out_per_chunk):
         mfn = take_unowned(wanted.extent_order, address_limit(wanted.mem_flags & 0xFF))
-        require(u64(mfn) != NOTHING, -abi.ENOMEM)
-        frame_at(mfn).next = x.taken
-        x.taken = u32(u64(mfn))
+        require(mfn is not None, -abi.ENOMEM)
+        push(ref(x.taken), mfn)
     return 0
 
 
 def undo_chunk(d: Ptr[Domain], x: Ptr[Exchange]) -> None:
     """Give the domain its frames back, and the heap its."""
-    while x.stolen != NOTHING:
-        mfn = Mfn(u64(x.stolen))
-        x.stolen = frame_at(mfn).next
+    mfn = pop(ref(x.stolen))
+    while mfn is not None:
         return_stolen_frame(d, mfn)
-    while x.taken != NOTHING:
-        mfn = Mfn(u64(x.taken))
-        x.taken = frame_at(mfn).next
-        free_block(mfn, x.request.out.extent_order)
+        mfn = pop(ref(x.stolen))
+    block = pop(ref(x.taken))
+    while block is not None:
+        free_block(block, x.request.out.extent_order)
+        block = pop(ref(x.taken))
 
 
 def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
@@ -185,8 +184,8 @@ def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
     wanted = ref(x.request.out)
     result: i64 = 0
     for i in range(x.out_per_chunk):
-        mfn = Mfn(u64(x.taken))
-        x.taken = frame_at(mfn).next
+        mfn = pop(ref(x.taken))
+        assert mfn is not None, "a chunk has fewer blocks than extents"
         entry = wanted.extent_start.index(chunk * x.out_per_chunk + i)
         pfn: u64 = 0
         number = u64(mfn)

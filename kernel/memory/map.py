@@ -11,7 +11,6 @@ from kpy import (
     Slice,
     Tainted,
     i64,
-    inline,
     ok,
     ref,
     require,
@@ -80,17 +79,13 @@ def memory_memory_map(v: Ptr[Vcpu], map_: Ptr[Tainted[abi.xen_memory_map]]) -> R
     Errors: -EFAULT; -ENOSYS, it was not set.
     """
     d = v.domain
-    require(d.nr_memory_map != 0, -abi.ENOSYS)
+    page = d.memory_map
+    require(page is not None and d.nr_memory_map != 0, -abi.ENOSYS)
     count = min(map_.nr_entries, d.nr_memory_map)
     map_.nr_entries = count
-    entries = memory_map_of(d, count)
+    # The core page that `store_map` filled
+    entries = Slice[abi.e820entry](Ptr[abi.e820entry](u64(page)), u64(count))
     require(copy_slice_to_guest(Guest[abi.e820entry](map_.buffer), entries), -abi.EFAULT)
-
-
-@inline
-def memory_map_of(d: Ptr[Domain], count: u32) -> Slice[abi.e820entry]:
-    """Return the first entries of a domain's memory map, which has a core page of its own."""
-    return Slice[abi.e820entry](Ptr[abi.e820entry](u64(d.memory_map)), u64(count))
 
 
 @memory_op(abi.XENMEM_set_memory_map)
@@ -118,11 +113,10 @@ def store_map(d: Ptr[Domain], map_: Ptr[Tainted[abi.xen_memory_map]]) -> Result[
     with d.page_lock:
         # A dying one's `relinquish_memory` may have freed the old one already.
         require(d.is_dying == DOMDYING_alive, -abi.EINVAL)
-        if u64(d.memory_map) == 0:
-            fresh = alloc_core_page()
-            require(fresh is not None, -abi.ENOMEM)
-            d.memory_map = fresh
-        store(Ptr[Array[u8, 4096]](u64(d.memory_map)), page)
+        to = d.memory_map if d.memory_map is not None else alloc_core_page()
+        require(to is not None, -abi.ENOMEM)
+        store(Ptr[Array[u8, 4096]](u64(to)), page)
+        d.memory_map = to
         d.nr_memory_map = count
 
 
@@ -146,8 +140,9 @@ def memory_machphys_mfn_list(op: Ptr[Tainted[abi.xen_machphys_mfn_list]]) -> Res
     count = min(u64(op.max_extents), count)
     op.nr_extents = truncate(u32, count)
     for i in range(count):
-        mfn = u64(m2p_extent(Mfn(i * FRAMES_PER_EXTENT)))
-        require(copy_to_guest(op.extent_start.index(i), ref(mfn)), -abi.EFAULT)
+        extent = m2p_extent(Mfn(i * FRAMES_PER_EXTENT))
+        number = u64(extent) if extent is not None else 0
+        require(copy_to_guest(op.extent_start.index(i), ref(number)), -abi.EFAULT)
 
 
 @memory_op(abi.XENMEM_machphys_compat_mfn_list)

@@ -165,15 +165,12 @@ def add_extent(d: Ptr[Domain], extents: Ptr[Extents], i: u64, has_pfn: bool) -> 
     entry = extents.list.index(i)
     wants_frame = extents.list.address() != 0
     pfn: Tainted[u64] = 0
-    if has_pfn and not copy_from_guest(ref(pfn), entry):
-        return False
-    mfn, done = take_domain_frames(d, extents.order, extents.address_bits)
-    if not done:
-        return False
+    require(not has_pfn or copy_from_guest(ref(pfn), entry), False)
+    mfn = take_domain_frames(d, extents.order, extents.address_bits)
+    require(mfn is not None, False)
     if has_pfn:
         set_m2p_block(mfn, extents.order, trusted(pfn))  # whatever the guest calls it
-    if not enter_frames(d, mfn, u32(1) << extents.order):
-        return False
+    require(enter_frames(d, mfn, u32(1) << extents.order), False)
     number = u64(mfn)
     return not (has_pfn or wants_frame) or copy_to_guest(entry, ref(number))
 
@@ -184,10 +181,8 @@ def remove_extent(d: Ptr[Domain], extents: Ptr[Extents], i: u64) -> bool:
     Returns: whether all went well.
     """
     first: Tainted[u64] = 0
-    if not copy_from_guest(ref(first), extents.list.index(i)):
-        return False
+    require(copy_from_guest(ref(first), extents.list.index(i)), False)
     for j in range(u64(1) << u64(extents.order)):
         mfn = Mfn(trusted(wrapping_add(first, j)))  # give_up_frame takes any number
-        if not give_up_frame(mfn, d):
-            return False
+        require(give_up_frame(mfn, d), False)
     return True

@@ -33,6 +33,7 @@ from kernel.base.ids import DomId, Mfn, Vaddr
 from kernel.base.spinlock import SpinLock
 from kernel.state.domain_table import unlink_domain
 from kernel.state.evtchn_table import EvtchnTable
+from kernel.state.frame_table import FrameLink
 from kernel.state.grant_table import GrantTable
 from kernel.state.timer import Timer
 from kernel.state.vcpu import MAX_VCPUS, Vcpu
@@ -99,15 +100,14 @@ class Domain:
 
     # Memory (kernel/frames/frame.py, kernel/paging/base_pointer.py, kernel/memory/memory_op.py)
     page_lock: SpinLock
-    first_frame: u32  # list of owned frames through Frame.next
-    relinquished_frame: (
-        u32  # list of those dealt with by kernel/domain/relinquish.py, but still in use
-    )
+    first_frame: FrameLink | None  # list of owned frames through Frame.next
+    # list of those dealt with by kernel/domain/relinquish.py, but still in use
+    relinquished_frame: FrameLink | None
     tot_pages: u32
     max_pages: u32
     outstanding_pages: u32  # promised by XENMEM_claim_pages and not yet allocated
     xenheap_pages: u32  # pages of the core that it may map
-    memory_map: Vaddr  # a core page of e820 entries (XENMEM_set_memory_map), or 0
+    memory_map: Vaddr | None  # a core page of e820 entries (XENMEM_set_memory_map)
     nr_memory_map: u32
     shared_info: Ptr[abi.shared_info]  # a core page, mapped by the guest
     shared_info_mfn: Mfn

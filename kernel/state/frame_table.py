@@ -11,6 +11,7 @@ from kpy import (
     Array,
     Ptr,
     inline,
+    newtype,
     ref,
     sizeof,
     static,
@@ -31,6 +32,8 @@ from kernel.x86.memlayout import FRAMETABLE_VIRT_START
 FRAME_BYTES = 24
 MAX_RAM_RANGES = 16
 
+FrameLink = newtype("FrameLink", u32, none=0)  # an Mfn in 32 bits: frame 0 is not in the table
+
 
 @struct
 class Frame:
@@ -41,8 +44,8 @@ class Frame:
     info: u64  # low half: reference count, state (frame.py); high half: type (page_type.py)
     owner: DomId  # who owns it, or owned it last
     order: u8  # of the free block that it heads
-    next: u32  # links of a free list or of the owner's frames; 0: none
-    previous: u32
+    next: FrameLink | None  # in a free list, or among the owner's frames
+    previous: FrameLink | None
     stamp: (
         u32  # TLB clock when it was last unmapped; in a partial page table: how far its walk came
     )
@@ -69,6 +72,24 @@ def frame_at(mfn: Mfn) -> Ptr[Frame]:
     The caller knows that `frame_valid(mfn)`, so the table is mapped there.
     """
     return Ptr[Frame](wrapping_add(FRAMETABLE_VIRT_START, wrapping_mul(u64(mfn), FRAME_BYTES)))
+
+
+@inline
+def linked_frame(link: FrameLink) -> Ptr[Frame]:
+    """Return the entry of the frame that a link names."""
+    return frame_at(linked_mfn(link))
+
+
+@inline
+def linked_mfn(link: FrameLink) -> Mfn:
+    """Return the frame that a link names."""
+    return Mfn(u64(link))
+
+
+@inline
+def link_to(mfn: Mfn) -> FrameLink:
+    """Return the link that names a frame of the table."""
+    return FrameLink(u32(u64(mfn)))
 
 
 @inline

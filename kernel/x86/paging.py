@@ -108,24 +108,23 @@ def map_one(va: u64, maddr: u64, size: u64, flags: u64) -> u64:
     return set_entry(l1, va >> 12 & 511, maddr | flags, PAGE_SIZE)
 
 
-def core_maddr(va: u64) -> u64:
-    """Return the machine address behind an address that the core maps; 0 when it maps none."""
+def core_maddr(va: u64) -> Maddr | None:
+    """Return the machine address behind an address that the core maps; None when it maps none."""
     table = table_at(core_l4)
     shift: u64 = 39
     while True:
         entry = table[va >> shift & 511]
-        if entry & PTE_PRESENT == 0:
-            return 0
+        require(entry & PTE_PRESENT != 0, None)
         if shift == 12 or entry & PTE_LARGE != 0:
             inside = (u64(1) << shift) - 1
-            return entry & PTE_ADDRESS & ~inside | va & inside
+            return Maddr(entry & PTE_ADDRESS & ~inside | va & inside)
         table = table_at(entry & PTE_ADDRESS)
         shift -= 9
 
 
 def is_core_mapped(va: u64) -> bool:
     """Whether the core's tables map an address."""
-    return core_maddr(va) != 0
+    return core_maddr(va) is not None
 
 
 def set_entry(table: Ptr[PageTable], index: u64, entry: u64, size: u64) -> u64:

@@ -59,8 +59,8 @@ def construct_dom0(machine):
     domain.max_pages = END
     pages = []
     for number in range(DOM0_PAGES):
-        mfn, done = machine["kernel.frames.allocation.alloc_domain_frames"](domain, 0, 0)
-        assert done, "the model has too little memory for domain 0"
+        mfn = machine["kernel.frames.allocation.alloc_domain_frames"](domain, 0, 0)
+        assert mfn is not None, "the model has too little memory for domain 0"
         machine["kernel.frames.m2p.set_m2p"](mfn, number)
         pages.append(mfn)
     l4 = guest.write_tables(machine, pages)

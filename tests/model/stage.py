@@ -159,7 +159,7 @@ def offer(granter, ref, mfn, to, flags=abi.GTF_permit_access):
 def drain(machine):
     """Leave no free frame: who gets one gets the one that was given up last."""
     allocate = machine["kernel.frames.allocation.alloc_domain_frames"]
-    while allocate(machine.dom0.domain, 0, 0)[1]:
+    while allocate(machine.dom0.domain, 0, 0) is not None:
         pass
 
 

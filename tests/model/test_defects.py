@@ -179,7 +179,7 @@ def test_a_dead_domain_gets_nothing_that_nobody_would_take_away(machine):
     entries = {"nr_entries": 1, "buffer": dom0.put(bytes(size_of(abi.e820entry)))}
     op = dom0.put(abi.xen_foreign_memory_map, domid=guest.id, map=entries)
     assert dom0.call(abi.__HYPERVISOR_memory_op, abi.XENMEM_set_memory_map, op) == -abi.EINVAL
-    assert guest.domain.memory_map == 0
+    assert guest.domain.memory_map is None
     assert (claimed.value, guest.domain.refcount, machine.frame(mfn).info) == before
 
 

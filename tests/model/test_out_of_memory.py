@@ -41,7 +41,7 @@ class Scarce:
         take = self.machine["kernel.frames.heap.take_block"]
         all_zones = (1 << 16) - 1
         while self.nr_free.value:
-            self.taken.append(take(0, all_zones)[0])
+            self.taken.append(take(0, all_zones))
         for _ in range(count):
             self.give(self.taken.pop())
 

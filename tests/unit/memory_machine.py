@@ -98,8 +98,7 @@ class MemoryMachine:
 
     def alloc(self, domain, order=0):
         """Allocate a block for a domain, None when there is none."""
-        mfn, done = self["kernel.frames.allocation.alloc_domain_frames"](domain, order, 0)
-        return mfn if done else None
+        return self["kernel.frames.allocation.alloc_domain_frames"](domain, order, 0)
 
     @property
     def nr_free(self):

@@ -51,7 +51,7 @@ def test_the_last_reference_frees(fresh):
     assert not fresh["kernel.frames.frame.drop_allocation"](fresh.frame(mfn)), "only once"
     fresh["kernel.frames.frame.put_frame"](mfn)
     assert fresh.nr_free == NR_FRAMES and one.tot_pages == 0
-    assert one.refcount == 1 and one.first_frame == 0
+    assert one.refcount == 1 and one.first_frame is None
     assert not fresh["kernel.frames.frame.get_frame"](mfn, one), "a free frame is nobody's"
 
 
@@ -185,7 +185,7 @@ def test_references_add_up(machine, actions):
 
 def owned(machine, domain):
     """Return the frames on a domain's list, after checking its links."""
-    found, mfn, previous = set(), domain.first_frame, 0
+    found, mfn, previous = set(), domain.first_frame, None
     while mfn:
         assert machine.frame(mfn).previous == previous and mfn not in found
         found.add(mfn)
