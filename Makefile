@@ -11,7 +11,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test mutate fuzz up down doctor bench compare debug golden lint clean
+.PHONY: help setup build run check test mutate fuzz up down doctor bench compare debug golden lock lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -63,6 +63,10 @@ debug: setup ## attach gdb to the core as it starts; KERNEL=build/hello.elf for 
 golden: setup ## write the golden disassemblies anew, to be reviewed
 	@GOLDEN=write $(PYTHON) -m pytest -q tests/asm
 	@git diff --stat tests/asm/golden
+
+lock: setup ## pin the newest Debian packages for dom0's image, to be reviewed
+	@$(PYTHON) -m tools.image.debian
+	@git diff --stat tools/image/lock
 
 lint: setup ## check style and format
 	@$(PYTHON) -m ruff check

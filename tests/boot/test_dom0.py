@@ -8,8 +8,8 @@ from urllib.request import urlopen
 import pytest
 
 from tests.hosts import boot, connects
-from tools.image.kernel import VMLINUZ
 from tools.qemu.hosts import default_kind
+from tools.setup.paths import VMLINUZ
 from tools.setup.patience import PATIENCE_S
 
 MACHINE_MIB, DOM0_MIB = 3072, 1024

@@ -1,10 +1,8 @@
 """The dom0 image is Debian's: kernel and modules byte for byte, and it is made without root."""
 
 import hashlib
-import io
 import lzma
 import subprocess
-import tarfile
 
 import pytest
 import xen_codecs as abi
@@ -14,6 +12,7 @@ from xend.elf import read_kernel
 from tools.image import packages
 from tools.image.build import ROOT_DISK, build_image
 from tools.image.bzimage import elf_kernel, payload
+from tools.image.debian.archive import members
 from tools.image.userspace import user_space
 from tools.setup.paths import IMAGE
 
@@ -31,10 +30,11 @@ def tree():
 @pytest.fixture(scope="module")
 def package_sums():
     """{path in the kernel package: md5 sum}, as the package itself records them."""
-    command = ["dpkg-deb", "--ctrl-tarfile", packages.kernel()]
-    control = subprocess.run(command, check=True, capture_output=True).stdout
-    with tarfile.open(fileobj=io.BytesIO(control)) as archive:
-        lines = archive.extractfile("./md5sums").read().decode().splitlines()
+    (deb,) = packages.kernel("bookworm").files
+    (sums,) = (
+        contents.read() for path, _, contents in members(deb, "control") if path.name == "md5sums"
+    )
+    lines = sums.decode().splitlines()
     return {path: digest for digest, path in (line.split(maxsplit=1) for line in lines)}
 
 

@@ -78,7 +78,6 @@ def test_a_boot_that_stops_names_its_last_milestone_and_keeps_traces():
 
 ORPHAN = """
 import time
-from tools.image.kernel import VMLINUZ
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine
 machine = Machine(Config(name="test-orphan", kernel=VMLINUZ, nic=None, extra=("-S",)))

@@ -5,7 +5,7 @@ import pytest
 from tools.compare.allowed import read_allowed, sort_out
 from tools.compare.boot import recorded, transcript_of
 from tools.compare.transcript import differences
-from tools.image.xen import XEN
+from tools.setup.paths import REAL_XEN
 
 pytestmark = pytest.mark.boot
 
@@ -26,7 +26,7 @@ def test_answers_are_those_that_xen_gave(proxen):
     check(recorded(), proxen)
 
 
-@pytest.mark.skipif(not XEN.exists(), reason="real Xen is not installed here")
+@pytest.mark.skipif(not REAL_XEN.exists(), reason="real Xen is not installed here")
 @pytest.mark.real_xen
 def test_answers_are_those_that_xen_gives(proxen):
     """The recorded transcript is still true."""

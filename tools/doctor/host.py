@@ -6,10 +6,9 @@ import shutil
 from pathlib import Path
 
 from tools.doctor.finding import BAD, GOOD, REMARK, Finding
-from tools.image.kernel import VMLINUZ
 from tools.qemu.accelerator import KVM, accelerator
 from tools.qemu.config import Config
-from tools.setup.paths import BUILD, ROOT
+from tools.setup.paths import BUILD, ROOT, VMLINUZ
 
 GIB = 1 << 30
 MEMORY_GIB = 2.5  # what a machine of 3 GiB really touches, and QEMU

@@ -5,9 +5,8 @@ import sys
 from importlib.metadata import distributions
 
 from tools.doctor.finding import BAD, GOOD, INSTALL, REMARK, Finding, ask
-from tools.image.xen import XEN as REAL_XEN
 from tools.setup.debian import LISTING, SEARCH, missing
-from tools.setup.paths import VENV
+from tools.setup.paths import REAL_XEN, VENV
 from tools.setup.venv import PYTHON, REQUIREMENTS, is_fresh
 
 PYTHON_NEEDED = (3, 11)

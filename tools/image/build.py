@@ -7,7 +7,7 @@ from pathlib import Path
 
 from tools.image import disk, kernel, ramdisk, toolstack
 from tools.image.userspace import FILES, UserSpace, user_space
-from tools.setup.paths import BUILD, IMAGE
+from tools.setup.paths import BUILD, IMAGE, VMLINUX, VMLINUZ
 from tools.setup.progress import step
 from tools.setup.stamp import Stamp, fingerprint
 
@@ -46,9 +46,9 @@ def build_image() -> Image:
 def _build_image() -> Image:
     tree = user_space()
     stock = kernel.stock_kernel(tree)
-    names = "\n".join([stock.deb.name, (IMAGE / "root.stamp").read_text()])
+    names = "\n".join([stock.debs.digest, (IMAGE / "root.stamp").read_text()])
     digest = fingerprint(names, FILES, *Path(__file__).parent.glob("*.py"))
-    products = (ROOT_DISK, kernel.VMLINUZ, kernel.VMLINUX, ramdisk.DOM0, ramdisk.DOMU)
+    products = (ROOT_DISK, VMLINUZ, VMLINUX, ramdisk.DOM0, ramdisk.DOMU)
     stamp = Stamp(IMAGE / "image.stamp", *products)
     if not stamp.fresh(digest):
         stamp.forget()
@@ -56,7 +56,7 @@ def _build_image() -> Image:
             _build(stock, tree)
         stamp.record(digest)
     toolstack.toolstack_disk(tree)
-    return Image(kernel.VMLINUZ, kernel.VMLINUX, ramdisk.DOM0, ROOT_DISK, toolstack.DISK)
+    return Image(VMLINUZ, VMLINUX, ramdisk.DOM0, ROOT_DISK, toolstack.DISK)
 
 
 def _build(stock: kernel.Kernel, tree: UserSpace) -> None:

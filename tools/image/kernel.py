@@ -7,15 +7,12 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from tools.image.bzimage import elf_kernel
-from tools.image.packages import kernel
+from tools.image.packages import Debs, kernel
 from tools.image.unpack import unpack
 from tools.image.userspace import UserSpace
-from tools.setup.paths import CACHE, IMAGE
+from tools.setup.paths import CACHE, IMAGE, VMLINUX, VMLINUZ
 from tools.setup.progress import step
 from tools.setup.stamp import Stamp, fingerprint
-
-VMLINUZ = IMAGE / "vmlinuz"
-VMLINUX = IMAGE / "vmlinux"
 
 # What it takes to mount the root disk: on QEMU and on a PC.
 BOOT_MODULES = (
@@ -62,12 +59,15 @@ DOMU_MODULES = (
 )
 
 
-class Kernel:
-    """The unpacked kernel package."""
+SUITE = "bookworm"
 
-    def __init__(self, deb: Path) -> None:
-        self.deb = deb
-        self.tree = CACHE / "kernel" / deb.stem
+
+class Kernel:
+    """The unpacked packages of a kernel."""
+
+    def __init__(self, debs: Debs) -> None:
+        self.debs = debs
+        self.tree = CACHE / "kernel" / debs.digest[:16]
         self._needs: dict[str, list[str]] | None = None
 
     @property
@@ -116,15 +116,16 @@ class Kernel:
 
 
 def stock_kernel(user_space: UserSpace) -> Kernel:
-    """Return the kernel package, unpacked into the cache, its modules indexed."""
-    found = Kernel(kernel())
+    """Return the kernel's packages, unpacked into the cache, its modules indexed."""
+    found = Kernel(kernel(SUITE))
     stamp = Stamp(found.tree.with_suffix(".stamp"), found.tree)
-    digest = fingerprint(found.deb.name)
+    digest = fingerprint(found.debs.digest)
     if not stamp.fresh(digest):
         stamp.forget()
         shutil.rmtree(found.tree, ignore_errors=True)
-        with step(f"unpack {found.deb.name}"):
-            unpack(found.deb, found.tree, _kernel_file)
+        with step(f"unpack {found.debs}"):
+            for deb in found.debs.files:
+                unpack(deb, found.tree, _kernel_file)
             depmod(user_space, found.tree, found.release)
         stamp.record(digest)
     return found

@@ -1,128 +1,108 @@
-"""Fetches Debian packages with the machine's own apt, without root and without touching its state.
+"""The Debian packages that dom0 is made of: the versions that the lock files pin, once fetched.
 
-apt gets a private state folder with an empty status file, so the answer does not depend on what
-happens to be installed here, and signatures and checksums are apt's own business. The result is
-kept below build/cache; apt is asked again only when the list of wanted packages changes.
+A mirror drops a version when a newer one is out. Then the whole set is taken anew from the suite's
+signed index, said, and remembered below build/cache: the set of one day belongs together.
 """
 
-import re
-import subprocess
+from dataclasses import dataclass
 from pathlib import Path
 
+from tools.image.debian import store
+from tools.image.debian.index import read_index
+from tools.image.debian.lockfile import Package, changes, locked, parse, render
+from tools.image.debian.mirror import Mirror, mirror
+from tools.image.debian.resolve import resolve
+from tools.image.debian.signature import archive_keys
+from tools.image.debian.suites import SUITES
 from tools.setup.paths import CACHE
-from tools.setup.progress import fail, step
-from tools.setup.stamp import Stamp, fingerprint
+from tools.setup.progress import fail, say, step
+from tools.setup.stamp import fingerprint
 
-WANTED = Path(__file__).with_name("packages.txt")
-KERNEL = "linux-image-amd64"
-REAL_XEN = "xen-hypervisor-4.17-amd64"
-APT = CACHE / "apt"
-DEBS = CACHE / "debs"
-
-# Their programs are for maintainer scripts and package management, which dom0 has none of.
-LEFT_OUT = {"debconf", "dpkg", "gcc-12-base", "libdb5.3", "mawk", "tar", "readline-common"}
+USER_SPACE_SUITE = "bookworm"
+REAL_XEN_SUITE = "bookworm"
+NEWEST = CACHE / "newest"  # what stands for pinned sets that the mirror has no more
 
 
-def user_space() -> list[Path]:
-    """Return the .deb files of dom0's user space, fetching what is missing."""
-    wanted = _read_list(WANTED)
-    return _fetched("user-space", [*wanted], lambda: _closure(wanted))
+@dataclass(frozen=True)
+class Debs:
+    """The fetched packages of one set."""
+
+    packages: list[Package]
+
+    @property
+    def files(self) -> list[Path]:
+        """Their .deb files."""
+        return [store.place(package) for package in self.packages]
+
+    @property
+    def digest(self) -> str:
+        """A fingerprint of their contents."""
+        return fingerprint("\n".join(package.sha256 for package in self.packages))
+
+    def __str__(self) -> str:
+        first = str(self.packages[0])
+        return first if len(self.packages) == 1 else f"{len(self.packages)} packages"
 
 
-def kernel() -> Path:
-    """Return the .deb of the stock kernel that linux-image-amd64 stands for."""
-    return _fetched("kernel", [KERNEL], lambda: [_one(KERNEL, r"linux-image-\d\S+")])[0]
+def user_space() -> Debs:
+    """Return the packages of dom0's user space, fetching what is missing."""
+    return fetched(USER_SPACE_SUITE, "user-space")
 
 
-def real_xen() -> Path:
-    """Return the .deb of the hypervisor that we compare ourselves with."""
-    return _fetched("xen", [REAL_XEN], lambda: [_one(REAL_XEN, re.escape(REAL_XEN))])[0]
+def kernel(suite: str) -> Debs:
+    """Return the packages of a suite's kernel: those that linux-image-amd64 stands for."""
+    return fetched(suite, "kernel")
 
 
-def _fetched(name: str, key: list[str], resolve) -> list[Path]:
-    listing = CACHE / f"{name}.list"
-    digest = fingerprint("\n".join([*key, *sorted(LEFT_OUT)]))
-    stamp = Stamp(CACHE / f"{name}.stamp", listing)
-    if stamp.fresh(digest):
-        debs = [DEBS / line for line in listing.read_text().split()]
-        if all(deb.exists() for deb in debs):
-            return debs
-    stamp.forget()
-    with step(f"fetch Debian packages ({name})"):
-        _update()
-        debs = _download(resolve())
-    listing.write_text("\n".join(deb.name for deb in debs))
-    stamp.record(digest)
-    return debs
+def real_xen() -> Debs:
+    """Return the package of the hypervisor that we compare ourselves with."""
+    return fetched(REAL_XEN_SUITE, "xen")
 
 
-def _read_list(path: Path) -> list[str]:
-    lines = (line.split("#")[0].strip() for line in path.read_text().splitlines())
-    return [line for line in lines if line]
+def fetched(suite: str, name: str) -> Debs:
+    """Return a set of a suite's packages, fetching what is missing.
 
-
-def _apt(*arguments: str, cwd: Path | None = None) -> str:
-    """Run apt-get over the private state.
-
-    Returns: its standard output.
-    Errors: SystemExit with apt's own last words.
+    Errors: SystemExit, one of them cannot be had.
     """
-    options = {
-        "Dir::State": APT / "state",
-        "Dir::State::status": APT / "status",
-        "Dir::Cache": APT / "cache",
-        "Debug::NoLocking": 1,
-        "APT::Sandbox::User": "",
-        "APT::Install-Recommends": "false",
-        "Acquire::Languages": "none",
-        "Acquire::Retries": 3,
-    }
-    flags = [word for name, value in options.items() for word in ("-o", f"{name}={value}")]
-    done = subprocess.run(
-        ["apt-get", "-q", "-y", *flags, *arguments], cwd=cwd, capture_output=True, text=True
-    )
-    if done.returncode:
-        last = done.stderr.strip().splitlines()[-1:] or ["no message"]
-        raise fail(f"apt-get {arguments[0]} failed: {last[0]}")
-    return done.stdout
+    pinned = locked(suite)[name]
+    packages = _newest_of(suite, name, pinned) or pinned
+    if not all(map(store.has, packages)):
+        with step(f"fetch Debian packages ({suite}, {name})"):
+            packages = _fetch(suite, name, packages)
+    return Debs(packages)
 
 
-def _update() -> None:
-    for folder in (APT / "state/lists/partial", APT / "cache/archives/partial", DEBS):
-        folder.mkdir(parents=True, exist_ok=True)
-    (APT / "status").write_text("")
-    _apt("update")
+def _fetch(suite: str, name: str, packages: list[Package]) -> list[Package]:
+    """Fetch packages, or where the mirror lacks one of them the newest of the set."""
+    source = mirror()
+    if not store.fetch(packages, source):
+        return packages
+    newest = _ask(suite, name, source)
+    for line in changes({name: packages}, {name: newest}):
+        say(f"{source} has other packages than the lock file; {suite}: {line}")
+    if gone := store.fetch(newest, source):
+        raise fail(f"{source} lacks {gone[0]}, which its own index names; wait until it is in step")
+    _remember(suite, name, newest)
+    return newest
 
 
-def _closure(wanted: list[str]) -> list[str]:
-    """Return `name=version` of all packages that the wanted ones need."""
-    plan = _apt("--simulate", "install", *wanted)
-    found = re.findall(r"^Inst (\S+) \((\S+) ", plan, re.MULTILINE)
-    return [f"{name}={version}" for name, version in found if name not in LEFT_OUT]
+def _ask(suite: str, name: str, source: Mirror) -> list[Package]:
+    index = read_index(SUITES[suite], source, archive_keys(source))
+    return sorted(resolve(index, SUITES[suite].sets[name]), key=str)
 
 
-def _one(wanted: str, pattern: str) -> str:
-    """Return `name=version` of the one package, of all that `wanted` needs, whose name matches."""
-    plan = _apt("--simulate", "install", wanted)
-    found = re.search(rf"^Inst ({pattern}) \((\S+) ", plan, re.MULTILINE)
-    if found is None:
-        raise fail(f"apt knows no package {pattern} that {wanted} needs")
-    return f"{found[1]}={found[2]}"
+def _newest_of(suite: str, name: str, pinned: list[Package]) -> list[Package] | None:
+    """Return what was once taken in place of the pinned packages."""
+    file = _note(suite, name, pinned)
+    return parse(file.read_text(), file.name)[name] if file.exists() else None
 
 
-def _download(packages: list[str]) -> list[Path]:
-    """Fetch packages into the cache.
-
-    Returns: their files, in the order of `packages`.
-    """
-    _apt("download", *packages, cwd=DEBS)
-    return [_file_of(package) for package in packages]
+def _remember(suite: str, name: str, packages: list[Package]) -> None:
+    file = _note(suite, name, locked(suite)[name])
+    file.parent.mkdir(parents=True, exist_ok=True)
+    file.write_text(render(suite, {name: packages}))
 
 
-def _file_of(package: str) -> Path:
-    name, version = package.split("=")
-    escaped = version.replace(":", "%3a")
-    found = list(DEBS.glob(f"{name}_{escaped}_*.deb"))
-    if len(found) != 1:
-        raise fail(f"apt fetched {len(found)} files for {package}, expected one")
-    return found[0]
+def _note(suite: str, name: str, pinned: list[Package]) -> Path:
+    digest = Debs(pinned).digest
+    return NEWEST / f"{suite}-{name}-{digest[:16]}.lock"

@@ -7,10 +7,9 @@ import shutil
 from pathlib import Path
 
 from tools.image.disk import make_ext4
-from tools.image.kernel import VMLINUZ
 from tools.image.ramdisk import DOMU
 from tools.image.userspace import UserSpace
-from tools.setup.paths import GEN, IMAGE, TOOLS
+from tools.setup.paths import GEN, IMAGE, TOOLS, VMLINUZ
 from tools.setup.stamp import Stamp, fingerprint
 
 DISK = IMAGE / "opt.img"

@@ -1,16 +1,20 @@
 """Unpacks .deb files into a folder, with /usr merged, without root and maintainer scripts.
 
 Documentation, translations and the like stay behind. Owners are not kept: every file of dom0's
-user space belongs to root, which the file system's maker sees to.
+user space belongs to root, which the file system's maker sees to. No entry leaves the folder,
+neither by its name nor through a link.
 """
 
-import io
-import subprocess
+import shutil
 import tarfile
-from collections.abc import Callable, Iterator
+from collections.abc import Callable
 from pathlib import Path, PurePosixPath
+from typing import BinaryIO
 
-MERGED = ("bin", "sbin", "lib", "lib64", "lib32")
+from tools.image.debian.archive import members
+from tools.setup.progress import fail
+
+MERGED = ("bin", "sbin", "lib", "lib64", "lib32", "libx32")
 NOT_NEEDED = (
     "usr/share/doc",
     "usr/share/man",
@@ -28,26 +32,18 @@ NOT_NEEDED = (
 )
 
 
-def members(deb: Path) -> Iterator[tuple[PurePosixPath, tarfile.TarInfo, io.BufferedReader | None]]:
-    """Yield (path, entry, contents) of a package's file tree, paths without the leading ./"""
-    command = ["dpkg-deb", "--fsys-tarfile", deb]
-    with (
-        subprocess.Popen(command, stdout=subprocess.PIPE) as child,
-        tarfile.open(fileobj=child.stdout, mode="r|") as archive,
-    ):
-        for entry in archive:
-            contents = archive.extractfile(entry) if entry.isreg() else None
-            yield PurePosixPath(entry.name), entry, contents
-    if child.returncode:
-        raise subprocess.CalledProcessError(child.returncode, child.args)
-
-
 def unpack(deb: Path, target: Path, wanted: Callable[[PurePosixPath], bool]) -> None:
-    """Put the wanted files of a package below target, with /bin, /lib and kin merged into /usr."""
+    """Put the wanted files of a package below target, with /bin, /lib and kin merged into /usr.
+
+    Errors: SystemExit, the package is damaged, or has an entry that leaves the tree.
+    """
     for path, entry, contents in members(deb):
         place = merged(path)
-        if place.parts and wanted(place):
-            _put(target / place, entry, contents, target)
+        if place.parts and wanted(place) and not _is_merged_folder(path):
+            try:
+                _put(target, place, entry, contents)
+            except ValueError as error:
+                raise fail(f"{deb.name}: {error}; it is not unpacked") from None
 
 
 def needed(path: PurePosixPath) -> bool:
@@ -61,19 +57,42 @@ def merged(path: PurePosixPath) -> PurePosixPath:
     return PurePosixPath("usr", path) if path.parts[:1] and path.parts[0] in MERGED else path
 
 
-def _put(place: Path, entry: tarfile.TarInfo, contents, target: Path) -> None:
-    place.parent.mkdir(parents=True, exist_ok=True)
-    if not place.parent.resolve().is_relative_to(target.resolve()):
-        raise ValueError(f"{entry.name} would land outside {target}")
+def _is_merged_folder(path: PurePosixPath) -> bool:
+    """Tell whether an entry is /bin or its kin, which newer packages ship as links into /usr."""
+    return len(path.parts) == 1 and path.parts[0] in MERGED
+
+
+def _put(
+    target: Path, path: PurePosixPath, entry: tarfile.TarInfo, contents: BinaryIO | None
+) -> None:
+    """Write one entry of a package.
+
+    Errors: ValueError, it would land outside of the tree, or is neither file, folder nor link.
+    """
+    place = _inside(target, path)
     if entry.isdir():
-        place.mkdir(exist_ok=True)
-    elif entry.issym():
-        place.unlink(missing_ok=True)
+        place.mkdir(parents=True, exist_ok=True)
+        return
+    place.parent.mkdir(parents=True, exist_ok=True)
+    if place.is_dir() and not place.is_symlink():
+        raise ValueError(f"{path} is a folder already, and would become something else")
+    place.unlink(missing_ok=True)
+    if entry.issym():
         place.symlink_to(entry.linkname)
     elif entry.islnk():
-        place.unlink(missing_ok=True)
-        place.hardlink_to(target / merged(PurePosixPath(entry.linkname)))
+        place.hardlink_to(_inside(target, merged(PurePosixPath(entry.linkname))))
+    elif contents is not None:
+        with place.open("wb") as file:
+            shutil.copyfileobj(contents, file)
+        place.chmod(0o755 if entry.mode & 0o111 else 0o644)
     else:
-        place.unlink(missing_ok=True)
-        place.write_bytes(contents.read())
-        place.chmod(entry.mode & 0o755 | 0o200)
+        raise ValueError(f"{path} is a device or the like")
+
+
+def _inside(target: Path, path: PurePosixPath) -> Path:
+    """Return where a path of a package is below target."""
+    place = target / path
+    parent = place.parent.resolve()
+    if path.is_absolute() or ".." in path.parts or not parent.is_relative_to(target.resolve()):
+        raise ValueError(f"{path} would land outside of the tree")
+    return place

@@ -80,7 +80,7 @@ def user_space() -> UserSpace:
     made = UserSpace(IMAGE / "root")
     debs = packages.user_space()
     digest = fingerprint(
-        "\n".join(deb.name for deb in debs),
+        debs.digest,
         FILES / "root",
         Path(__file__),
         Path(unpack.__code__.co_filename),
@@ -88,8 +88,8 @@ def user_space() -> UserSpace:
     stamp = Stamp(IMAGE / "root.stamp", made.tree)
     if not stamp.fresh(digest):
         stamp.forget()
-        with step(f"unpack dom0's user space, {len(debs)} packages"):
-            _build(made, debs)
+        with step(f"unpack dom0's user space, {debs}"):
+            _build(made, debs.files)
         stamp.record(digest)
     return made
 

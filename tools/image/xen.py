@@ -7,24 +7,23 @@ import gzip
 from pathlib import Path
 
 from tools.image import packages
-from tools.image.unpack import members
-from tools.setup.paths import IMAGE
+from tools.image.debian.archive import members
+from tools.setup.paths import IMAGE, REAL_XEN
 from tools.setup.stamp import Stamp, fingerprint
 
-XEN = IMAGE / "xen-4.17"
 PATTERN = "boot/xen-*-amd64.gz"
 
 
 def real_xen() -> Path:
     """Return Xen 4.17 as the plain 32-bit ELF file that QEMU's multiboot loader takes."""
-    deb = packages.real_xen()
-    digest = fingerprint(deb.name)
-    stamp = Stamp(IMAGE / "xen.stamp", XEN)
+    debs = packages.real_xen()
+    digest = fingerprint(debs.digest)
+    stamp = Stamp(IMAGE / "xen.stamp", REAL_XEN)
     if not stamp.fresh(digest):
-        XEN.parent.mkdir(parents=True, exist_ok=True)
-        XEN.write_bytes(gzip.decompress(_packed(deb)))
+        REAL_XEN.parent.mkdir(parents=True, exist_ok=True)
+        REAL_XEN.write_bytes(gzip.decompress(_packed(*debs.files)))
         stamp.record(digest)
-    return XEN
+    return REAL_XEN
 
 
 def _packed(deb: Path) -> bytes:

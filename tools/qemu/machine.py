@@ -15,7 +15,6 @@ from pathlib import Path
 
 from qemu.qmp import QMPError
 
-from tools.image.kernel import VMLINUZ
 from tools.qemu.accelerator import accelerator
 from tools.qemu.config import XEND_PORT, Config, command_line
 from tools.qemu.cpus import what_cpus_do
@@ -23,7 +22,7 @@ from tools.qemu.milestones import NMI_ANSWERED, fatal_line, last_milestone, repo
 from tools.qemu.monitor import Monitor
 from tools.qemu.serial import Serial, SerialTimeout
 from tools.qemu.shell import Shell
-from tools.setup.paths import CORE, RUNS
+from tools.setup.paths import CORE, RUNS, VMLINUZ
 from tools.setup.patience import PATIENCE_S
 
 REPORT_S = 60  # for the rest of a report; the core may be beyond making it whole

@@ -14,14 +14,13 @@ from pathlib import Path
 from xm import kallsyms
 
 from tools.image.build import build_image
-from tools.image.kernel import VMLINUX
 from tools.qemu.config import Config
 from tools.qemu.hosts import KINDS, default_kind, dom0_machine, hypervisor
 from tools.qemu.machine import Machine
 from tools.qemu.repeatable import repeatable, seed_number
 from tools.run.build import build_programs
 from tools.run.repeat import example_machine
-from tools.setup.paths import BUILD, ROOT, TOOLS
+from tools.setup.paths import BUILD, ROOT, TOOLS, VMLINUX
 from tools.setup.progress import fail, say
 
 SYMBOLS = BUILD / "proxen.elf"

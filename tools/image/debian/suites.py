@@ -1,0 +1,77 @@
+"""What is used of which release of Debian: the root of each set, and what belongs to it."""
+
+import re
+from collections.abc import Callable
+from dataclasses import dataclass
+
+# Their programs are for maintainer scripts and package management, which dom0 has none of.
+LEFT_OUT = {"debconf", "dpkg", "gcc-12-base", "libdb5.3", "mawk", "tar", "readline-common"}
+PROGRAMS = (
+    "bash",
+    "busybox-static",
+    "e2fsprogs",
+    "iproute2",
+    "kmod",
+    "python3",
+    "python3-aiohttp",
+)
+KERNEL = re.compile(r"linux-(image|binary|modules|base)-\d\S+")
+
+
+@dataclass(frozen=True)
+class Set:
+    """Packages that are used together: those that `roots` need and that belong."""
+
+    roots: tuple[str, ...]
+    belongs: Callable[[str], object]
+
+
+@dataclass(frozen=True)
+class Suite:
+    """A release: its sets, and where its packages stand."""
+
+    name: str
+    sets: dict[str, Set]
+    updated: bool = True  # it has NAME-updates and NAME-security, as a stable release has
+
+    @property
+    def indices(self) -> list[tuple[str, str]]:
+        """(archive, distribution) of each index of its packages."""
+        found = [("debian", self.name)]
+        if self.updated:
+            found += [("debian", f"{self.name}-updates")]
+            found += [("debian-security", f"{self.name}-security")]
+        return found
+
+
+def _single(package: str) -> Set:
+    return Set((package,), lambda name: name == package)
+
+
+_KERNEL = Set(("linux-image-amd64",), KERNEL.fullmatch)
+_KEYRING = _single("debian-archive-keyring")
+_USER_SPACE = Set(PROGRAMS, lambda name: name not in LEFT_OUT)
+
+SUITES = {
+    suite.name: suite
+    for suite in (
+        Suite(
+            "bookworm",
+            {
+                "user-space": _USER_SPACE,
+                "kernel": _KERNEL,
+                "xen": _single("xen-hypervisor-4.17-amd64"),
+                "keyring": _KEYRING,
+            },
+        ),
+        Suite(
+            "trixie",
+            {
+                "kernel": _KERNEL,
+                "xen": _single("xen-hypervisor-4.20-amd64"),
+                "keyring": _KEYRING,
+            },
+        ),
+        Suite("sid", {"kernel": _KERNEL, "keyring": _KEYRING}, updated=False),
+    )
+}
