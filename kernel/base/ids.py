@@ -26,6 +26,14 @@ NR_PIRQS = 256  # physical interrupts that domain 0 can have
 
 
 @inline
+def mfn_or_0(mfn: Mfn | None) -> u64:
+    """Return how guests and processors are told of a frame: by its number, or 0 where there is
+    none.
+    """
+    return u64(mfn) if mfn is not None else 0
+
+
+@inline
 def mfn_to_maddr(mfn: Mfn) -> Maddr:
     """Return the machine address of the first byte of a frame."""
     return Maddr(u64(mfn) << PAGE_SHIFT)

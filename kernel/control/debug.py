@@ -202,9 +202,9 @@ def find_frame(v: Ptr[Vcpu], address: u64) -> Mfn | None:
     """
     with v.domain.page_lock:
         entry = find_l1e(v, address)
-        if entry is None and u64(v.guest_table_user) != 0:
-            entry = find_l1e_below(v.guest_table_user, address)
-        if entry is not None:
-            l1e = atomic_load(entry)
-            return entry_mfn(l1e) if l1e & PTE_PRESENT != 0 else None
-    return None
+        user_l4 = v.guest_table_user
+        if entry is None and user_l4 is not None:
+            entry = find_l1e_below(user_l4, address)
+        require(entry is not None, None)
+        l1e = atomic_load(entry)
+        return entry_mfn(l1e) if l1e & PTE_PRESENT != 0 else None

@@ -200,7 +200,7 @@ def start_first_vcpu(d: Ptr[Domain], l4: Mfn) -> None:
     while result == -abi.ERESTART:
         result = pin_table(v, d, l4, L4)
     assert result == 0, "domain 0's page tables are not valid"
-    result = set_guest_tables(v, l4, Mfn(0))
+    result = set_guest_tables(v, l4, None)
     assert result == 0, "domain 0's page tables cannot be used"
     v.cr3 = u64(l4) << PAGE_SHIFT
     v.kernel_mode = True

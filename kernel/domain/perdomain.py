@@ -2,9 +2,9 @@
 with the domain.
 """
 
-from kpy import Ptr, ref, u64
+from kpy import Ptr, ref, require, u64
 
-from kernel.base.ids import PAGE_SIZE, Maddr, Mfn, Vaddr, mfn_to_maddr
+from kernel.base.ids import PAGE_SIZE, Maddr, Vaddr, maddr_to_mfn, mfn_to_maddr
 from kernel.frames.core_page import alloc_core_page, free_core_page
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
@@ -27,13 +27,13 @@ def create_perdomain(d: Ptr[Domain]) -> bool:
     there is).
     """
     l3 = new_table()
-    l2 = new_table() if l3 != 0 else u64(0)
-    if l2 == 0:
-        if l3 != 0:
-            free_core_page(maddr_to_vaddr(Maddr(l3)))
+    require(l3 is not None, False)
+    l2 = new_table()
+    if l2 is None:
+        free_core_page(maddr_to_vaddr(l3))
         return False
-    table_of(l3)[0] = l2 | TABLE
-    d.perdomain_l3 = Mfn(l3 >> 12)
+    table_of(l3)[0] = u64(l2) | TABLE
+    d.perdomain_l3 = maddr_to_mfn(l3)
     return True
 
 
@@ -41,14 +41,14 @@ def add_perdomain_vcpu(v: Ptr[Vcpu]) -> bool:
     """Make a new vCPU's window, with no guest descriptors yet; false when memory is short."""
     d = v.domain
     index = u64(v.vcpu_id) // VCPUS_PER_TABLE
-    if d.perdomain_l1[index] == 0:
+    l1 = d.perdomain_l1[index]
+    if l1 is None:
         l1 = new_table()
-        if l1 == 0:
-            return False
+        require(l1 is not None, False)
         d.perdomain_l1[index] = l1
-        l2_table(d)[index] = l1 | TABLE
+        l2_table(d)[index] = u64(l1) | TABLE
     core_page = u64(image_to_maddr(u64(ref(core_gdt))))
-    entries = table_of(d.perdomain_l1[index])
+    entries = table_of(l1)
     for page in range(RESERVED_GDT_PAGE):
         entries[window_index(v) + page] = empty_entry()
     entries[window_index(v) + RESERVED_GDT_PAGE] = core_page | READ_WRITE
@@ -57,24 +57,27 @@ def add_perdomain_vcpu(v: Ptr[Vcpu]) -> bool:
 
 def destroy_perdomain(d: Ptr[Domain]) -> None:
     """Free a domain's tables. No processor uses them any more (`drop_lazy_state`)."""
-    if u64(d.perdomain_l3) == 0:
+    l3 = d.perdomain_l3
+    if l3 is None:
         return
     for i in range(NR_TABLES):
-        if d.perdomain_l1[i] != 0:
-            free_core_page(maddr_to_vaddr(Maddr(d.perdomain_l1[i])))
-            d.perdomain_l1[i] = 0
+        l1 = d.perdomain_l1[i]
+        if l1 is not None:
+            free_core_page(maddr_to_vaddr(l1))
+            d.perdomain_l1[i] = None
     free_core_page(Vaddr(u64(l2_table(d))))
-    free_core_page(mfn_to_vaddr(d.perdomain_l3))
-    d.perdomain_l3 = Mfn(0)
+    free_core_page(mfn_to_vaddr(l3))
+    d.perdomain_l3 = None
 
 
-def new_table() -> u64:
-    """Return the machine address of a zeroed page, or 0."""
+def new_table() -> Maddr | None:
+    """Return the machine address of a zeroed page, None when memory is out."""
     page = alloc_core_page()
-    return u64(vaddr_to_maddr(page)) if page is not None else u64(0)
+    return vaddr_to_maddr(page) if page is not None else None
 
 
 def l2_table(d: Ptr[Domain]) -> Ptr[PageTable]:
     """Return a domain's L2 table."""
-    l3 = table_of(u64(mfn_to_maddr(d.perdomain_l3)))
-    return table_of(l3[0] & ~(PAGE_SIZE - 1))
+    l3 = d.perdomain_l3
+    assert l3 is not None, "a domain has no window for descriptor tables"
+    return table_of(Maddr(table_of(mfn_to_maddr(l3))[0] & ~(PAGE_SIZE - 1)))

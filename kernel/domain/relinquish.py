@@ -7,7 +7,7 @@ until they let go; the last such frame gives up the reference that keeps the `Do
 """
 
 import abi
-from kpy import Ptr, i64, u64
+from kpy import Ptr, i64, require
 
 from kernel.base.ids import Mfn
 from kernel.frames.claims import set_claim
@@ -67,16 +67,21 @@ def leave_tables(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
         with d.page_lock:
             destroy_gdt(v)
             destroy_ldt(v)
-            table = v.guest_table
-            if u64(table) != 0:
-                v.guest_table = Mfn(0)
-            else:
-                table = v.guest_table_user
-                v.guest_table_user = Mfn(0)
-            if u64(table) == 0:
-                return 0
+            table = take_base_pointer(v)
+            require(table is not None, 0)
             release_table(v, d, table, L4)
     return -abi.ERESTART
+
+
+def take_base_pointer(v: Ptr[Vcpu]) -> Mfn | None:
+    """Take an L4 away from a vCPU, with its references. Returns: None when it has none left."""
+    table = v.guest_table
+    if table is not None:
+        v.guest_table = None
+        return table
+    table = v.guest_table_user
+    v.guest_table_user = None
+    return table
 
 
 def first_frame(d: Ptr[Domain]) -> Mfn | None:

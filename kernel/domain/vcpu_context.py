@@ -25,7 +25,7 @@ from kpy import (
 )
 
 from kernel.base.guest_memory import guest_address_okay
-from kernel.base.ids import ENTRIES_PER_PAGE, PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr
+from kernel.base.ids import ENTRIES_PER_PAGE, PAGE_SHIFT, PAGE_SIZE, Mfn, Vaddr, mfn_or_0
 from kernel.emulate.control import CR4_GUEST, guest_cr0, guest_cr4
 from kernel.entry.callback import RPL_USER
 from kernel.entry.debugreg import get_debugreg, set_debugreg_value
@@ -37,6 +37,7 @@ from kernel.state.domain import DOMDYING_alive
 from kernel.state.vcpu import Vcpu, VPF_down
 from kernel.x86.bits import EFLAGS_IF, EFLAGS_IOPL, IOPL_SHIFT
 from kernel.x86.canonical import is_canonical
+from kernel.x86.context import choose_cr3
 from kernel.x86.fpu import fpu_changed, fpu_fxsave_view
 
 CALLBACK_FLAGS = abi.VGCF_failsafe_disables_events | abi.VGCF_syscall_disables_events
@@ -114,17 +115,12 @@ def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
 
 def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:
     """Tell whether a started vCPU has a context's tables: they can't be changed any more."""
-    if (
-        c.ctrlreg[3] != u64(v.guest_table) << PAGE_SHIFT
-        or c.ctrlreg[1] != u64(v.guest_table_user) << PAGE_SHIFT
-    ):
-        return False
-    if c.gdt_ents != u64(v.gdt_ents) or c.ldt_ents != u64(v.ldt_ents):
-        return False
+    require(c.ctrlreg[3] == mfn_or_0(v.guest_table) << PAGE_SHIFT, False)
+    require(c.ctrlreg[1] == mfn_or_0(v.guest_table_user) << PAGE_SHIFT, False)
+    require(c.gdt_ents == u64(v.gdt_ents) and c.ldt_ents == u64(v.ldt_ents), False)
     nr = (c.gdt_ents + ENTRIES_PER_PAGE - 1) // ENTRIES_PER_PAGE
     for i in range(nr):
-        if u64(v.gdt_frames[i]) != c.gdt_frames[i]:
-            return False
+        require(c.gdt_frames[i] == mfn_or_0(v.gdt_frames[i]), False)
     return v.ldt_ents == 0 or c.ldt_base == v.ldt_base
 
 
@@ -152,7 +148,7 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     Selectors get ring 3, flags what a guest must have.
     """
     v.kernel_mode = c.flags & abi.VGCF_in_kernel != 0
-    install_page_table(v)
+    choose_cr3(v)
     copy(ref(v.regs), ref(c.user_regs))
     v.regs.cs |= RPL_USER
     v.regs.ss |= RPL_USER
@@ -179,12 +175,6 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
         area = fpu_fxsave_view(v)
         copy_slice(area[0:512], c.fpu_ctxt.x[0:512])
         fpu_changed(v)
-
-
-def install_page_table(v: Ptr[Vcpu]) -> None:
-    """Choose the L4 that the vCPU's mode needs."""
-    table = v.guest_table if v.kernel_mode else v.guest_table_user
-    v.cr3 = u64(table) << PAGE_SHIFT
 
 
 def install_debug_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
@@ -231,6 +221,6 @@ def describe_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     c.ldt_ents = u64(v.ldt_ents)
     c.gdt_ents = u64(v.gdt_ents)
     for i in range(NR_GDT_FRAMES):
-        c.gdt_frames[i] = u64(v.gdt_frames[i])
-    c.ctrlreg[3] = u64(v.guest_table) << PAGE_SHIFT
-    c.ctrlreg[1] = u64(v.guest_table_user) << PAGE_SHIFT
+        c.gdt_frames[i] = mfn_or_0(v.gdt_frames[i])
+    c.ctrlreg[3] = mfn_or_0(v.guest_table) << PAGE_SHIFT
+    c.ctrlreg[1] = mfn_or_0(v.guest_table_user) << PAGE_SHIFT

@@ -8,7 +8,7 @@ nothing for the core.
 import abi
 from kpy import Ptr, load, store, u32, u64
 
-from kernel.base.ids import PAGE_SHIFT, Mfn
+from kernel.base.ids import PAGE_SHIFT, Mfn, mfn_or_0
 from kernel.emulate.instruction import Instruction, decoded_reg, decoded_rm, gpr
 from kernel.entry.debugreg import get_debugreg, set_debugreg
 from kernel.paging.base_pointer import new_guest_cr3
@@ -32,7 +32,7 @@ def read_control(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
         case 2:
             store(to, vcpu.vcpu_info.arch.cr2)
         case 3:
-            store(to, u64(vcpu.guest_table) << PAGE_SHIFT)
+            store(to, mfn_or_0(vcpu.guest_table) << PAGE_SHIFT)
         case 4:
             store(to, guest_cr4(vcpu))
         case _:

@@ -51,7 +51,7 @@ def do_iret(vcpu: Ptr[Vcpu]) -> i64:
         domain_crash(vcpu.domain, b"iret: its stack cannot be read")
         return 0
     if frame.cs & RPL == RPL:
-        if u64(vcpu.guest_table_user) == 0:
+        if vcpu.guest_table_user is None:
             domain_crash(vcpu.domain, b"iret to user mode without user page tables")
             return 0
         toggle_guest_mode(vcpu)

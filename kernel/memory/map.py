@@ -29,7 +29,7 @@ from kernel.base.guest_memory import (
     copy_slice_to_guest,
     copy_to_guest,
 )
-from kernel.base.ids import Mfn
+from kernel.base.ids import Mfn, mfn_or_0
 from kernel.frames.core_page import alloc_core_page
 from kernel.frames.m2p import m2p_extent
 from kernel.memory.operations import memory_op
@@ -140,9 +140,8 @@ def memory_machphys_mfn_list(op: Ptr[Tainted[abi.xen_machphys_mfn_list]]) -> Res
     count = min(u64(op.max_extents), count)
     op.nr_extents = truncate(u32, count)
     for i in range(count):
-        extent = m2p_extent(Mfn(i * FRAMES_PER_EXTENT))
-        number = u64(extent) if extent is not None else 0
-        require(copy_to_guest(op.extent_start.index(i), ref(number)), -abi.EFAULT)
+        mfn = mfn_or_0(m2p_extent(Mfn(i * FRAMES_PER_EXTENT)))
+        require(copy_to_guest(op.extent_start.index(i), ref(mfn)), -abi.EFAULT)
 
 
 @memory_op(abi.XENMEM_machphys_compat_mfn_list)

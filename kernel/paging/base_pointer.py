@@ -11,7 +11,6 @@ from kpy import (
     ok,
     require,
     u32,
-    u64,
 )
 
 from kernel.base.ids import Mfn
@@ -48,13 +47,13 @@ def new_guest_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
         old = v.guest_table
         v.guest_table = mfn
         write_ptbase(v)
-        if u64(old) != 0:
+        if old is not None:
             release_table(v, d, old, L4)
     return 0
 
 
-def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
-    """Change the L4 that is in force in user mode; 0 for none.
+def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn | None) -> i64:
+    """Change the L4 that is in force in user mode.
 
     The running vCPU is in kernel mode, so nothing is loaded.
 
@@ -64,18 +63,18 @@ def new_user_cr3(v: Ptr[Vcpu], mfn: Mfn) -> i64:
         return 0
     d = v.domain
     with d.page_lock:
-        if u64(mfn) != 0:
+        if mfn is not None:
             ok(acquire_table(v, d, mfn, L4))
             hide_m2p(mfn, d)
         old = v.guest_table_user
         v.guest_table_user = mfn
-        if u64(old) != 0:
+        if old is not None:
             release_table(v, d, old, L4)
     return 0
 
 
-def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
-    """Give a vCPU that has never run its L4s; `user_l4` 0 for none. Nothing is loaded.
+def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn | None) -> i64:
+    """Give a vCPU that has never run its L4s. Nothing is loaded.
 
     Errors: -EINVAL, a frame can't be an L4 of the domain's; -ERESTART, validation takes longer:
     call again.
@@ -83,17 +82,11 @@ def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
     """
     d = v.domain
     with d.page_lock:
-        result = acquire_table(v, d, kernel_l4, L4)
-        if result != 0:
-            forget_old_table(v)
-            return result
-        if u64(user_l4) != 0:
-            result = acquire_table(v, d, user_l4, L4)
+        ok(acquire_l4(v, d, kernel_l4))
+        if user_l4 is not None:
+            result = acquire_l4(v, d, user_l4)
             if result != 0:
-                # What is partial then, the next call or `relinquish_memory` goes on with: the vCPU,
-                # which doesn't run, could not.
                 drop_table(d, kernel_l4, L4)
-                forget_old_table(v)
                 return result
             hide_m2p(user_l4, d)
         show_m2p(kernel_l4)
@@ -101,6 +94,17 @@ def set_guest_tables(v: Ptr[Vcpu], kernel_l4: Mfn, user_l4: Mfn) -> i64:
         v.guest_table_user = user_l4
     write_ptbase(v)
     return 0
+
+
+def acquire_l4(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn) -> i64:
+    """Take an L4 into use for a vCPU that doesn't run. Errors, Locks: as `acquire_table`.
+
+    What is partial then, the next call or `relinquish_memory` goes on with: the vCPU could not.
+    """
+    result = acquire_table(v, d, mfn, L4)
+    if result != 0:
+        forget_old_table(v)
+    return result
 
 
 def pin_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:

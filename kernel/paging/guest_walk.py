@@ -5,7 +5,7 @@ a table of the level below, and never maps a large page. Locks: the domain's pag
 tables stay what they are.
 """
 
-from kpy import Ptr, inline, ref, u64
+from kpy import Ptr, inline, ref, require, u64
 
 from kernel.base.guest_memory import guest_address_okay
 from kernel.base.ids import Mfn
@@ -22,23 +22,19 @@ def find_l1e(v: Ptr[Vcpu], address: u64) -> Ptr[u64] | None:
     """Return the L1 entry for an address of the guest; None when there is no L1 table, or the
     address is the core's.
     """
-    if u64(v.guest_table) == 0:
-        return None
-    return find_l1e_below(v.guest_table, address)
+    l4 = v.guest_table
+    require(l4 is not None, None)
+    return find_l1e_below(l4, address)
 
 
 @inline
 def find_l1e_below(l4: Mfn, address: u64) -> Ptr[u64] | None:
     """Do what `find_l1e` promises below a given L4 table of the guest, which it holds validated."""
-    if not guest_address_okay(address):
-        return None
+    require(guest_address_okay(address), None)
     l4e = page_at(l4)[address >> 39 & INDEX_MASK]
-    if l4e & PTE_PRESENT == 0:
-        return None
+    require(l4e & PTE_PRESENT, None)
     l3e = page_at(entry_mfn(l4e))[address >> 30 & INDEX_MASK]
-    if l3e & PTE_PRESENT == 0:
-        return None
+    require(l3e & PTE_PRESENT, None)
     l2e = page_at(entry_mfn(l3e))[address >> 21 & INDEX_MASK]
-    if l2e & PTE_PRESENT == 0:
-        return None
+    require(l2e & PTE_PRESENT, None)
     return ref(page_at(entry_mfn(l2e))[address >> 12 & INDEX_MASK])

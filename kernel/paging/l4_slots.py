@@ -9,7 +9,7 @@ loses it when it becomes a user's.
 import abi
 from kpy import Array, Ptr, bit, u64
 
-from kernel.base.ids import Mfn
+from kernel.base.ids import Mfn, mfn_to_maddr
 from kernel.frames.frame import page_at
 from kernel.state.domain import Domain
 from kernel.x86.memlayout import L4_SLOT_FIRST
@@ -23,7 +23,9 @@ def is_m2p_strict(d: Ptr[Domain]) -> bool:
 
 def fill_guest_l4(l4: Ptr[Array[u64, 512]], d: Ptr[Domain]) -> None:
     """Write the core's slots of an L4 that has just been validated."""
-    fill_core_slots(l4, u64(d.perdomain_l3) << 12)
+    l3 = d.perdomain_l3
+    assert l3 is not None, "a live domain has no window for descriptor tables"
+    fill_core_slots(l4, mfn_to_maddr(l3))
     if not is_m2p_strict(d):
         l4[L4_SLOT_FIRST] = 0
 

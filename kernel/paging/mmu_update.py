@@ -144,7 +144,7 @@ def serve_batch(
         rest = list_.index(u64(batch.nr_done)).address()
         left = count - batch.nr_done | MMU_UPDATE_PREEMPTED
         return hypercall_continue(v, rest, u64(left), done_out, foreign)
-    if u64(v.old_guest_table) != 0:
+    if v.old_guest_table is not None:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result
 
@@ -158,7 +158,7 @@ def serve_requests(
     is_allowed = may_change(v.domain, batch)
     for i in range(count):
         if i != 0 and (
-            u64(v.old_guest_table) != 0 or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
+            v.old_guest_table is not None or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
         ):
             return -abi.ERESTART
         require(copy_from_guest(ref(request), list_.index(u64(i))), -abi.EFAULT)

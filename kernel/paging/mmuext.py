@@ -87,7 +87,7 @@ def do_mmuext_op(
         return hypercall_continue(
             v, rest, u64(wanted - done | MMU_UPDATE_PREEMPTED), done_out, foreign
         )
-    if u64(v.old_guest_table) != 0:
+    if v.old_guest_table is not None:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result
 
@@ -123,7 +123,7 @@ def serve_operations(
     """
     op = uninitialized(Tainted[abi.mmuext_op])
     for i in range(count):
-        if i != 0 and (u64(v.old_guest_table) != 0 or preempt_pending()):
+        if i != 0 and (v.old_guest_table is not None or preempt_pending()):
             return -abi.ERESTART, i
         if not copy_from_guest(ref(op), list_.index(u64(i))):
             return -abi.EFAULT, i

@@ -35,11 +35,7 @@ def set_gdt(v: Ptr[Vcpu], frames: Ptr[Array[u64, 16]], nr_entries: u32) -> i64:
     """
     require(nr_entries <= abi.FIRST_RESERVED_GDT_ENTRY, -abi.EINVAL)
     count = (u64(nr_entries) + DESCRIPTORS_PER_FRAME - 1) // DESCRIPTORS_PER_FRAME
-    for i in range(count):
-        if not get_frame_and_type(Mfn(frames[i]), v.domain, PGT_seg_desc_page):
-            for j in range(i):
-                put_frame_and_type(Mfn(frames[j]))
-            return -abi.EINVAL
+    require(get_descriptor_frames(v.domain, frames, count), -abi.EINVAL)
     destroy_gdt(v)
     for i in range(count):
         v.gdt_frames[i] = Mfn(frames[i])
@@ -48,14 +44,27 @@ def set_gdt(v: Ptr[Vcpu], frames: Ptr[Array[u64, 16]], nr_entries: u32) -> i64:
     return 0
 
 
+def get_descriptor_frames(d: Ptr[Domain], frames: Ptr[Array[u64, 16]], count: u64) -> bool:
+    """Take a reference and a seg_desc type reference to each of `count` frames of a domain.
+
+    Returns: False, and none is taken, when that is impossible for one of them.
+    """
+    for i in range(count):
+        if not get_frame_and_type(Mfn(frames[i]), d, PGT_seg_desc_page):
+            for j in range(i):
+                put_frame_and_type(Mfn(frames[j]))
+            return False
+    return True
+
+
 def destroy_gdt(v: Ptr[Vcpu]) -> None:
     """Take a vCPU's GDT frames out of use."""
     v.gdt_ents = 0
     for i in range(MAX_GDT_FRAMES):
         mfn = v.gdt_frames[i]
-        if u64(mfn) != 0:
-            v.gdt_frames[i] = Mfn(0)
-            set_gdt_frame(v, i, Mfn(0))
+        if mfn is not None:
+            v.gdt_frames[i] = None
+            set_gdt_frame(v, i, None)
             put_frame_and_type(mfn)
 
 
@@ -84,8 +93,8 @@ def unmap_ldt(v: Ptr[Vcpu]) -> bool:
     """
     found = False
     for i in range(NR_LDT_FRAMES):
-        if u64(v.ldt_frames[i]) != 0:
-            set_ldt_frame(v, i, Mfn(0))
+        if v.ldt_frames[i] is not None:
+            set_ldt_frame(v, i, None)
             found = True
     return found
 
@@ -94,8 +103,8 @@ def put_ldt_frames(v: Ptr[Vcpu]) -> None:
     """Give the references of a vCPU's LDT frames back, which no processor sees any more."""
     for i in range(NR_LDT_FRAMES):
         mfn = v.ldt_frames[i]
-        if u64(mfn) != 0:
-            v.ldt_frames[i] = Mfn(0)
+        if mfn is not None:
+            v.ldt_frames[i] = None
             put_frame_and_type(mfn)
 
 
@@ -126,16 +135,13 @@ def map_ldt_page(v: Ptr[Vcpu], offset: u64) -> bool:
     Returns: False when the guest has none there.
     """
     page = offset // 4096
-    if offset // 8 >= u64(v.ldt_ents) or u64(v.ldt_frames[page]) != 0:
-        return False
+    require(offset // 8 < u64(v.ldt_ents) and v.ldt_frames[page] is None, False)
     entry = find_l1e(v, wrapping_add(v.ldt_base, page * 4096))
-    if entry is None:
-        return False
+    require(entry is not None, False)
     l1e = read_entry(entry)
-    if l1e & PTE_PRESENT == 0 or not get_frame_and_type(
-        entry_mfn(l1e), v.domain, PGT_seg_desc_page
-    ):
-        return False
-    v.ldt_frames[page] = entry_mfn(l1e)
-    set_ldt_frame(v, page, entry_mfn(l1e))
+    require(l1e & PTE_PRESENT, False)
+    mfn = entry_mfn(l1e)
+    require(get_frame_and_type(mfn, v.domain, PGT_seg_desc_page), False)
+    v.ldt_frames[page] = mfn
+    set_ldt_frame(v, page, mfn)
     return True

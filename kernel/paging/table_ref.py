@@ -20,7 +20,6 @@ from kpy import (
     ok,
     require,
     u32,
-    u64,
 )
 
 from kernel.base.ids import Mfn
@@ -77,7 +76,7 @@ def release_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> None:
 
 def release_later(v: Ptr[Vcpu], mfn: Mfn) -> None:
     """Note a partial table whose release goes on later."""
-    assert u64(v.old_guest_table) == 0, "two page tables wait for their release"
+    assert v.old_guest_table is None, "two page tables wait for their release"
     hold_frame(mfn)
     v.old_guest_table = mfn
 
@@ -85,8 +84,8 @@ def release_later(v: Ptr[Vcpu], mfn: Mfn) -> None:
 def forget_old_table(v: Ptr[Vcpu]) -> None:
     """Drop the note."""
     mfn = v.old_guest_table
-    if u64(mfn) != 0:
-        v.old_guest_table = Mfn(0)
+    if mfn is not None:
+        v.old_guest_table = None
         put_frame(mfn)
 
 
@@ -97,15 +96,14 @@ def put_old_guest_table(v: Ptr[Vcpu]) -> i64:
 
     Errors: -ERESTART, it takes longer still.
     """
-    if u64(v.old_guest_table) == 0:
-        return 0
-    return finish_release(v)
+    return 0 if v.old_guest_table is None else finish_release(v)
 
 
 @noinline
 def finish_release(v: Ptr[Vcpu]) -> i64:
     """Do what `put_old_guest_table` promises. Locks: takes the page_lock of the table's owner."""
     mfn = v.old_guest_table
+    require(mfn is not None, 0)
     d = owner_of(frame_at(mfn))
     assert d is not None, "a table without an owner waits for its release"
     with d.page_lock:

@@ -29,7 +29,7 @@ from kpy import (
     u64,
 )
 
-from kernel.base.ids import DomId, Mfn, Vaddr
+from kernel.base.ids import DomId, Maddr, Mfn, Vaddr
 from kernel.base.spinlock import SpinLock
 from kernel.state.domain_table import unlink_domain
 from kernel.state.evtchn_table import EvtchnTable
@@ -115,8 +115,8 @@ class Domain:
     dirty_cpumask: u64  # CPUs whose TLB may hold this domain's translations
 
     # Address space (kernel/x86/perdomain.py)
-    perdomain_l3: Mfn
-    perdomain_l1: Array[u64, 2]
+    perdomain_l3: Mfn | None
+    perdomain_l1: Array[Maddr | None, 2]
 
     # Scheduling (kernel/sched/schedule.py)
     sched_weight: u32  # share of processor time, against DEFAULT_WEIGHT

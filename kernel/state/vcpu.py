@@ -49,9 +49,9 @@ class Vcpu:
     poll_timer: Timer
 
     # Address space (kernel/paging/base_pointer.py)
-    guest_table: Mfn  # L4 of the guest kernel, referenced
-    guest_table_user: Mfn  # L4 of guest user mode, or 0
-    old_guest_table: Mfn  # a table whose release goes on in the next hypercall, or 0
+    guest_table: Mfn | None  # L4 of the guest kernel, referenced
+    guest_table_user: Mfn | None  # L4 of guest user mode
+    old_guest_table: Mfn | None  # a table whose release goes on in the next hypercall
     cr3: u64  # what the processor loads in the current mode
     kernel_mode: bool
 
@@ -65,8 +65,8 @@ class Vcpu:
     gdt_ents: u32
     ldt_ents: u32
     ldt_base: u64
-    gdt_frames: Array[Mfn, 14]
-    ldt_frames: Array[Mfn, 16]  # those pages of the LDT that were used so far; 0: none
+    gdt_frames: Array[Mfn | None, 14]
+    ldt_frames: Array[Mfn | None, 16]  # those pages of the LDT that were used so far
 
     # Traps and segments (kernel/entry/trap.py, kernel/entry/bounce.py, kernel/entry/callback.py,
     # kernel/entry/iret.py)

@@ -9,7 +9,7 @@ processor that loaded it last; both must agree for the state to be good.
 
 from kpy import Ptr, atomic_and, atomic_or, bit, extern, inline, ref, truncate, u16, u32, u64
 
-from kernel.base.ids import mfn_to_maddr
+from kernel.base.ids import PAGE_SHIFT, mfn_or_0
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import (
     CR4_DE,
@@ -140,9 +140,15 @@ def load_cr3(cpu: Ptr[Pcpu], cr3: u64) -> None:
     write_cr3(cr3)
 
 
+@inline
+def choose_cr3(v: Ptr[Vcpu]) -> None:
+    """Set `v.cr3` for the mode that the vCPU is in: to its L4, or 0 where it has none."""
+    v.cr3 = mfn_or_0(v.guest_table if v.kernel_mode else v.guest_table_user) << PAGE_SHIFT
+
+
 def write_ptbase(v: Ptr[Vcpu]) -> None:
     """Set `v.cr3` for the mode that the vCPU is in, and load it if it is the running one."""
-    v.cr3 = u64(mfn_to_maddr(v.guest_table if v.kernel_mode else v.guest_table_user))
+    choose_cr3(v)
     cpu = this_cpu()
     if cpu.current == v and not cpu.is_lazy:
         load_cr3(cpu, v.cr3)
@@ -152,7 +158,7 @@ def write_ptbase(v: Ptr[Vcpu]) -> None:
 def toggle_guest_mode(v: Ptr[Vcpu]) -> None:
     """Change the running vCPU between guest kernel and guest user mode: page tables and GS base."""
     v.kernel_mode = not v.kernel_mode
-    v.cr3 = u64(mfn_to_maddr(v.guest_table if v.kernel_mode else v.guest_table_user))
+    choose_cr3(v)
     cpu = this_cpu()
     cpu.loaded_cr3 = v.cr3
     swapgs()

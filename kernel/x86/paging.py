@@ -225,11 +225,11 @@ def is_mapped_at(l1: Ptr[PageTable], start: u64, first: u64, count: u64) -> bool
     return True
 
 
-def fill_core_slots(l4: Ptr[PageTable], perdomain_l3: u64) -> None:
-    """Write the core's slots of a guest's L4: the template's, and the domain's own L3 (a machine
-    address) in slot 260.
+def fill_core_slots(l4: Ptr[PageTable], perdomain_l3: Maddr) -> None:
+    """Write the core's slots of a guest's L4: the template's, and the domain's own L3 in slot
+    260.
     """
     template = table_at(core_l4)
     for slot in range(L4_SLOT_FIRST, L4_SLOT_END):
         l4[slot] = template[slot]
-    l4[L4_SLOT_PERDOMAIN] = perdomain_l3 | TABLE
+    l4[L4_SLOT_PERDOMAIN] = u64(perdomain_l3) | TABLE

@@ -8,7 +8,7 @@ number only. Only `set_gdt_frame` and `set_ldt_frame` change the mappings of a l
 
 from kpy import Array, Ptr, inline, ref, static, struct, u64
 
-from kernel.base.ids import PAGE_SIZE, Maddr, Mfn
+from kernel.base.ids import PAGE_SIZE, Maddr, Mfn, mfn_to_maddr
 from kernel.state.vcpu import MAX_VCPUS, Vcpu
 from kernel.x86.bits import PTE_ACCESSED, PTE_DIRTY, PTE_NX, PTE_PRESENT, PTE_WRITE
 from kernel.x86.memlayout import (
@@ -50,9 +50,9 @@ def ldt_window(v: Ptr[Vcpu]) -> u64:
     return gdt_window(v) + LDT_PAGE * PAGE_SIZE
 
 
-def table_of(maddr: u64) -> Ptr[PageTable]:
+def table_of(maddr: Maddr) -> Ptr[PageTable]:
     """Return a table that `new_table` made: a page of the core's, so the direct map shows it."""
-    return Ptr[PageTable](u64(maddr_to_vaddr(Maddr(maddr))))
+    return Ptr[PageTable](u64(maddr_to_vaddr(maddr)))
 
 
 def window_index(v: Ptr[Vcpu]) -> u64:
@@ -69,23 +69,25 @@ def empty_entry() -> u64:
 
 def set_entry(v: Ptr[Vcpu], page: u64, entry: u64) -> None:
     """Change a page of a vCPU's window. The vCPU is the running one, or stopped."""
-    table = table_of(v.domain.perdomain_l1[u64(v.vcpu_id) // VCPUS_PER_TABLE])
-    table[window_index(v) + page] = entry
+    l1 = v.domain.perdomain_l1[u64(v.vcpu_id) // VCPUS_PER_TABLE]
+    assert l1 is not None, "a vCPU has no window for descriptor tables"
+    table_of(l1)[window_index(v) + page] = entry
     flush_tlb_one_local(gdt_window(v) + page * PAGE_SIZE)
     v.loaded_cpu = 0  # whichever processor loads it next must reload CR3, and so flush
 
 
-def set_gdt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
-    """Map a frame as page `index` of a vCPU's GDT, or unmap it (0). The caller holds a segdesc-type
-    reference.
+def set_gdt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn | None) -> None:
+    """Map a frame, to which the caller holds a seg_desc type reference, as page `index` of a vCPU's
+    GDT, or none.
     """
     assert index < RESERVED_GDT_PAGE, "that GDT page is the core's"
-    set_entry(v, index, u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else empty_entry())
+    set_entry(v, index, u64(mfn_to_maddr(mfn)) | READ_ONLY if mfn is not None else empty_entry())
 
 
-def set_ldt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn) -> None:
-    """Map a frame as page `index` of a vCPU's LDT, or unmap it (0). The caller holds a segdesc-type
-    reference.
+def set_ldt_frame(v: Ptr[Vcpu], index: u64, mfn: Mfn | None) -> None:
+    """Map a frame, to which the caller holds a seg_desc type reference, as page `index` of a vCPU's
+    LDT, or none.
     """
     assert index < LDT_PAGE, "an LDT has 16 pages"
-    set_entry(v, LDT_PAGE + index, u64(mfn) << 12 | READ_ONLY if u64(mfn) != 0 else u64(0))
+    entry = u64(mfn_to_maddr(mfn)) | READ_ONLY if mfn is not None else u64(0)
+    set_entry(v, LDT_PAGE + index, entry)

@@ -171,22 +171,20 @@ def count_maptrack(d: Ptr[Domain]) -> None:
 
 def count_vcpu(v: Ptr[Vcpu]) -> None:
     """Count a vCPU's address spaces, descriptor tables and vcpu_info."""
-    hold_if_any(u64(v.guest_table), L4)
-    hold_if_any(u64(v.guest_table_user), L4)
+    hold_if_any(v.guest_table, L4)
+    hold_if_any(v.guest_table_user, L4)
     for mfn in v.gdt_frames:
-        hold_if_any(u64(mfn), SEG_DESC)
+        hold_if_any(mfn, SEG_DESC)
     for mfn in v.ldt_frames:
-        hold_if_any(u64(mfn), SEG_DESC)
-    hold_if_any(u64(v.old_guest_table), NONE)
-    info = v.vcpu_info_mfn
-    if info is not None:
-        hold(u64(info), WRITABLE)
+        hold_if_any(mfn, SEG_DESC)
+    hold_if_any(v.old_guest_table, NONE)
+    hold_if_any(v.vcpu_info_mfn, WRITABLE)
 
 
 @inline
-def hold_if_any(mfn: u64, kind: u32) -> None:
-    if mfn != 0:
-        hold(mfn, kind)
+def hold_if_any(mfn: Mfn | None, kind: u32) -> None:
+    if mfn is not None:
+        hold(u64(mfn), kind)
 
 
 def compare_counts() -> None:

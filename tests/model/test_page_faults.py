@@ -257,7 +257,7 @@ def test_behind_its_end_an_ldt_faults_where_it_would_be(with_ldt):
     assert guest.guest.call(UPDATE_VA, BASE + 19 * PAGE, absent, abi.UVMF_INVLPG) == 0
     assert touch(guest, PAGE) == PF
     assert told_address(guest) == BASE + 19 * PAGE
-    assert guest.v.ldt_frames[1] == 0
+    assert guest.v.ldt_frames[1] is None
 
 
 def test_an_ldt_below_no_table(guest):
@@ -279,7 +279,7 @@ def test_faults_beside_the_window_are_the_guests(with_ldt):
     for error in (PFEC_USER, PFEC_RESERVED):
         assert touch(guest, 0, error) == PF
         assert told_address(guest) == window(guest)
-    assert guest.v.ldt_frames[0] == 0
+    assert guest.v.ldt_frames[0] is None
 
 
 def test_a_stack_that_cannot_take_the_fault_ends_the_domain(guest):

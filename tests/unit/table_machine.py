@@ -51,7 +51,7 @@ class TableMachine(MemoryMachine):
         self.domain = self.new_domain(1)
         self.owner = self.program.new(PageOwner, domain_id=1, domain=self.domain)
         if hasattr(self, "vcpu"):
-            self.vcpu.old_guest_table = 0
+            self.vcpu.old_guest_table = None
 
     def put_old(self):
         """Do what every hypercall on page tables does first."""
@@ -88,7 +88,7 @@ class TableMachine(MemoryMachine):
 
     def expected(self, frames):
         """Count from the tables in force what `frames` should say: references, and by type."""
-        references, types = Counter([self.vcpu.old_guest_table]), {}
+        references, types = Counter([self.vcpu.old_guest_table or 0]), {}
         for mfn in frames:
             references[mfn] += 1  # the owner's
             info = self.frame(mfn).info
