@@ -80,6 +80,7 @@ ORPHAN = """
 import time
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine
+from tools.setup.paths import VMLINUZ
 machine = Machine(Config(name="test-orphan", kernel=VMLINUZ, nic=None, extra=("-S",)))
 machine.start()
 print((machine.folder / "pid").read_text(), flush=True)
