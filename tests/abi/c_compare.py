@@ -1,10 +1,11 @@
-"""Ask gcc what another set of headers says about everything that our model defines."""
+"""Ask a C compiler what another set of headers says about everything that our model defines."""
 
-import json
 import re
-import subprocess
 from pathlib import Path
 
+from dwarf.image import Image
+
+from tests.c_compiler import compile_c
 from tools.abi.model import Abi, Array, Record
 
 LIBXEN = Path("/usr/include/xen")
@@ -67,25 +68,27 @@ def field_questions(found: dict, top: Record, record: Record, path: str, base: i
 
 
 def program(asked: dict[str, tuple[str, int | str]]) -> str:
-    """A C program that prints every answer as one JSON object."""
-    lines = ["#include <stddef.h>", "#include <stdint.h>", "#include <stdio.h>"]
+    """A C file, a line for each question, whose object holds the answers: nothing needs to run."""
+    lines = ["#include <stddef.h>", "#include <stdint.h>"]
     lines += [f"#include <xen/{header}.h>" for header in LIBXEN_HEADERS]
-    lines += ["int main(void) {", '    printf("{");']
-    for key, (expression, value) in asked.items():
-        form, cast = ('\\"%s\\"', "") if isinstance(value, str) else ("%lld", "(long long)")
-        lines.append(f'    printf("\\"{key}\\": {form},\\n", {cast}({expression}));')
-    return "\n".join([*lines, '    printf("\\"end\\": 0}\\n"); return 0; }', ""])
+    for number, (expression, value) in enumerate(asked.values()):
+        section = f'__attribute__((used, section("s{number}")))'
+        if isinstance(value, str):
+            lines.append(f"{section} const char a{number}[] = {expression};")
+        else:
+            lines.append(f"{section} const long long a{number} = (long long)({expression});")
+    return "\n".join([*lines, ""])
 
 
 def answers(asked: dict, directory: Path) -> tuple[dict[str, int | str], list[str]]:
     """What the other headers say, and the keys that they do not know."""
     asked, unknown = dict(asked), []
-    flags = ["-D__XEN_TOOLS__", "-Wno-pedantic", "-fmax-errors=0", "-w"]
-    source, binary = directory / "compare.c", directory / "compare"
+    flags = ["-D__XEN_TOOLS__", "-Wno-pedantic", "-ferror-limit=0", "-w", "-c"]
+    source, made = directory / "compare.c", directory / "compare.o"
     while True:
         source.write_text(program(asked))
-        first = len(LIBXEN_HEADERS) + 6
-        run = subprocess.run(["gcc", *flags, source, "-o", binary], capture_output=True, text=True)
+        first = len(LIBXEN_HEADERS) + 3
+        run = compile_c(*flags, source, "-o", made)
         if run.returncode == 0:
             break
         numbers = {int(n) for n in re.findall(r"compare\.c:(\d+):\d+: error", run.stderr)}
@@ -96,5 +99,14 @@ def answers(asked: dict, directory: Path) -> tuple[dict[str, int | str], list[st
         unknown += missing
         for key in missing:
             del asked[key]
-    output = subprocess.run([binary], capture_output=True, text=True, check=True).stdout
-    return json.loads(output), unknown
+    return answers_of(Image(made), asked), unknown
+
+
+def answers_of(made: Image, asked: dict) -> dict[str, int | str]:
+    """Read the answers from the object."""
+    found: dict[str, int | str] = {}
+    for number, (key, (_, value)) in enumerate(asked.items()):
+        data = bytes(made.section(f"s{number}"))
+        is_text = isinstance(value, str)
+        found[key] = data.rstrip(b"\0").decode() if is_text else int.from_bytes(data, "little")
+    return found

@@ -10,6 +10,7 @@ import sys
 from pathlib import Path
 
 import pytest
+from dwarf.image import Image
 from kpy.emit import target_build as builder
 from kpy.front.modules import ROOT
 from kpy.front.target import Target
@@ -107,9 +108,9 @@ def test_only_what_changed_is_compiled(project, monkeypatch):
     assert ": 1 of 2 files compiled" in compile_again(folder, target)
     other.write_text(OTHER.replace("x * 2", "x * 3"))
     assert ": 1 of 2 files compiled" in compile_again(folder, target)
-    symbols = subprocess.run(["nm", target.elf], capture_output=True, text=True).stdout
-    assert f"T {folder.name}.other.twice" in symbols
-    assert "unused" not in symbols
+    symbols = {function.name for function in Image(target.elf).functions()}
+    assert f"{folder.name}.other.twice" in symbols
+    assert not any("unused" in name for name in symbols)
 
 
 def test_symbol_table_and_flat_image(project, monkeypatch):

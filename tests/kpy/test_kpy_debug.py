@@ -7,6 +7,7 @@ import subprocess
 import pytest
 from kpy.check import checker
 from kpy.emit import backend
+from kpy.emit.link import run_linker
 from kpy.front import modules
 from kpy.front.program import Program
 from kpy.lower.unit import Unit
@@ -69,7 +70,7 @@ def executable(module, tmp_path):
             unit.function(instance)
     (tmp_path / "debugged.o").write_bytes(backend.compile_object(unit.finish(), unit.triple))
     _write_memory_functions(tmp_path / "memory.o")
-    subprocess.run(["ld", "-o", "debugged", "debugged.o", "memory.o"], cwd=tmp_path, check=True)
+    run_linker(["-o", "debugged", "debugged.o", "memory.o"], tmp_path)
     return tmp_path / "debugged"
 
 

@@ -6,11 +6,11 @@ tools/qemu/repeatable.py for what makes it repeatable.
 
 import hashlib
 import re
-import subprocess
-import tempfile
 import time
 from collections.abc import Iterator
 from pathlib import Path
+
+from kpy.emit.program_file import ProgramFile
 
 from tools.image.build import Image
 from tools.image.ramroot import with_job
@@ -69,9 +69,7 @@ def example_machine(kind: str, image: Image, seed: int) -> Config:
 
 def _stripped(kernel: Path) -> bytes:
     """Return a kernel without debug information, which tells in which folder it was built."""
-    with tempfile.NamedTemporaryFile() as file:
-        subprocess.run(["objcopy", "--strip-debug", kernel, file.name], check=True)
-        return Path(file.name).read_bytes()
+    return ProgramFile(kernel).without_debug()
 
 
 def watch(config: Config) -> tuple[str, Path]:

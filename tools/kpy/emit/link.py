@@ -1,23 +1,36 @@
-"""Linking, with GNU ld, and what is made of the result."""
+"""Linking with LLVM's lld, which the wheel `ziglang` brings, so that it is the same everywhere."""
 
+import importlib.util
 import os
 import subprocess
 
 from kpy.emit import backend, lines
+from kpy.emit.program_file import ProgramFile
 from kpy.front.modules import ROOT
 from kpy.lower.types import escape
 from kpy.lower.unit import TRIPLE
 
+OPTIONS = ("-nostdlib", "-static", "--gc-sections", "-O2")
+LAYOUT = ("max-page-size=4096", "noexecstack", "norelro")
+
 
 class LinkError(Exception):
-    """What ld or objcopy said."""
+    """What the linker said."""
 
 
-def run(command):
-    done = subprocess.run(command, cwd=ROOT, capture_output=True, text=True)
+def zig():
+    """Return the path of the wheel's program, which is lld, and a C compiler for tests."""
+    found = importlib.util.find_spec("ziglang")
+    if found is None:
+        raise LinkError("the linker is missing: there is no package ziglang; run `make setup`")
+    return os.path.join(os.path.dirname(found.origin), "zig")
+
+
+def run_linker(words, cwd=ROOT):
+    """Run lld. Errors: LinkError, with what it said."""
+    done = subprocess.run([zig(), "ld.lld", *words], cwd=cwd, capture_output=True, text=True)
     if done.returncode:
-        raise LinkError(f"{' '.join(command[:1])}: {done.stderr.strip()}")
-    return done.stdout
+        raise LinkError(done.stderr.strip())
 
 
 def link(target, objects, exports):
@@ -26,33 +39,14 @@ def link(target, objects, exports):
     if target.symbol_table is not None:
         _link(target, [*objects, _symbol_object(target)], exports)
     if target.flat:
-        run(["objcopy", "-O", "binary", target.elf, os.path.join(ROOT, target.flat)])
+        with open(os.path.join(ROOT, target.flat), "wb") as file:
+            file.write(ProgramFile(target.elf).flat())
 
 
 def _link(target, objects, exports):
     roots = [word for symbol in sorted(exports) for word in ("-u", symbol)]
-    options = [
-        "-nostdlib",
-        "-static",
-        "--gc-sections",
-        "-z",
-        "max-page-size=4096",
-        "-z",
-        "noexecstack",
-    ]
-    run(
-        [
-            "ld",
-            *options,
-            "--no-warn-rwx-segments",
-            *roots,
-            "-T",
-            target.script,
-            "-o",
-            target.elf,
-            *objects,
-        ]
-    )
+    layout = [word for name in LAYOUT for word in ("-z", name)]
+    run_linker([*OPTIONS, *layout, *roots, "-T", target.script, "-o", target.elf, *objects])
 
 
 def _symbol_object(target):
@@ -71,5 +65,5 @@ def _symbol_object(target):
 
 def sizes(elf):
     """A line that tells how large a program is."""
-    text, data, bss, *_ = run(["size", elf]).splitlines()[1].split()
-    return f"{int(text):,} bytes of code and constants, {int(data):,} of data, {int(bss):,} zero"
+    fixed, data, zero = ProgramFile(elf).sizes()
+    return f"{fixed:,} bytes of code and constants, {data:,} of data, {zero:,} zero"

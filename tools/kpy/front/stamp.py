@@ -7,8 +7,11 @@ import glob
 import hashlib
 import json
 import os
+from importlib.metadata import version
 
 from kpy.front.forward import ROOT
+
+WHEELS = ("llvmlite", "ziglang")  # code generator and linker
 
 
 class Stamp:
@@ -22,7 +25,7 @@ class Stamp:
         try:
             with open(self.path, encoding="utf-8") as file:
                 known = json.load(file)
-            same = known["target"] == self.target.describe() and self._has_outputs()
+            same = known["made by"] == self._made_by() and self._has_outputs()
             return same and all(_digest(name) == was for name, was in known["inputs"].items())
         except (OSError, ValueError, KeyError):
             return False
@@ -34,7 +37,11 @@ class Stamp:
             return
         with open(self.path, "w", encoding="utf-8") as file:
             digests = {name: _digest(name) for name in inputs}
-            json.dump({"target": self.target.describe(), "inputs": digests}, file)
+            json.dump({"made by": self._made_by(), "inputs": digests}, file)
+
+    def _made_by(self):
+        """What besides files decides about the outputs."""
+        return [self.target.describe(), [f"{name} {version(name)}" for name in WHEELS]]
 
     def _has_outputs(self):
         flat = [os.path.join(ROOT, self.target.flat)] if self.target.flat else []
