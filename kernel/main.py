@@ -44,6 +44,11 @@ from kernel.x86.smp import (
     start_other_cpus,
     wait_for_release,
 )
+from kernel.x86.speculation import (
+    empty_buffers_on_exit,
+    read_speculation,
+    report_speculation,
+)
 from kernel.x86.tsc import tsc_init, tsc_khz
 
 CALIBRATION_MS = 10
@@ -92,10 +97,13 @@ def start_on_own_stack() -> Never:
     apic_map(acpi.apic_maddr)
     tsc_init(acpi.pm_timer_port)
     fpu_init()
+    read_speculation()
+    empty_buffers_on_exit()
     init_this_cpu()
     this_cpu().apic_id = apic_id()
     apic_timer_calibrate(CALIBRATION_MS * tsc_khz)
     printk(f"time-stamp counter at {tsc_khz} kHz, measured {since_start_ms()} ms after the start")
+    report_speculation()
     ioapic_init()
     protect_core_devices()
     map_frame_tables(FRAME_BYTES)

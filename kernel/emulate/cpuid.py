@@ -40,9 +40,9 @@ LEAF_1_ECX = bits(0, 1, 9, 12, 13, 19, 20, 22, 23, 25, 26, 28, 29, 30)
 LEAF_7_EBX = bits(3, 5, 8, 9, 13, 16, 17, 18, 19, 21, 23, 24, 28, 29, 30, 31)
 # Not allowed: UMIP, PKU, OSPKE, WAITPKG, CET, LA57, bus lock detect, ENQCMD, SGX_LC, PKS.
 LEAF_7_ECX = bits(1, 6, 8, 9, 10, 11, 12, 14, 22, 25, 27, 28)
-# Allowed: AVX512 4VNNIW, 4FMAPS, fast short rep mov, VP2INTERSECT, SERIALIZE. No speculation
-# controls.
-LEAF_7_EDX = bits(2, 3, 4, 8, 14)
+# Allowed: AVX512 4VNNIW, 4FMAPS, fast short rep mov, VP2INTERSECT, SERIALIZE; of the speculation
+# controls all but the flush of the L1 cache (kernel/x86/predictors.py).
+LEAF_7_EDX = bits(2, 3, 4, 8, 10, 14, 26, 27, 29, 31)
 LEAF_7_1_EAX = bits(4, 5, 10, 11, 12)
 XSAVE_FEATURES = bits(0, 1, 2)  # XSAVEOPT, XSAVEC, XGETBV1; XSAVES needs ring 0
 # Not allowed: EXTAPIC, SVM, CR8 legacy, OSVW, IBS, SKINIT, WDT, LWP, topology and performance
@@ -51,7 +51,7 @@ EXTENDED_1_ECX = bits(0, 5, 6, 7, 8, 11, 16, 21)
 # Not allowed: what leaf 1 hides, MP, 1 GiB pages.
 EXTENDED_1_EDX = bits(0, 2, 4, 5, 6, 8, 9, 11, 15, 20, 22, 23, 24, 25, 27, 29, 30, 31)
 EXTENDED_7_EDX = bits(8)  # invariant TSC
-EXTENDED_8_EBX = bits(0, 2, 9)  # CLZERO, saved FPU error pointers, WBNOINVD
+EXTENDED_8_EBX = bits(0, 2, 9, 12)  # CLZERO, saved FPU error pointers, WBNOINVD, IBPB
 
 OSXSAVE = 1 << 27
 HYPERVISOR = 1 << 31

@@ -11,12 +11,16 @@ from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import (
+    EFER_AIBRSE,
     MSR_APIC_BASE,
+    MSR_ARCH_CAPABILITIES,
     MSR_EFER,
     MSR_FS_BASE,
     MSR_GS_BASE,
     MSR_KERNEL_GS_BASE,
     MSR_PAT,
+    MSR_PRED_CMD,
+    MSR_SPEC_CTRL,
     MSR_TSC_AUX,
 )
 from kernel.x86.canonical import is_canonical
@@ -26,6 +30,15 @@ from kernel.x86.features import GUEST_PAT, has_rdtscp
 from kernel.x86.hypercall_page import fill_hypercall_page
 from kernel.x86.memlayout import mfn_to_vaddr
 from kernel.x86.percpu import this_cpu
+from kernel.x86.predictors import (
+    PRED_CMD_IBPB,
+    empty_predictors,
+    guest_arch_capabilities,
+    guest_spec_ctrl,
+    has_arch_capabilities,
+    has_ibpb,
+    load_spec_ctrl,
+)
 
 MSR_TSC = 0x10
 MSR_PATCH_LEVEL = 0x8B
@@ -44,8 +57,10 @@ DE_CFG_LFENCE_SERIALIZE = 1 << 1
 
 def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
     """Return an MSR as the running vCPU's kernel sees it; False: it has no such one."""
-    if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_EFER, MSR_PATCH_LEVEL):
+    if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_PATCH_LEVEL):
         return rdmsr(msr), True
+    if msr == MSR_EFER:
+        return rdmsr(msr) & ~EFER_AIBRSE, True
     if msr == MSR_TSC:
         return rdtsc(), True
     if msr == MSR_TSC_AUX:
@@ -54,6 +69,10 @@ def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
         return APIC_BASE_ENABLED | (APIC_BASE_BSP if vcpu.vcpu_id == 0 else 0), True
     if msr == MSR_PAT:
         return GUEST_PAT, True
+    if msr == MSR_SPEC_CTRL:
+        return vcpu.spec_ctrl, guest_spec_ctrl != 0
+    if msr == MSR_ARCH_CAPABILITIES:
+        return guest_arch_capabilities, has_arch_capabilities
     if msr == MSR_MISC_ENABLE:
         return MISC_ENABLE_FAST_STRING, True
     if msr == MSR_DE_CFG:
@@ -72,6 +91,10 @@ def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
         return write_base(vcpu, msr, value)
     if msr == MSR_TSC_AUX:
         return write_tsc_aux(vcpu, value)
+    if msr == MSR_SPEC_CTRL:
+        return write_spec_ctrl(vcpu, value)
+    if msr == MSR_PRED_CMD:
+        return write_pred_cmd(value)
     if msr == MSR_XEN_HYPERCALL_PAGE:
         return write_hypercall_page(vcpu, value)
     if msr in (MSR_MISC_ENABLE, MSR_HWCR, MSR_DE_CFG):
@@ -110,4 +133,22 @@ def write_tsc_aux(vcpu: Ptr[Vcpu], value: u64) -> bool:
     vcpu.tsc_aux = truncate(u32, value)
     this_cpu().tsc_aux = vcpu.tsc_aux
     wrmsr(MSR_TSC_AUX, value)
+    return True
+
+
+def write_spec_ctrl(vcpu: Ptr[Vcpu], value: u64) -> bool:
+    """Set the speculation controls that the guest wants for itself."""
+    if guest_spec_ctrl == 0 or value & ~guest_spec_ctrl != 0:
+        return False
+    vcpu.spec_ctrl = value
+    load_spec_ctrl(this_cpu(), value)
+    return True
+
+
+def write_pred_cmd(value: u64) -> bool:
+    """Empty the branch predictors, as a guest does between its processes."""
+    if not has_ibpb or value & ~PRED_CMD_IBPB != 0:
+        return False
+    if value != 0:
+        empty_predictors()
     return True

@@ -90,6 +90,7 @@ class Vcpu:
     io_bitmap: u64  # guest address of its user mode's port bitmap
     io_bitmap_ports: u32
     tsc_aux: u32
+    spec_ctrl: u64  # the bits that the guest chose
     cr4: u64  # the bits that the guest chose
 
     # Debugger of the toolstack (kernel/panic/debugger.py, kernel/control/debug.py)

@@ -40,6 +40,7 @@ from kernel.x86.features import core_cr4, has_rdtscp
 from kernel.x86.fpu import fpu_load, fpu_save
 from kernel.x86.percpu import Pcpu, stack_end, this_cpu
 from kernel.x86.perdomain import gdt_window, ldt_window
+from kernel.x86.predictors import leave_domain, load_spec_ctrl
 from kernel.x86.syscall_entry import syscall_scratch
 from kernel.x86.tlb import note_flush_start, stop_being_lazy
 from kernel.x86.vectors import DR7_FIXED
@@ -113,6 +114,7 @@ def load_context(cpu: Ptr[Pcpu], v: Ptr[Vcpu]) -> None:
         load_cr3(cpu, v.cr3)
     if previous is not None and previous.domain != v.domain:
         atomic_and(ref(previous.domain.dirty_cpumask), ~mask)
+        leave_domain()
     load_tables(cpu, v)
     load_segments(v)
     load_debug_registers(v)
@@ -120,6 +122,7 @@ def load_context(cpu: Ptr[Pcpu], v: Ptr[Vcpu]) -> None:
     if has_rdtscp and cpu.tsc_aux != v.tsc_aux:
         cpu.tsc_aux = v.tsc_aux
         wrmsr(MSR_TSC_AUX, u64(v.tsc_aux))
+    load_spec_ctrl(cpu, v.spec_ctrl)
     fpu_load(cpu, v)
 
 

@@ -20,7 +20,7 @@
 .extern trap_from_guest, interrupt_from_guest, syscall_from_guest, syscall32_from_guest, iret_fault
 .extern trap_from_core, interrupt_from_core, nmi_from_anywhere, double_fault, machine_check
 .extern syscall_scratch
-.global vector_stubs, syscall_stubs, syscall32_stubs, enter_guest
+.global vector_stubs, syscall_stubs, syscall32_stubs, enter_guest, resume_guest, resume_guest_clearing
 
 %def save_registers():
   %for name in SAVED:
@@ -84,6 +84,7 @@ trap_from_ring3:
 resume_guest:
     mov rcx, [rax + {Vcpu.regs.rip}]
     mov r11, [rax + {Vcpu.regs.rflags}]
+resume_chosen:
     lea rsp, [rax + {Vcpu.regs}]
     cmp rcx, [rax + {Vcpu.regs.rcx}]
     jne .by_iret
@@ -123,6 +124,15 @@ resume_guest:
     add rsp, 8
 iret_to_guest:
     iretq                                   ; may fault: see fault_in_core
+
+; Where the first two instructions of resume_guest lead on a processor that leaks through its buffers (kernel/x86/speculation.py).
+resume_guest_clearing:
+    verw word ptr [rip + clearing_selector]
+    mov rcx, [rax + {Vcpu.regs.rip}]
+    mov r11, [rax + {Vcpu.regs.rflags}]
+    jmp resume_chosen
+clearing_selector:
+    .word {FLAT_RING3_SS}
 
 ; Start running guests on this processor.  rdi = the Vcpu.
 enter_guest:

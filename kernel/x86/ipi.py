@@ -31,6 +31,7 @@ from kernel.x86.cpu import pause, write_cr3
 from kernel.x86.descriptors import load_core_tables
 from kernel.x86.paging import core_l4
 from kernel.x86.percpu import Pcpu, cpu_by_id, online_cpus, this_cpu
+from kernel.x86.predictors import leave_domain
 from kernel.x86.tlb import flush_tlb_local, is_flush_deferred, note_flush_start, serve_flush
 
 WORK_FLUSH_TLB = 1 << 0
@@ -72,6 +73,7 @@ def leave_lazy_tables(cpu: Ptr[Pcpu]) -> None:
     if not cpu.is_lazy or cpu.current is None:
         return
     atomic_and(ref(cpu.current.domain.dirty_cpumask), ~bit(u64(cpu.id)))
+    leave_domain()
     cpu.current = None
     cpu.fpu_owner = 0
     load_core_tables(cpu)  # first: the guest's GDT is not mapped in the core's page tables

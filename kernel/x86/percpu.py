@@ -87,6 +87,7 @@ class Pcpu:
     ts_is_set: bool  # CR0.TS
     debug_loaded: bool  # breakpoints of a guest are armed
     tsc_aux: u32
+    spec_ctrl: u64
     xcr0: u64
     cr4: u64
     dr6: u64  # of the last #DB

@@ -18,6 +18,7 @@ from kernel.x86.ipi import WORK_EVENT, ipi_kick
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START, PERCPU_VIRT_START, TRAMPOLINE_ADDRESS
 from kernel.x86.paging import core_l4, map_percpu_area
 from kernel.x86.percpu import AREA_BYTES, Pcpu, mark_online, stack_end, this_cpu
+from kernel.x86.predictors import set_speculation_controls
 from kernel.x86.tsc import delay_us
 
 START_TIMEOUT_MS = 2000
@@ -80,6 +81,7 @@ def init_this_cpu() -> None:
     cpu = this_cpu()
     set_control_registers()
     cpu.cr4 = core_cr4
+    set_speculation_controls(cpu)
     cpu.loaded_cr3 = core_l4
     load_descriptor_tables(cpu)
     set_syscall_entry(cpu)
