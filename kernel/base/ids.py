@@ -21,7 +21,6 @@ Port = newtype("Port", u32)
 PAGE_SHIFT = 12
 PAGE_SIZE = 1 << PAGE_SHIFT
 ENTRIES_PER_PAGE = PAGE_SIZE // 8  # of page tables, descriptor tables, lists of frames
-INVALID_MFN = (1 << 64) - 1
 NR_PIRQS = 256  # physical interrupts that domain 0 can have
 
 

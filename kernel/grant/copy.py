@@ -11,6 +11,8 @@ from kpy import (
     Tainted,
     i16,
     i64,
+    inline,
+    ok,
     ref,
     require,
     struct,
@@ -46,6 +48,15 @@ class Side:
     name: Tainted[u64]  # grant or frame number in the request
     mfn: Mfn
 
+    @inline
+    def __enter__(self) -> None:
+        """Begin a list of copies."""
+
+    @inline
+    def __exit__(self) -> None:
+        """Let go of what the last of them used."""
+        leave_domain(self)
+
 
 @grant_table_op(abi.GNTTABOP_copy)
 def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64:
@@ -53,29 +64,23 @@ def copy_grants(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_copy], count: u32) -> i64
     require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
     source = Side(is_source=True)
     dest = Side()
-    result: i64 = 0
-    for i in range(count):
-        if i != 0 and preempt_pending():
-            result = hypercall_continue(
-                vcpu, abi.GNTTABOP_copy, arg.index(u64(i)).address(), u64(count - i), 0
-            )
-            break
-        op = uninitialized(Tainted[abi.gnttab_copy])
-        if not copy_from_guest(ref(op), arg.index(u64(i))):
-            result = -abi.EFAULT
-            break
-        op.status = copy_one(vcpu.domain, ref(op), ref(source), ref(dest))
-        if not copy_to_guest(arg.index(u64(i)), ref(op)):
-            result = -abi.EFAULT
-            break
-    leave_domain(ref(source))
-    leave_domain(ref(dest))
-    return result
+    with source, dest:
+        for i in range(count):
+            here = arg.index(u64(i))
+            if i != 0 and preempt_pending():
+                left = u64(count - i)
+                return hypercall_continue(vcpu, abi.GNTTABOP_copy, here.address(), left, 0)
+            op = uninitialized(Tainted[abi.gnttab_copy])
+            require(copy_from_guest(ref(op), here), -abi.EFAULT)
+            op.status = truncate(i16, copy_one(vcpu.domain, ref(op), ref(source), ref(dest)))
+            require(copy_to_guest(here, ref(op)), -abi.EFAULT)
+    return 0
 
 
+@inline
 def copy_one(
     caller: Ptr[Domain], op: Ptr[Tainted[abi.gnttab_copy]], source: Ptr[Side], dest: Ptr[Side]
-) -> i16:
+) -> i64:
     """Do one copy.
 
     Source: Xen public ABI, grant_table.h, gnttab_copy. Returns: GNTST_permission_denied, a frame of
@@ -84,15 +89,10 @@ def copy_one(
     """
     from_grant = op.flags & abi.GNTCOPY_source_gref != 0
     to_grant = op.flags & abi.GNTCOPY_dest_gref != 0
-    status = enter_domain(caller, source, op.source.domid, from_grant)
-    if status == abi.GNTST_okay:
-        status = enter_domain(caller, dest, op.dest.domid, to_grant)
-    if status == abi.GNTST_okay:
-        status = claim_side(caller, source, ref(op.source), from_grant)
-    if status == abi.GNTST_okay:
-        status = claim_side(caller, dest, ref(op.dest), to_grant)
-    if status != abi.GNTST_okay:
-        return status
+    ok(enter_domain(caller, source, op.source.domid, from_grant))
+    ok(enter_domain(caller, dest, op.dest.domid, to_grant))
+    ok(claim_side(caller, source, ref(op.source), from_grant))
+    ok(claim_side(caller, dest, ref(op.dest), to_grant))
     length, from_offset, to_offset = op.len, op.source.offset, op.dest.offset
     require(length <= PAGE_SIZE, abi.GNTST_bad_copy_arg)
     require(from_offset <= PAGE_SIZE - length, abi.GNTST_bad_copy_arg)
@@ -106,20 +106,20 @@ def copy_one(
 
 def enter_domain(
     caller: Ptr[Domain], side: Ptr[Side], named_by: Tainted[u16], is_grant: bool
-) -> i16:
+) -> i64:
     """Make a side refer to a domain. Returns: GNTST_*."""
-    if named_by != abi.DOMID_SELF and not is_grant:
-        return abi.GNTST_permission_denied
+    require(named_by == abi.DOMID_SELF or is_grant, abi.GNTST_permission_denied)
     if side.domain is not None and side.named_by == named_by:
         return abi.GNTST_okay
     leave_domain(side)
     side.domain = get_domain_or_self(caller, named_by)
     side.named_by = named_by
-    return abi.GNTST_bad_domain if side.domain is None else abi.GNTST_okay
+    require(side.domain is not None, abi.GNTST_bad_domain)
+    return abi.GNTST_okay
 
 
 def leave_domain(side: Ptr[Side]) -> None:
-    """Let go of all that a side refers to."""
+    """Let go of all that a side refers to: it holds the domain from one request to the next."""
     release_side(side)
     domain = side.domain
     if domain is not None:
@@ -132,7 +132,7 @@ def claim_side(
     side: Ptr[Side],
     where: Ptr[Tainted[abi.gnttab_copy_ptr]],
     is_grant: bool,
-) -> i16:
+) -> i64:
     """Reference the frame that a request names, unless the one before named the same.
 
     Returns: GNTST_*.
@@ -145,18 +145,22 @@ def claim_side(
     assert domain is not None, "a copy has no domain"
     side.is_grant = is_grant
     side.name = name
-    side.mfn = Mfn(trusted(name))  # `reference` takes any number
-    status: i16 = 0
     if is_grant:
-        unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
-        user = caller.domain_id
-        status, side.mfn = pin_grant(
-            domain, where.u.ref, user, side.is_source, u32(unit), abi.GTF_type_mask
+        user, readonly = caller.domain_id, side.is_source
+        side.mfn = ok(
+            pin_grant(domain, where.u.ref, user, readonly, pin_unit(side), abi.GTF_type_mask)
         )
     else:
-        status = reference(domain, side.mfn, side.is_source)
-    side.is_claimed = status == abi.GNTST_okay
-    return status
+        side.mfn = Mfn(trusted(name))  # `reference` takes any number
+        ok(reference(domain, side.mfn, side.is_source))
+    side.is_claimed = True
+    return abi.GNTST_okay
+
+
+@inline
+def pin_unit(side: Ptr[Side]) -> u32:
+    """Return how a side that is a grant counts in the pin counters."""
+    return GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
 
 
 def release_side(side: Ptr[Side]) -> None:
@@ -166,6 +170,6 @@ def release_side(side: Ptr[Side]) -> None:
         return
     side.is_claimed = False
     if side.is_grant:
-        unit = GNTPIN_hstr_inc if side.is_source else GNTPIN_hstw_inc
-        unpin_grant(domain, truncate(u32, side.name), side.mfn, side.is_source, u32(unit))
+        number = truncate(u32, side.name)
+        unpin_grant(domain, number, side.mfn, side.is_source, pin_unit(side))
     unreference(side.mfn, side.is_source)

@@ -7,7 +7,7 @@ unmapped any more: the guest has only itself to blame, as on Xen.
 """
 
 import abi
-from kpy import Ptr, Tainted, i64, ref, trusted, u32, u64
+from kpy import Ptr, Tainted, i64, ref, require, trusted, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import frame_of, page_at
@@ -55,8 +55,7 @@ def create_grant_mapping(v: Ptr[Vcpu], address: Tainted[u64], mfn: Mfn, flags: T
     """
     with v.domain.page_lock:
         entry = locate_l1e(v, address, flags)
-        if entry is None:
-            return abi.GNTST_general_error
+        require(entry is not None, abi.GNTST_general_error)
         old = read_entry(entry)
         store_entry(entry, old, grant_l1e(mfn, flags), STORE_PLAIN)
         put_l1e(old, v.domain)
@@ -79,20 +78,19 @@ def replace_grant_mapping(
     how the frame is mapped, or both addresses are the same, so that the mapping would stay.
     Locks: takes the domain's page_lock.
     """
-    if new_address != 0 and flags & abi.GNTMAP_contains_pte != 0:
-        return abi.GNTST_general_error
+    by_address = flags & abi.GNTMAP_contains_pte == 0
+    require(new_address == 0 or by_address, abi.GNTST_general_error)
     with v.domain.page_lock:
         entry = locate_l1e(v, address, flags)
-        if entry is None:
-            return abi.GNTST_general_error
+        require(entry is not None, abi.GNTST_general_error)
         old = read_entry(entry)
-        if entry_mfn(old) != mfn or (old ^ grant_l1e(mfn, flags)) & (PTE_PRESENT | PTE_WRITE) != 0:
-            return abi.GNTST_general_error
+        changed = old ^ grant_l1e(mfn, flags)
+        is_this = entry_mfn(old) == mfn and changed & (PTE_PRESENT | PTE_WRITE) == 0
+        require(is_this, abi.GNTST_general_error)
         moved: u64 = 0
         if new_address != 0:
             source = find_l1e(v, trusted(new_address))
-            if source is None or source == entry:
-                return abi.GNTST_general_error
+            require(source is not None and source != entry, abi.GNTST_general_error)
             moved = read_entry(source)
             store_entry(source, moved, 0, STORE_PLAIN)
         store_entry(entry, old, moved, STORE_PLAIN)

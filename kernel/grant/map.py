@@ -1,7 +1,7 @@
 """GNTTABOP_map_grant_ref: put a granted frame into the caller's page tables."""
 
 import abi
-from kpy import Ptr, Tainted, i16, truncate, trusted, u16, u32, u64
+from kpy import Ptr, Tainted, i16, i64, inline, ok, require, truncate, trusted, u16, u32, u64
 
 from kernel.base.ids import DomId, Mfn, mfn_to_maddr
 from kernel.grant.l1_mapping import create_grant_mapping
@@ -10,11 +10,11 @@ from kernel.grant.operations import grant_table_op
 from kernel.grant.pin import MAPPABLE, pin_grant, reference, unpin_grant, unreference
 from kernel.state.domain import Domain, get_domain_by_id
 from kernel.state.grant_table import (
-    MAPTRACK_END,
     GNTPIN_devr_inc,
     GNTPIN_devw_inc,
     GNTPIN_hstr_inc,
     GNTPIN_hstw_inc,
+    GrantHandle,
 )
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import trace_1
@@ -46,75 +46,84 @@ def map_grant_ref(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_map_grant_ref]]) -
     with get_domain_by_id(DomId(op.dom)) as granter:
         op.status = abi.GNTST_bad_domain
         if granter is not None:
-            op.status = map_from(vcpu, granter, op)
+            op.status = truncate(i16, map_from(vcpu, granter, op))
 
 
 def map_from(
     vcpu: Ptr[Vcpu], granter: Ptr[Domain], op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
-) -> i16:
-    """Take a handle, pin the grant, and map it; undo what was done when a later step fails.
-
-    Returns: GNTST_*.
-    """
+) -> i64:
+    """Take a handle and map the grant under it. Returns: GNTST_*."""
     handle = take_handle(vcpu.domain)
-    if handle == MAPTRACK_END:
-        return abi.GNTST_no_space
-    readonly = op.flags & abi.GNTMAP_readonly != 0
-    status, mfn = pin_grant(
-        granter,
-        op.ref,
-        vcpu.domain.domain_id,
-        readonly,
-        pin_unit(op.flags),
-        truncate(u16, MAPPABLE),
-    )
-    if status == abi.GNTST_okay:
-        status = enter_mapping(vcpu, granter, mfn, op)
-        if status != abi.GNTST_okay:
-            unpin_grant(granter, op.ref, mfn, readonly, pin_unit(op.flags))
-    if status != abi.GNTST_okay:
+    require(handle is not None, abi.GNTST_no_space)
+    mapped = map_under(vcpu, granter, op, handle)
+    if mapped != abi.GNTST_okay:
         give_handle_back(vcpu.domain, handle)
+    return mapped
+
+
+@inline
+def map_under(
+    vcpu: Ptr[Vcpu],
+    granter: Ptr[Domain],
+    op: Ptr[Tainted[abi.gnttab_map_grant_ref]],
+    handle: GrantHandle,
+) -> i64:
+    """Pin the grant, map it, and note that under a handle. Returns: GNTST_*."""
+    d, readonly = vcpu.domain, op.flags & abi.GNTMAP_readonly != 0
+    unit, mask = pin_unit(op.flags), truncate(u16, MAPPABLE)
+    mfn = ok(pin_grant(granter, op.ref, d.domain_id, readonly, unit, mask))
+    status = enter_mapping(vcpu, granter, mfn, op)
+    if status != abi.GNTST_okay:
+        unpin_grant(granter, op.ref, mfn, readonly, unit)
         return status
-    fill_handle(vcpu.domain, handle, mfn, op)
-    op.handle = handle
+    fill_handle(d, handle, mfn, op)
+    op.handle = u32(handle)
     op.dev_bus_addr = u64(mfn_to_maddr(mfn))
     return abi.GNTST_okay
 
 
+@inline
 def enter_mapping(
     vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
-) -> i16:
+) -> i64:
     """Write the page-table entry, which takes over the frame's reference.
-
-    A device mapping on top holds one of its own.
 
     Returns: GNTST_*; on failure no reference is left.
     """
-    readonly = op.flags & abi.GNTMAP_readonly != 0
     if op.flags & abi.GNTMAP_host_map == 0:
         return abi.GNTST_okay
+    status = map_host(vcpu, granter, mfn, op)
+    if status != abi.GNTST_okay:
+        unreference(mfn, op.flags & abi.GNTMAP_readonly != 0)
+    return status
+
+
+@inline
+def map_host(
+    vcpu: Ptr[Vcpu], granter: Ptr[Domain], mfn: Mfn, op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
+) -> i64:
+    """Write the page-table entry; a device mapping on top holds a reference of its own.
+
+    Returns: GNTST_*; on failure the caller still has its reference.
+    """
+    readonly = op.flags & abi.GNTMAP_readonly != 0
     if op.flags & abi.GNTMAP_device_map:
-        status = reference(granter, mfn, readonly)
-        if status != abi.GNTST_okay:
-            unreference(mfn, readonly)
-            return status
+        ok(reference(granter, mfn, readonly))
     mapped = create_grant_mapping(vcpu, op.host_addr, mfn, op.flags)
-    if mapped != abi.GNTST_okay:
+    if mapped != abi.GNTST_okay and op.flags & abi.GNTMAP_device_map:
         unreference(mfn, readonly)
-        if op.flags & abi.GNTMAP_device_map:
-            unreference(mfn, readonly)
-    return truncate(i16, mapped)
+    return mapped
 
 
 def fill_handle(
-    d: Ptr[Domain], handle: u32, mfn: Mfn, op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
+    d: Ptr[Domain], handle: GrantHandle, mfn: Mfn, op: Ptr[Tainted[abi.gnttab_map_grant_ref]]
 ) -> None:
     """Note what a handle stands for. Locks: takes the grant lock."""
     with d.grant.lock:
-        entry = maptrack_at(d, handle)
+        entry = maptrack_at(d, u32(handle))
         if entry is not None:
             entry.mfn = mfn
             # The granter and its entry were found; of the flags only these are looked at
-            entry.ref_or_next = trusted(op.ref)
+            entry.use.grant = trusted(op.ref)
             entry.domain_id = DomId(trusted(op.dom))
             entry.flags = truncate(u16, trusted(op.flags))

@@ -3,14 +3,14 @@
 The index is the guest's handle.
 """
 
-from kpy import Ptr, Tainted, inline, ref, u32, u64
+from kpy import Ptr, Tainted, inline, ref, require, u32, u64
 
 from kernel.frames.core_page import alloc_core_page
 from kernel.state.domain import Domain
 from kernel.state.grant_table import (
-    MAPTRACK_END,
     MAPTRACK_PAGES_PER_DIRECTORY,
     MAPTRACK_PER_PAGE,
+    GrantHandle,
     Maptrack,
     MaptrackDirectory,
     MaptrackPage,
@@ -35,29 +35,30 @@ def maptrack_at(d: Ptr[Domain], handle: Tainted[u32]) -> Ptr[Maptrack] | None:
     return ref(page.entries[handle % MAPTRACK_PER_PAGE])
 
 
-def take_handle(d: Ptr[Domain]) -> u32:
-    """Return an unused handle whose entry the caller fills; MAPTRACK_END when there is none.
+def take_handle(d: Ptr[Domain]) -> GrantHandle | None:
+    """Return an unused handle whose entry the caller fills; None when there is none.
 
     Locks: takes the grant lock.
     """
     with d.grant.lock:
-        if d.grant.maptrack_free == MAPTRACK_END:
+        if d.grant.maptrack_free is None:
             add_maptrack_frame(d)
         handle = d.grant.maptrack_free
-        entry = maptrack_at(d, handle)
+        require(handle is not None, None)
+        entry = maptrack_at(d, u32(handle))
         if entry is not None:
-            d.grant.maptrack_free = entry.ref_or_next
+            d.grant.maptrack_free = entry.use.next_free
         return handle
 
 
 @inline
-def give_handle_back(d: Ptr[Domain], handle: u32) -> None:
+def give_handle_back(d: Ptr[Domain], handle: GrantHandle) -> None:
     """Make a handle unused. Locks: takes the grant lock."""
     with d.grant.lock:
-        entry = maptrack_at(d, handle)
+        entry = maptrack_at(d, u32(handle))
         if entry is not None:
             entry.flags = 0
-            entry.ref_or_next = d.grant.maptrack_free
+            entry.use.next_free = d.grant.maptrack_free
             d.grant.maptrack_free = handle
 
 
@@ -76,11 +77,11 @@ def add_maptrack_frame(d: Ptr[Domain]) -> None:
     page = Ptr[MaptrackPage](u64(address))
     first = frame * MAPTRACK_PER_PAGE
     for i in range(u32(MAPTRACK_PER_PAGE - 1)):
-        page.entries[i].ref_or_next = first + i + 1
-    page.entries[MAPTRACK_PER_PAGE - 1].ref_or_next = MAPTRACK_END
+        page.entries[i].use.next_free = GrantHandle(first + i + 1)
+    page.entries[MAPTRACK_PER_PAGE - 1].use.next_free = None
     directory.pages[frame % MAPTRACK_PAGES_PER_DIRECTORY] = page
     d.grant.nr_maptrack_frames += 1
-    d.grant.maptrack_free = first
+    d.grant.maptrack_free = GrantHandle(first)
 
 
 def directory_of(d: Ptr[Domain], frame: u32) -> Ptr[MaptrackDirectory] | None:

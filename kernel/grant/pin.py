@@ -9,14 +9,16 @@ it may write.
 import abi
 from kpy import (
     Ptr,
+    Result,
     Tainted,
     atomic_and,
     atomic_cas,
     atomic_load,
     cast,
-    i16,
+    i64,
     inline,
     ref,
+    require,
     truncate,
     u16,
     u32,
@@ -24,7 +26,7 @@ from kpy import (
     volatile_load,
 )
 
-from kernel.base.ids import INVALID_MFN, DomId, Mfn
+from kernel.base.ids import DomId, Mfn
 from kernel.frames.frame import get_frame, put_frame
 from kernel.frames.page_type import PGT_writable_page, get_frame_type, put_frame_type
 from kernel.state.domain import Domain
@@ -49,38 +51,39 @@ def pin_grant(
     readonly: bool,
     unit: u32,
     type_mask: u16,
-) -> tuple[i16, Mfn]:
+) -> Result[Mfn]:
     """Begin to use a grant.
 
     Args: unit: what to add to the pin counters, one GNTPIN_*_inc or two; type_mask: the flags that
-    must be GTF_permit_access and nothing else. Returns: GNTST_okay and the frame, referenced once;
-    else GNTST_bad_gntref, no such entry; GNTST_general_error, not granted to `user` or not for
+    must be GTF_permit_access and nothing else. Returns: the frame, referenced once.
+    Errors: GNTST_bad_gntref, no such entry; GNTST_general_error, not granted to `user` or not for
     writing, used too often already, or the frame can't be written; GNTST_bad_page, the frame isn't
     the granter's. Locks: takes the granter's grant lock.
     """
     with granter.grant.lock:
         entry = entry_at(granter, number)
         active = active_at(granter, number)
-        if entry is None or active is None:
-            return abi.GNTST_bad_gntref, Mfn(INVALID_MFN)
-        if active.pin != 0 and (
-            active.domain_id != user or active.pin & unit << GNTPIN_TOP_BIT_SHIFT
-        ):
-            return abi.GNTST_general_error, Mfn(INVALID_MFN)
+        require(entry is not None and active is not None, abi.GNTST_bad_gntref)
+        require(active.pin == 0 or has_room(active, user, unit), abi.GNTST_general_error)
         is_news = active.pin == 0 or (not readonly and active.pin & GNTPIN_writers == 0)
-        if is_news and not claim(entry, user, readonly, type_mask):
-            return abi.GNTST_general_error, Mfn(INVALID_MFN)
+        require(not is_news or claim(entry, user, readonly, type_mask), abi.GNTST_general_error)
         mfn = active.mfn
         if active.pin == 0:
             mfn = Mfn(u64(volatile_load(ref(entry.frame))))
         status = reference(granter, mfn, readonly)
-        if status == abi.GNTST_okay:
-            active.mfn = mfn
-            active.domain_id = user
-            active.pin += unit
-        else:
+        if status != abi.GNTST_okay:
             unclaim(entry, active, readonly)
-        return status, mfn
+            return status
+        active.mfn = mfn
+        active.domain_id = user
+        active.pin += unit
+        return mfn
+
+
+@inline
+def has_room(active: Ptr[ActiveGrant], user: DomId, unit: u32) -> bool:
+    """Tell whether a grant in use may be used once more: by the same domain, as often as counts."""
+    return active.domain_id == user and active.pin & unit << GNTPIN_TOP_BIT_SHIFT == 0
 
 
 @inline
@@ -171,10 +174,9 @@ def unclaim(entry: Ptr[abi.grant_entry_v1], active: Ptr[ActiveGrant], readonly: 
         atomic_and(ref(entry.flags), ~abi.GTF_reading & 0xFFFF)
 
 
-def reference(owner: Ptr[Domain], mfn: Mfn, readonly: bool) -> i16:
+def reference(owner: Ptr[Domain], mfn: Mfn, readonly: bool) -> i64:
     """Take a reference to a frame, with the writable type unless `readonly`. Returns: GNTST_*."""
-    if not get_frame(mfn, owner):
-        return abi.GNTST_bad_page
+    require(get_frame(mfn, owner), abi.GNTST_bad_page)
     if not readonly and not get_frame_type(mfn, PGT_writable_page):
         put_frame(mfn)
         return abi.GNTST_general_error

@@ -36,8 +36,8 @@ def release_mapping(d: Ptr[Domain], entry: Ptr[Maptrack]) -> None:
     flags = u32(entry.flags)
     readonly = flags & abi.GNTMAP_readonly != 0
     with get_domain_by_id(entry.domain_id) as granter:
-        if granter is not None and is_user(d, granter, entry.ref_or_next):
-            unpin_grant(granter, entry.ref_or_next, entry.mfn, readonly, pin_unit(flags))
+        if granter is not None and is_user(d, granter, entry.use.grant):
+            unpin_grant(granter, entry.use.grant, entry.mfn, readonly, pin_unit(flags))
     if flags & abi.GNTMAP_device_map:
         unreference(entry.mfn, readonly)
     entry.flags = 0

@@ -31,7 +31,6 @@ from kernel.state.grant_table import (
     GRANTS_PER_FRAME,
     INITIAL_GRANT_FRAMES,
     MAPTRACK_DIRECTORIES,
-    MAPTRACK_END,
     MAPTRACK_PAGES_PER_DIRECTORY,
     MAX_GRANT_FRAMES,
     MAX_MAPTRACK_FRAMES,
@@ -53,7 +52,7 @@ def init_grant_table(d: Ptr[Domain], max_frames: i32, max_maptrack_frames: i32) 
     d.grant.max_maptrack_frames = (
         MAX_MAPTRACK_FRAMES if max_maptrack_frames < 0 else u32(max_maptrack_frames)
     )
-    d.grant.maptrack_free = MAPTRACK_END
+    d.grant.maptrack_free = None
     with d.grant.lock:
         return grow(d, INITIAL_GRANT_FRAMES)
 

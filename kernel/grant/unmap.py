@@ -10,9 +10,12 @@ from kpy import (
     Array,
     Guest,
     Ptr,
+    Result,
     Tainted,
     i16,
     i64,
+    inline,
+    ok,
     ref,
     require,
     struct,
@@ -33,6 +36,7 @@ from kernel.grant.operations import grant_table_op
 from kernel.grant.pin import unpin_grant, unreference
 from kernel.state.continuation import hypercall_continue
 from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.grant_table import GrantHandle, Maptrack
 from kernel.state.vcpu import Vcpu
 from kernel.trace.record import trace_1
 from kernel.x86.ipi import flush_tlb_mask
@@ -45,12 +49,30 @@ BATCH = 32
 class Unmapped:
     """A mapping whose page-table entry is gone, to be completed after the flush."""
 
-    granter: Ptr[Domain] | None  # referenced; None: nothing to complete
+    granter: Ptr[Domain]  # with a reference
     mfn: Mfn
-    ref: u32
-    handle: u32
+    grant: u32
+    handle: GrantHandle | None  # free from now on; None: a part of the mapping stays
     done: u32  # GNTMAP_host_map, GNTMAP_device_map: what was undone; with GNTMAP_readonly as mapped
-    handle_is_free: bool
+
+
+@struct
+class Batch:
+    """Mappings to be completed at the end of a `with`."""
+
+    domain: Ptr[Domain]  # that had them
+    nr: u32
+    unmapped: Array[Unmapped, BATCH]
+
+    @inline
+    def __enter__(self) -> None:
+        """Begin with none."""
+        self.nr = 0
+
+    @inline
+    def __exit__(self) -> None:
+        """Flush the TLBs, then give up frames, pins and handles."""
+        complete(self)
 
 
 @grant_table_op(abi.GNTTABOP_unmap_grant_ref)
@@ -60,28 +82,29 @@ def unmap_grant_refs(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], co
     Errors: -EFAULT, at the first structure that can't be accessed.
     """
     require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
-    batch = uninitialized(Array[Unmapped, BATCH])
-    served: u32 = 0
-    while served < count:
+    batch = uninitialized(Batch)
+    batch.domain = vcpu.domain
+    for served in range(u32(0), count, u32(BATCH)):
+        rest = arg.index(u64(served))
         if served != 0 and preempt_pending():
-            rest = arg.index(u64(served)).address()
-            return hypercall_continue(
-                vcpu, abi.GNTTABOP_unmap_grant_ref, rest, u64(count - served), 0
-            )
-        nr = min(count - served, BATCH)
-        for i in range(nr):
+            left = u64(count - served)
+            return hypercall_continue(vcpu, abi.GNTTABOP_unmap_grant_ref, rest.address(), left, 0)
+        ok(unmap_batch(vcpu, rest, min(count - served, BATCH), ref(batch)))
+    return 0
+
+
+@inline
+def unmap_batch(
+    vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_grant_ref], count: u32, batch: Ptr[Batch]
+) -> i64:
+    """Unmap as many grants as a batch holds. Errors: -EFAULT, as `unmap_grant_refs`."""
+    with batch:
+        for i in range(count):
             op = uninitialized(Tainted[abi.gnttab_unmap_grant_ref])
-            to = arg.index(u64(served + i))
-            batch[i].granter = None
-            if not copy_from_guest(ref(op), to):
-                complete(vcpu.domain, ref(batch), i)
-                return -abi.EFAULT
-            op.status = detach(vcpu, ref(op), 0, ref(batch[i]))
-            if not copy_to_guest(to, ref(op)):
-                complete(vcpu.domain, ref(batch), i + 1)
-                return -abi.EFAULT
-        complete(vcpu.domain, ref(batch), nr)
-        served += nr
+            here = arg.index(u64(i))
+            require(copy_from_guest(ref(op), here), -abi.EFAULT)
+            op.status = truncate(i16, detach(vcpu, ref(op), 0, batch))
+            require(copy_to_guest(here, ref(op)), -abi.EFAULT)
     return 0
 
 
@@ -92,110 +115,118 @@ def unmap_and_replace(vcpu: Ptr[Vcpu], arg: Guest[abi.gnttab_unmap_and_replace],
     Errors: -EFAULT.
     """
     require(guest_array_okay(arg, u64(count)), -abi.EFAULT)
-    batch = uninitialized(Array[Unmapped, BATCH])
+    batch = uninitialized(Batch)
+    batch.domain = vcpu.domain
     for served in range(count):
-        if served != 0 and preempt_pending():
-            rest = arg.index(u64(served)).address()
-            return hypercall_continue(
-                vcpu, abi.GNTTABOP_unmap_and_replace, rest, u64(count - served), 0
-            )
-        op = uninitialized(Tainted[abi.gnttab_unmap_and_replace])
         to = arg.index(u64(served))
-        batch[0].granter = None
+        if served != 0 and preempt_pending():
+            left = u64(count - served)
+            return hypercall_continue(vcpu, abi.GNTTABOP_unmap_and_replace, to.address(), left, 0)
+        op = uninitialized(Tainted[abi.gnttab_unmap_and_replace])
         require(copy_from_guest(ref(op), to), -abi.EFAULT)
         what = Tainted[abi.gnttab_unmap_grant_ref](host_addr=op.host_addr, handle=op.handle)
-        op.status = detach(vcpu, ref(what), op.new_addr, ref(batch[0]))
-        complete(vcpu.domain, ref(batch), 1)
+        with batch:
+            op.status = truncate(i16, detach(vcpu, ref(what), op.new_addr, ref(batch)))
         require(copy_to_guest(to, ref(op)), -abi.EFAULT)
     return 0
 
 
+@inline
 def detach(
     vcpu: Ptr[Vcpu],
     op: Ptr[Tainted[abi.gnttab_unmap_grant_ref]],
     new_addr: Tainted[u64],
-    to: Ptr[Unmapped],
-) -> i16:
-    """Take a mapping out of the page tables, put that at `new_addr` (0: none) in its place, and say
-    in `to` what is left for after the flush.
+    batch: Ptr[Batch],
+) -> i64:
+    """Take a mapping out of the page tables, put that at `new_addr` (0: none) in its place, and
+    leave the rest to `batch`, for after the flush.
 
     Returns: GNTST_bad_handle, the caller has no such mapping; GNTST_bad_domain, the granter is
     gone; GNTST_general_error, it isn't mapped there; GNTST_bad_dev_addr, nor at that bus address.
     """
-    d = vcpu.domain
-    with d.grant.lock:
-        entry = maptrack_at(d, op.handle)
-        if entry is None or entry.flags == 0:
-            return abi.GNTST_bad_handle
+    with vcpu.domain.grant.lock:
+        entry = maptrack_at(vcpu.domain, op.handle)
+        require(entry is not None and entry.flags != 0, abi.GNTST_bad_handle)
         granter = get_domain_by_id(entry.domain_id)
-        if granter is None:
-            return abi.GNTST_bad_domain
-        flags = u32(entry.flags)
-        status, done = undo(vcpu, flags, entry.mfn, op, new_addr)
-        if done == 0:
+        require(granter is not None, abi.GNTST_bad_domain)
+        undone = undo(vcpu, entry, op, new_addr)
+        if undone.error != 0 or undone.value == 0:
             put_domain(granter)
-            return status
-        entry.flags &= ~truncate(u16, done)
-        to.granter = granter
-        trace_1(abi.TRC_MEM_PAGE_GRANT_UNMAP, u32(entry.domain_id))
-        to.mfn = entry.mfn
-        to.ref = entry.ref_or_next
-        to.handle = trusted(op.handle)  # it has an entry
-        to.done = done | flags & abi.GNTMAP_readonly
-        to.handle_is_free = u32(entry.flags) & USES == 0
-        if to.handle_is_free:
-            entry.flags = 0
-        return status
+            return undone.error
+        to = ref(batch.unmapped[batch.nr])
+        batch.nr += 1
+        to.granter = granter  # and the reference to it
+        to.handle = GrantHandle(trusted(op.handle))  # it has an entry
+        note_undone(entry, undone.value, to)
+        return abi.GNTST_okay
 
 
+@inline
+def note_undone(entry: Ptr[Maptrack], done: u32, to: Ptr[Unmapped]) -> None:
+    """Move parts of a mapping from its entry to the batch; it keeps its handle while any is left.
+
+    Locks: the grant lock, held.
+    """
+    trace_1(abi.TRC_MEM_PAGE_GRANT_UNMAP, u32(entry.domain_id))
+    to.mfn = entry.mfn
+    to.grant = entry.use.grant
+    to.done = done | u32(entry.flags) & abi.GNTMAP_readonly
+    entry.flags &= ~truncate(u16, done)
+    if u32(entry.flags) & USES == 0:
+        entry.flags = 0
+    else:
+        to.handle = None
+
+
+@inline
 def undo(
     vcpu: Ptr[Vcpu],
-    flags: u32,
-    mfn: Mfn,
+    entry: Ptr[Maptrack],
     op: Ptr[Tainted[abi.gnttab_unmap_grant_ref]],
     new_addr: Tainted[u64],
-) -> tuple[i16, u32]:
+) -> Result[u32]:
     """Undo the host and the device part of a mapping, as far as an address is given for it.
 
-    Returns: GNTST_*, parts undone.
+    Returns: the parts undone. Errors: GNTST_bad_dev_addr, GNTST_general_error, as `detach`.
     """
-    done: u32 = 0
-    device = op.dev_bus_addr != 0 and flags & abi.GNTMAP_device_map != 0
-    if device and op.dev_bus_addr != u64(mfn_to_maddr(mfn)):
-        return abi.GNTST_bad_dev_addr, 0
-    if op.host_addr != 0 and flags & abi.GNTMAP_host_map:
-        status = truncate(i16, replace_grant_mapping(vcpu, op.host_addr, mfn, new_addr, flags))
-        if status != abi.GNTST_okay:
-            return status, 0
-        done |= abi.GNTMAP_host_map
-    if device:
+    flags, mfn, done = u32(entry.flags), entry.mfn, u32(0)
+    if op.dev_bus_addr != 0 and flags & abi.GNTMAP_device_map != 0:
+        require(op.dev_bus_addr == u64(mfn_to_maddr(mfn)), abi.GNTST_bad_dev_addr)
         done |= abi.GNTMAP_device_map
-    return abi.GNTST_okay, done
+    if op.host_addr != 0 and flags & abi.GNTMAP_host_map:
+        ok(replace_grant_mapping(vcpu, op.host_addr, mfn, new_addr, flags))
+        done |= abi.GNTMAP_host_map
+    return done
 
 
-def complete(d: Ptr[Domain], batch: Ptr[Array[Unmapped, BATCH]], nr: u32) -> None:
+def complete(batch: Ptr[Batch]) -> None:
     """Flush the TLBs, then give up frames, pins and handles of a batch."""
-    if is_flush_due(batch, nr):
-        flush_tlb_mask(d.dirty_cpumask)
-    for i in range(nr):
-        unmapped = ref(batch[i])
-        granter = unmapped.granter
-        if granter is None:
-            continue
-        readonly = unmapped.done & abi.GNTMAP_readonly != 0
-        unpin_grant(granter, unmapped.ref, unmapped.mfn, readonly, pin_unit(unmapped.done))
-        if unmapped.done & abi.GNTMAP_host_map:
-            unreference(unmapped.mfn, readonly)
-        if unmapped.done & abi.GNTMAP_device_map:
-            unreference(unmapped.mfn, readonly)
-        if unmapped.handle_is_free:
-            give_handle_back(d, unmapped.handle)
-        put_domain(granter)
+    if is_flush_due(batch):
+        flush_tlb_mask(batch.domain.dirty_cpumask)
+    for unmapped in batch.unmapped[0 : u64(batch.nr)]:
+        let_go(unmapped)
+        handle = unmapped.handle
+        if handle is not None:
+            give_handle_back(batch.domain, handle)
+        put_domain(unmapped.granter)
 
 
-def is_flush_due(batch: Ptr[Array[Unmapped, BATCH]], nr: u32) -> bool:
+@inline
+def let_go(unmapped: Ptr[Unmapped]) -> None:
+    """Give up the pin of a mapping, and the frame's reference of each part."""
+    readonly = unmapped.done & abi.GNTMAP_readonly != 0
+    unit = pin_unit(unmapped.done)
+    unpin_grant(unmapped.granter, unmapped.grant, unmapped.mfn, readonly, unit)
+    if unmapped.done & abi.GNTMAP_host_map:
+        unreference(unmapped.mfn, readonly)
+    if unmapped.done & abi.GNTMAP_device_map:
+        unreference(unmapped.mfn, readonly)
+
+
+@inline
+def is_flush_due(batch: Ptr[Batch]) -> bool:
     """Tell whether a page-table entry of the batch is gone."""
-    for i in range(nr):
-        if batch[i].granter is not None and batch[i].done & abi.GNTMAP_host_map:
+    for unmapped in batch.unmapped[0 : u64(batch.nr)]:
+        if unmapped.done & abi.GNTMAP_host_map:
             return True
     return False

@@ -8,7 +8,7 @@ guest holds.
 """
 
 import abi
-from kpy import Array, Ptr, sizeof, struct, u16, u32
+from kpy import Array, Ptr, newtype, sizeof, struct, u16, u32, union
 
 from kernel.base.ids import DomId, Mfn
 from kernel.base.spinlock import SpinLock
@@ -22,7 +22,9 @@ ACTIVE_PAGES = MAX_GRANT_FRAMES * GRANTS_PER_FRAME // ACTIVE_PER_PAGE
 MAPTRACK_PER_PAGE = 256
 MAPTRACK_PAGES_PER_DIRECTORY = 512
 MAPTRACK_DIRECTORIES = MAX_MAPTRACK_FRAMES // MAPTRACK_PAGES_PER_DIRECTORY
-MAPTRACK_END = (1 << 32) - 1  # end of the free list; no handle is that large
+
+# A guest's name for a mapping: the first is 0, and no table is so large that one is all ones.
+GrantHandle = newtype("GrantHandle", u32, none=(1 << 32) - 1)
 
 # Users of a grant, four counters of 8 bits in ActiveGrant.pin: by host or device mappings, writable
 # or read-only.
@@ -64,12 +66,20 @@ class ActivePage:
     entries: Array[ActiveGrant, ACTIVE_PER_PAGE]
 
 
+@union
+class MaptrackUse:
+    """What an entry is for."""
+
+    grant: u32  # in use: the grant that is mapped
+    next_free: GrantHandle | None  # free: the next one of the free list
+
+
 @struct
 class Maptrack:
     """One mapping that a domain holds; guarded by the grant lock of the domain that maps."""
 
     mfn: Mfn  # the frame that the grant offers
-    ref_or_next: u32  # the grant in use; in a free entry: the next free handle
+    use: MaptrackUse
     flags: u16  # GNTMAP_* as mapped; 0: free, or being unmapped
     domain_id: DomId  # who granted it
 
@@ -94,7 +104,7 @@ class GrantTable:
     max_frames: u32
     nr_maptrack_frames: u32
     max_maptrack_frames: u32
-    maptrack_free: u32  # first free handle, or MAPTRACK_END
+    maptrack_free: GrantHandle | None  # the first
     release_cursor: u32  # progress of the release of all mappings when the domain dies
     shared: Array[Ptr[SharedGrantPage] | None, MAX_GRANT_FRAMES]
     active: Array[Ptr[ActivePage] | None, ACTIVE_PAGES]

@@ -24,7 +24,7 @@ from kernel.frames.page_type import (
 from kernel.grant.maptrack import directory_of
 from kernel.state.domain import Domain
 from kernel.state.frame_table import Frame, frame_at, frame_valid
-from kernel.state.grant_table import MAPTRACK_END, MaptrackPage
+from kernel.state.grant_table import GrantHandle, MaptrackPage
 from kernel.x86.ipi import flush_tlb_mask
 from kernel.x86.percpu import online_cpus
 from kernel.x86.tlb import cpus_needing_flush, tlb_clock_now
@@ -91,7 +91,7 @@ def allocate_both(d: Ptr[Domain]) -> None:
     if directory is None or address is None:
         return
     page = Ptr[MaptrackPage](u64(address))
-    page.entries[0].ref_or_next = MAPTRACK_END
+    page.entries[0].use.next_free = None
     directory.pages[0] = page
     d.grant.nr_maptrack_frames = 1
-    d.grant.maptrack_free = 0
+    d.grant.maptrack_free = GrantHandle(0)

@@ -66,7 +66,7 @@ class GrantMachine:
         d = p.new(Domain, domain_id=number, refcount=1)
         grant = d.grant
         grant.nr_frames, grant.max_maptrack_frames = 1, 1
-        grant.maptrack_free = (1 << 32) - 1
+        grant.maptrack_free = None
         grant.shared[0] = p.new(SharedGrantPage)
         for i in range(2):
             grant.active[i] = p.new(ActivePage)
