@@ -5,7 +5,7 @@ processor's own. The other processors come from ap_boot.asm to `start_ap`. All o
 `run_guests`, and from then on live in entry.asm.
 """
 
-from kpy import Fn, Never, Ptr, export, extern, static, u64
+from kpy import Fn, Never, Ptr, export, extern, static, u32, u64
 
 import kernel.entry.core_trap  # noqa: F401
 import kernel.entry.hypercall  # noqa: F401  reached from entry.asm
@@ -27,14 +27,18 @@ from kernel.state.frame_table import FRAME_BYTES
 from kernel.state.vcpu import Vcpu
 from kernel.x86 import acpi
 from kernel.x86.apic import apic_id, apic_map, apic_timer_calibrate
-from kernel.x86.bootmem import lift_alloc_limit, pages_taken, read_memory_map
+from kernel.x86.boot_area import MULTIBOOT2_BOOTLOADER_MAGIC
+from kernel.x86.boot_info import boot_command_line, nr_modules, use_direct_map
+from kernel.x86.bootmem import find_free_ranges, lift_alloc_limit, pages_taken, settle_memory_map
 from kernel.x86.core_maps import map_frame_tables
 from kernel.x86.cpu import rdtsc, write_cr3
 from kernel.x86.descriptors import fill_idt, load_descriptor_tables
 from kernel.x86.features import read_features, set_control_registers
 from kernel.x86.fpu import fpu_init
 from kernel.x86.ioapic import ioapic_init
-from kernel.x86.multiboot import nr_modules, read_multiboot, use_direct_map
+from kernel.x86.memlayout import note_image_offset
+from kernel.x86.multiboot import read_multiboot
+from kernel.x86.multiboot2 import read_multiboot2
 from kernel.x86.paging import build_core_tables, core_l4, map_percpu_area
 from kernel.x86.percpu import cpu_by_id, stack_end, this_cpu
 from kernel.x86.smp import (
@@ -67,18 +71,28 @@ def enter_guest(vcpu: Ptr[Vcpu]) -> Never:
 
 
 @export
-def start_core(multiboot_info: u64) -> Never:
-    """Start the core. Context: from boot.asm, on the boot stack, with the early page tables."""
+def start_core(loader_magic: u32, loader_info: u64, image_offset: u64) -> Never:
+    """Start the core. Context: from boot.asm, on the boot stack, with the early page tables.
+
+    Args: loader_magic, which kind of loader; loader_info, machine address of what it left;
+    image_offset, how far from where it was linked it put the image.
+    """
     global start_tsc
     start_tsc = rdtsc()
-    set_command_line(read_multiboot(multiboot_info))
+    note_image_offset(image_offset)
+    if loader_magic == MULTIBOOT2_BOOTLOADER_MAGIC:
+        read_multiboot2(loader_info)
+    else:
+        read_multiboot(loader_info)
+    set_command_line(boot_command_line())
     console_init()
     printk(f"Proxen, a Xen-ABI hypervisor; command line: {command_line}")
     fill_idt()
     load_descriptor_tables(this_cpu())  # from here on a fault is reported
     read_features()
     set_control_registers()
-    read_memory_map()
+    settle_memory_map()
+    find_free_ranges()
     build_core_tables()
     map_percpu_area(0)
     write_cr3(core_l4)

@@ -25,7 +25,7 @@ from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.ids import PAGE_SIZE
 from kernel.base.registry import hypercall
 from kernel.state.vcpu import Vcpu
-from kernel.x86.multiboot import COMMAND_LINE_BYTES
+from kernel.x86.boot_info import COMMAND_LINE_BYTES
 
 T = TypeVar("T")
 

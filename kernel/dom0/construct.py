@@ -42,7 +42,7 @@ from kernel.paging.base_pointer import L4, pin_table, set_guest_tables
 from kernel.sched.pause import domain_unpause_by_controller
 from kernel.state.domain import Domain
 from kernel.state.vcpu import MAX_VCPUS, VPF_down
-from kernel.x86 import multiboot
+from kernel.x86 import boot_info
 from kernel.x86.bits import EFLAGS_IF
 from kernel.x86.hypercall_page import fill_hypercall_page
 from kernel.x86.memlayout import maddr_to_vaddr
@@ -66,14 +66,14 @@ image = static(KernelImage)
 
 def construct_dom0() -> Ptr[Domain]:
     """Build domain 0 and make its first vCPU ready to run. Context: boot, once, last."""
-    if multiboot.nr_modules == 0:
+    if boot_info.nr_modules == 0:
         panic('no boot modules: domain 0 needs a kernel (QEMU: -initrd "vmlinux ARGS,initramfs")')
-    kernel = multiboot.module(0)
+    kernel = boot_info.module(0)
     ramdisk_bytes: u64 = 0
     ramdisk = Mfn(0)
-    if multiboot.nr_modules > 1:
-        ramdisk_bytes = multiboot.module(1).size
-        ramdisk = maddr_to_mfn(multiboot.module(1).start)
+    if boot_info.nr_modules > 1:
+        ramdisk_bytes = boot_info.module(1).size
+        ramdisk = maddr_to_mfn(boot_info.module(1).start)
     # RAM that stays reserved
     file = Slice[u8](Ptr[u8](u64(maddr_to_vaddr(kernel.start))), kernel.size)
     read_kernel(file, ref(image))

@@ -1,10 +1,9 @@
-; Where the other processors begin: copied to TRAMPOLINE_ADDRESS, entered there in real mode by a start-up IPI
-; (kernel/x86/smp.py), with CS:IP = TRAMPOLINE_ADDRESS >> 4 : 0. One processor at a time.
-%from kernel.x86.memlayout import TRAMPOLINE_ADDRESS
+; Where the other processors begin: copied to a page of low memory, entered there in real mode by a start-up IPI
+; (kernel/x86/smp.py), with CS:IP = page << 8 : 0. It finds out where it lies. One processor at a time.
 %from kernel.x86.bits import *
 
-.global ap_trampoline_start, ap_trampoline_end
-.extern boot_l4_phys, core_l4, ap_stack_end, start_ap
+.global ap_trampoline_start, ap_trampoline_end, ap_first_l4
+.extern core_l4, ap_stack_end, start_ap
 
 .section .boot, "awx"
 .code16
@@ -14,19 +13,27 @@ ap_trampoline_start:
     cld
     mov ax, cs
     mov ds, ax
+    movzx ebx, ax
+    shl ebx, 4
+    lea eax, [ebx + ap_gdt - ap_trampoline_start]
+    mov [ap_gdt_pointer - ap_trampoline_start + 2], eax
+    lea eax, [ebx + ap_start32 - ap_trampoline_start]
+    mov [ap_jump - ap_trampoline_start + 2], eax
     lgdt [ap_gdt_pointer - ap_trampoline_start]
     mov eax, {CR0_PE | CR0_ET}
     mov cr0, eax
-    ljmp32 0x10, ap_start32 - ap_trampoline_start + {TRAMPOLINE_ADDRESS}
+ap_jump:                                    ; two bytes, the address, the selector
+    ljmp32 0x10, 0
 
 .code32
 ap_start32:
     mov eax, 0x18
     mov ds, eax
     mov ss, eax
+    lea esp, [ebx + 4096]                   ; the end of the page
     mov eax, {CR4_PAE}
     mov cr4, eax
-    mov eax, boot_l4_phys
+    mov eax, [ebx + ap_first_l4 - ap_trampoline_start]
     mov cr3, eax
     mov ecx, {MSR_EFER}
     mov eax, {EFER_SCE | EFER_LME | EFER_NXE}
@@ -34,7 +41,10 @@ ap_start32:
     wrmsr
     mov eax, {CR0_PE | CR0_MP | CR0_ET | CR0_NE | CR0_WP | CR0_AM | CR0_PG}
     mov cr0, eax
-    ljmp 0x08, ap_start64 - ap_trampoline_start + {TRAMPOLINE_ADDRESS}
+    push 0x08
+    lea eax, [ebx + ap_start64 - ap_trampoline_start]
+    push eax
+    retf
 
 .code64
 ap_start64:
@@ -50,7 +60,9 @@ ap_gdt:
 ap_gdt_end:
 ap_gdt_pointer:
     .word ap_gdt_end - ap_gdt - 1
-    .long ap_gdt - ap_trampoline_start + {TRAMPOLINE_ADDRESS}
+    .long 0
+ap_first_l4:                                ; filled in by smp.py: boot_l4
+    .long 0
 ap_trampoline_end:
 
 .section .text

@@ -17,7 +17,7 @@ hole between, the same L4 slots 256-271 in every address space, so a trap needs 
 """
 
 import abi
-from kpy import inline, u64
+from kpy import inline, static, u64
 
 from kernel.base.ids import Maddr, Mfn, Vaddr
 
@@ -34,7 +34,13 @@ IMAGE_VIRT_START = 0xFFFF82D040000000
 FRAMETABLE_VIRT_START = 0xFFFF82E000000000
 DIRECTMAP_VIRT_START = 0xFFFF830000000000
 
-TRAMPOLINE_ADDRESS = 0x8000  # where the other processors start, in real mode
+image_offset = static(u64)  # how far from where it was linked the boot loader put the image
+
+
+def note_image_offset(offset: u64) -> None:
+    """Remember where the image lies in machine memory. Context: boot, first."""
+    global image_offset
+    image_offset = offset
 
 
 @inline
@@ -52,7 +58,7 @@ def vaddr_to_maddr(vaddr: Vaddr) -> Maddr:
 @inline
 def image_to_maddr(vaddr: u64) -> Maddr:
     """Return the machine address behind an address inside the core's image."""
-    return Maddr(vaddr - IMAGE_VIRT_START)
+    return Maddr(vaddr - IMAGE_VIRT_START + image_offset)
 
 
 @inline

@@ -1,20 +1,26 @@
-"""What the boot loader left: memory map, modules, command line.
+"""What a multiboot loader left: memory map, modules, command line.
 
-Source: Multiboot Specification 0.6.96, 3.3 "Boot information format". Everything here is read
-through the early map of the first GiB at IMAGE_VIRT_START, later through the direct map;
-`phys_window` holds the base that is right now.
+Source: Multiboot Specification 0.6.96, 3.3 "Boot information format". All addresses have 32 bits,
+so what they name is in the early map if it ends there, which `loader_view` sees to.
 """
 
-from kpy import Array, Ptr, Slice, load, panic, ref, sizeof, static, struct, u8, u32, u64
+from kpy import Array, Ptr, Slice, panic, ref, sizeof, struct, u8, u32, u64
 
-from kernel.base.ids import Maddr
-from kernel.x86.memlayout import DIRECTMAP_VIRT_START, IMAGE_VIRT_START
+from kernel.x86 import boot_info
+from kernel.x86.boot_area import EARLY_MAP_END
+from kernel.x86.boot_info import (
+    COMMAND_LINE_BYTES,
+    add_module,
+    boot_text,
+    copy_text,
+    loader_view,
+)
+from kernel.x86.bootmem import add_region
 
 MULTIBOOT_INFO_CMDLINE = 1 << 2
 MULTIBOOT_INFO_MODS = 1 << 3
 MULTIBOOT_INFO_MEM_MAP = 1 << 6
-MAX_MODULES = 8
-COMMAND_LINE_BYTES = 1024
+MMAP_ENTRY_BYTES = 20  # of an entry, what follows its size
 
 
 @struct
@@ -47,88 +53,42 @@ class MultibootMmapEntry:
     kind: u32
 
 
-@struct
-class BootModule:
-    """One boot module; its frames stay reserved until `kernel.dom0.construct` has used them."""
-
-    start: Maddr
-    size: u64
-    text: Array[u8, COMMAND_LINE_BYTES]
-    text_length: u64
-
-    def command_line(self) -> Slice[u8]:
-        """Return the module's command line, its file name first."""
-        return self.text[0 : self.text_length]
-
-
-phys_window = static(u64, IMAGE_VIRT_START)
-info_maddr = static(u64)
-modules = static(Array[BootModule, MAX_MODULES])
-nr_modules = static(u64)
-boot_text = static(Array[u8, COMMAND_LINE_BYTES])
-
-
-def use_direct_map() -> None:
-    """Read machine memory through the direct map from now on."""
-    global phys_window
-    phys_window = DIRECTMAP_VIRT_START
-
-
-def boot_info() -> Ptr[MultibootInfo]:
-    """Return the boot loader's structure, which lies in low memory."""
-    return Ptr[MultibootInfo](phys_window + info_maddr)
-
-
-def read_multiboot(maddr: u64) -> Slice[u8]:
-    """Take over what the boot loader says, before its memory can be reused.
-
-    Returns: the core's command line.
-    """
-    global info_maddr
-    info_maddr = maddr
-    info = boot_info()
+def read_multiboot(maddr: u64) -> None:
+    """Take over what the loader says, before its memory can be reused."""
+    info = Ptr[MultibootInfo](loader_view(maddr, sizeof(MultibootInfo)))
     if info.flags & MULTIBOOT_INFO_MEM_MAP == 0:
         panic("the boot loader passed no memory map")
+    read_memory_map(u64(info.mmap_addr), u64(info.mmap_length))
     if info.flags & MULTIBOOT_INFO_MODS != 0:
-        read_modules(info)
-    if info.flags & MULTIBOOT_INFO_CMDLINE == 0:
-        return boot_text[0:0]
-    return boot_text[0 : copy_text(ref(boot_text), info.cmdline)]
+        read_modules(u64(info.mods_addr), u64(info.mods_count))
+    if info.flags & MULTIBOOT_INFO_CMDLINE != 0:
+        boot_info.boot_text_length = copy_text(ref(boot_text), text_at(info.cmdline))
 
 
-def read_modules(info: Ptr[MultibootInfo]) -> None:
+def read_memory_map(maddr: u64, length: u64) -> None:
+    """Take over the firmware's map."""
+    address = loader_view(maddr, length)
+    offset: u64 = 0
+    while offset + sizeof(MultibootMmapEntry) <= length:
+        entry = Ptr[MultibootMmapEntry](address + offset)
+        if entry.size < MMAP_ENTRY_BYTES:
+            panic("the boot loader's memory map has an entry that is too short")
+        add_region(entry.addr, entry.length, entry.kind)
+        offset += u64(entry.size) + sizeof(u32)
+
+
+def read_modules(maddr: u64, count: u64) -> None:
     """Copy the list of modules."""
-    global nr_modules
-    nr_modules = u64(info.mods_count)
-    assert nr_modules <= MAX_MODULES, "too many boot modules"
-    for i in range(nr_modules):
-        entry = Ptr[MultibootModule](
-            phys_window + u64(info.mods_addr) + i * sizeof(MultibootModule)
-        )
-        module = ref(modules[i])
-        module.start = Maddr(u64(entry.mod_start))
-        module.size = u64(entry.mod_end - entry.mod_start)
-        module.text_length = copy_text(ref(module.text), entry.cmdline)
+    address = loader_view(maddr, count * sizeof(MultibootModule))
+    for i in range(count):
+        entry = Ptr[MultibootModule](address + i * sizeof(MultibootModule))
+        added = add_module(u64(entry.mod_start), u64(entry.mod_end))
+        added.text_length = copy_text(ref(added.text), text_at(entry.cmdline))
 
 
-def copy_text(to: Ptr[Array[u8, COMMAND_LINE_BYTES]], maddr: u32) -> u64:
-    """Copy a text that ends with a zero byte; a longer one is cut.
-
-    Returns: its length.
-    """
-    length: u64 = 0
+def text_at(maddr: u32) -> Slice[u8]:
+    """Return the bytes at an address, as many as a text may have; the loader's 0 means no text."""
     if maddr == 0:
-        return 0
-    while length < COMMAND_LINE_BYTES:
-        character = load(Ptr[u8](phys_window + u64(maddr) + length))
-        if character == 0:
-            break
-        to[length] = character
-        length += 1
-    return length
-
-
-def module(index: u64) -> Ptr[BootModule]:
-    """Return a boot module."""
-    assert index < nr_modules, "no such boot module"
-    return ref(modules[index])
+        return boot_text[0:0]
+    room = min(COMMAND_LINE_BYTES, EARLY_MAP_END - u64(maddr))
+    return Slice[u8](Ptr[u8](loader_view(u64(maddr), room)), room)

@@ -10,7 +10,7 @@ from ring 3 but the read-only machine-to-physical table in slot 256.
 from kpy import Array, Ptr, ref, static, u8, u32, u64
 
 from kernel.base.ids import PAGE_SIZE, Maddr
-from kernel.x86 import multiboot
+from kernel.x86 import boot_info
 from kernel.x86.bits import (
     PTE_ACCESSED,
     PTE_ADDRESS,
@@ -39,11 +39,11 @@ from kernel.x86.features import has_1gib_pages
 from kernel.x86.memlayout import (
     DEVICE_VIRT_START,
     DIRECTMAP_VIRT_START,
-    IMAGE_VIRT_START,
     L4_SLOT_END,
     L4_SLOT_FIRST,
     L4_SLOT_PERDOMAIN,
     PERCPU_VIRT_START,
+    image_to_maddr,
 )
 from kernel.x86.percpu import AREA_BYTES, MAPPED_PAGES
 
@@ -71,7 +71,7 @@ mapped_page_numbers = static(Array[u64, len(MAPPED_PAGES)], list(MAPPED_PAGES))
 
 def table_at(maddr: u64) -> Ptr[PageTable]:
     """Return a page table of the core by its machine address."""
-    return Ptr[PageTable](multiboot.phys_window + maddr)
+    return Ptr[PageTable](boot_info.phys_window + maddr)
 
 
 def next_table(table: Ptr[PageTable], index: u64, flags: u64) -> Ptr[PageTable]:
@@ -177,7 +177,7 @@ def map_image() -> None:
 def map_section(start: u64, end: u64, flags: u64) -> None:
     """Map a part of the image, page by page: sections share no page but may share 2 MiB."""
     for va in range(start, end, PAGE_SIZE):
-        map_core_range(va, va - IMAGE_VIRT_START, PAGE_SIZE, flags)
+        map_core_range(va, u64(image_to_maddr(va)), PAGE_SIZE, flags)
 
 
 def map_percpu_area(cpu: u32) -> None:

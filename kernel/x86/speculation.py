@@ -15,7 +15,7 @@ from kpy import Ptr, Slice, bit, ref, static, truncate, u8, u32, u64, wrapping_s
 
 from kernel.base.cmdline import has_option, option_list_has
 from kernel.console.console import printk
-from kernel.x86 import multiboot, predictors
+from kernel.x86 import boot_info, predictors
 from kernel.x86.bits import MSR_ARCH_CAPABILITIES
 from kernel.x86.cpu import rdmsr
 from kernel.x86.features import cpuid, has_smep
@@ -156,7 +156,7 @@ def empty_buffers_on_exit() -> None:
     distance = wrapping_sub(u64(ref(resume_guest_clearing)), start + JMP_BYTES)
     maddr = core_maddr(start)
     assert maddr is not None, "the core's text is mapped"
-    code = Slice[u8](Ptr[u8](multiboot.phys_window + u64(maddr)), JMP_BYTES)
+    code = Slice[u8](Ptr[u8](boot_info.phys_window + u64(maddr)), JMP_BYTES)
     code[0] = JMP_REL32
     for i in range(1, JMP_BYTES):
         code[i] = truncate(u8, distance >> (i - 1) * 8)

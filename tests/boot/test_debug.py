@@ -49,7 +49,10 @@ def test_the_core_from_its_first_line():
         "print *vcpu.domain",
         "info breakpoints",
     )
-    assert re.search(r"start_core \(multiboot_info=\d+\) at kernel/main.py:\d+", where)
+    assert re.search(
+        r"start_core \(loader_magic=\d+, loader_info=\d+, image_offset=0\) at kernel/main.py:\d+",
+        where,
+    )
     assert "Breakpoint 2, do_console_io (vcpu=0x" in stop and "kernel/console/console_io.py" in stop
     assert re.search(r"call_handler .*kernel/entry/hypercall.py:\d+", stack)
     assert re.search(r"syscall_from_guest .*kernel/entry/hypercall.py:\d+", stack)

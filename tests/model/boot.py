@@ -36,7 +36,7 @@ def boot(machine):
 def describe_machine(machine):
     """Set what the core learns from firmware and processor."""
     machine["tests.model.processors.stacks"].value = machine.memory.stacks
-    machine["kernel.x86.multiboot.phys_window"].value = machine.memory.address(0)
+    machine["kernel.x86.boot_info.phys_window"].value = machine.memory.address(0)
     machine["kernel.x86.paging.core_l4"].value = FIRST * PAGE
     core_l4 = machine.memory.page(FIRST)
     for slot in range(256, 272):

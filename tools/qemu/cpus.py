@@ -19,7 +19,7 @@ from tools.setup.paths import CORE, ROOT
 MAX_FRAMES = 16
 LOOKS, PAUSE_S = 5, 0.1
 CORE_START, CORE_END = 0xFFFF800000000000, 0xFFFF880000000000  # kernel/x86/memlayout.py
-REGISTER = re.compile(r"\b(RIP|RBP|RSP|CR3)=([0-9a-f]+)")
+REGISTER = re.compile(r"\b[RE](IP|BP)=([0-9a-f]+)")  # E where a processor is not in long mode
 STATE = re.compile(r"\b(CPL|HLT)=([0-9])")
 WORDS = re.compile(r"0x([0-9a-f]{16})\b")
 
@@ -32,7 +32,7 @@ def what_cpus_do(monitor: Monitor, config: Config) -> list[str]:
     was_running = monitor.status() == "running"
     lines = []
     for number, values in enumerate(_settled(monitor) if was_running else _registers(monitor)):
-        lines.append(f"cpu {number}: {_where(values)}, rip {values['RIP']:#x}")
+        lines.append(f"cpu {number}: {_where(values)}, rip {values['IP']:#x}")
         lines += [f"    {line}" for line in _frames(monitor, number, values, config)]
     if was_running:
         monitor.execute("cont")
@@ -70,14 +70,14 @@ def _where(values: dict[str, int]) -> str:
     if values["CPL"] == 3:
         place = "a guest, or its user"
     else:
-        place = "the core" if CORE_START <= values["RIP"] < CORE_END else "ring 0"
+        place = "the core" if CORE_START <= values["IP"] < CORE_END else "ring 0"
     return f"sleeps in {place}" if values["HLT"] else f"runs in {place}"
 
 
 def _frames(monitor: Monitor, cpu: int, values: dict[str, int], config: Config) -> list[str]:
     """Return a line for each frame; an address without a name ends them, but for the first."""
-    lines = _describe(values["RIP"], values["RIP"], config)
-    frame = values["RBP"]
+    lines = _describe(values["IP"], values["IP"], config)
+    frame = values["BP"]
     for _ in range(MAX_FRAMES):
         words = WORDS.findall(monitor.human(f"x /2gx {frame:#x}", cpu)) if frame else []
         if len(words) != 2:
