@@ -39,7 +39,7 @@ from kernel.x86.bits import EFLAGS_TF, PTE_PRESENT
 from kernel.x86.memlayout import mfn_to_vaddr
 
 MOST_BYTES = 1 << 16  # of one XEN_DOMCTL_gdbsx_guestmemio, which is not preemptible
-NO_VCPU = (1 << 32) - 1
+NO_VCPU = (1 << 32) - 1  # what the toolstack takes for: none trapped
 
 
 @domctl(abi.XEN_DOMCTL_setdebugging)

@@ -26,7 +26,6 @@ from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, DomId, Mfn, Vaddr, maddr_to_m
 from kernel.console.console import printk
 from kernel.dom0.elf import (
     PT_LOAD,
-    UNSET,
     ElfHeader,
     KernelImage,
     program_header,
@@ -70,7 +69,7 @@ def construct_dom0() -> Ptr[Domain]:
         panic('no boot modules: domain 0 needs a kernel (QEMU: -initrd "vmlinux ARGS,initramfs")')
     kernel = boot_info.module(0)
     ramdisk_bytes: u64 = 0
-    ramdisk = Mfn(0)
+    ramdisk: Mfn | None = None
     if boot_info.nr_modules > 1:
         ramdisk_bytes = boot_info.module(1).size
         ramdisk = maddr_to_mfn(boot_info.module(1).start)
@@ -150,10 +149,11 @@ def load_kernel() -> None:
                 panic("domain 0's kernel: a segment lies outside the ELF file")
             write(ref(layout), to, image.file[segment.offset : segment.offset + segment.filesz])
             clear(ref(layout), to + segment.filesz, segment.memsz - segment.filesz)
-    if image.hypercall_page != UNSET:
-        if image.hypercall_page < image.start or image.hypercall_page >= image.end:
+    page = image.hypercall_page
+    if page is not None:
+        if not image.start <= u64(page) < image.end:
             panic("domain 0's kernel: its hypercall page lies outside of it")
-        fill_hypercall_page(Vaddr(frame_address(ref(layout), image.hypercall_page)))
+        fill_hypercall_page(Vaddr(frame_address(ref(layout), u64(page))))
 
 
 def write_start_info(d: Ptr[Domain], text: Slice[u8], ramdisk_bytes: u64) -> None:
@@ -173,7 +173,7 @@ def write_start_info(d: Ptr[Domain], text: Slice[u8], ramdisk_bytes: u64) -> Non
     if ramdisk_bytes != 0:
         info.mod_len = ramdisk_bytes
         info.mod_start = layout.ramdisk
-        if layout.ramdisk == UNSET:
+        if not layout.maps_ramdisk:
             info.mod_start = layout.ramdisk_pfn
             info.flags |= abi.SIF_MOD_START_PFN
     arguments = without_name(text)

@@ -25,6 +25,8 @@ from kpy import (
     u64,
 )
 
+from kernel.base.ids import Vaddr
+
 T = TypeVar("T")
 
 ELF_MAGIC = 0x464C457F  # "\x7fELF", little-endian
@@ -35,7 +37,6 @@ PT_NOTE = 4
 LINUX_BOOT_MAGIC_OFFSET = 0x202
 LINUX_BOOT_MAGIC = 0x53726448  # "HdrS"
 XEN_OWNER = 0x6E6558  # "Xen\0"
-UNSET = (1 << 64) - 1
 
 
 @struct
@@ -80,14 +81,14 @@ class NoteHeader:
 
 @struct
 class KernelImage:
-    """What the notes of a kernel say; `UNSET` where they say nothing."""
+    """What the header and the notes of a kernel say, and where its segments lie."""
 
     file: Slice[u8]
     entry: u64
     virt_base: u64
     paddr_offset: u64
-    hypercall_page: u64
-    init_p2m: u64
+    hypercall_page: Vaddr | None  # where it wants one
+    init_p2m: Vaddr | None  # where it wants the pfn -> mfn list, if not behind it
     mod_start_is_pfn: bool
     has_notes: bool
     start: u64  # virtual addresses of the whole image
@@ -107,25 +108,19 @@ def view(kind: type[T], file: Slice[u8], offset: u64) -> Ptr[T]:
 
 
 def read_kernel(file: Slice[u8], image: Ptr[KernelImage]) -> None:
-    """Read header, notes and segments of domain 0's kernel, or panic with the reason."""
+    """Read header, notes and segments of domain 0's kernel into a zeroed structure, or panic with
+    the reason.
+    """
     check_kind(file)
     header = view(ElfHeader, file, 0)
     image.file = file
     image.entry = header.entry
-    image.virt_base = UNSET
-    image.paddr_offset = UNSET
-    image.hypercall_page = UNSET
-    image.init_p2m = UNSET
     for i in range(u64(header.phnum)):
         segment = program_header(file, i)
         if segment.type == PT_NOTE:
             read_notes(image, segment.offset, segment.filesz)
     if not image.has_notes:
         panic("domain 0's kernel has no Xen ELF notes: it was built without CONFIG_XEN_PV")
-    if image.virt_base == UNSET:
-        image.virt_base = 0
-    if image.paddr_offset == UNSET:
-        image.paddr_offset = 0
     find_extent(image)
 
 
@@ -181,9 +176,9 @@ def read_note(image: Ptr[KernelImage], note: Ptr[NoteHeader], content: u64) -> N
         case abi.XEN_ELFNOTE_PADDR_OFFSET:
             image.paddr_offset = value
         case abi.XEN_ELFNOTE_HYPERCALL_PAGE:
-            image.hypercall_page = value
+            image.hypercall_page = Vaddr(value)
         case abi.XEN_ELFNOTE_INIT_P2M:
-            image.init_p2m = value
+            image.init_p2m = Vaddr(value)
         case abi.XEN_ELFNOTE_MOD_START_PFN:
             image.mod_start_is_pfn = value != 0
         case _:
@@ -192,7 +187,7 @@ def read_note(image: Ptr[KernelImage], note: Ptr[NoteHeader], content: u64) -> N
 
 def find_extent(image: Ptr[KernelImage]) -> None:
     """Find the lowest and the highest address that a segment takes."""
-    image.start = UNSET
+    image.start = ~u64(0)
     image.end = 0
     for i in range(u64(view(ElfHeader, image.file, 0).phnum)):
         segment = program_header(image.file, i)

@@ -13,7 +13,7 @@ tables that map it, then the rest.
 from kpy import Ptr, inline, struct, u64
 
 from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE
-from kernel.dom0.elf import UNSET, KernelImage
+from kernel.dom0.elf import KernelImage
 
 L1_COVERS_SHIFT = 21
 L2_COVERS_SHIFT = 30
@@ -29,7 +29,8 @@ class Layout:
     nr_pages: u64  # of the whole domain
     start: u64
     kernel_end: u64
-    ramdisk: u64  # UNSET: not mapped
+    ramdisk: u64  # only if it is mapped
+    maps_ramdisk: bool
     ramdisk_pfn: u64
     nr_ramdisk: u64
     p2m: u64
@@ -63,26 +64,32 @@ def plan(layout: Ptr[Layout], image: Ptr[KernelImage], nr_pages: u64, ramdisk_by
     layout.nr_ramdisk = round_up(ramdisk_bytes, PAGE_SIZE) >> PAGE_SHIFT
     layout.nr_p2m = round_up(nr_pages * 8, PAGE_SIZE) >> PAGE_SHIFT
     place = layout.kernel_end
-    layout.ramdisk = UNSET
-    if not image.mod_start_is_pfn:
+    layout.maps_ramdisk = not image.mod_start_is_pfn
+    if layout.maps_ramdisk:
         layout.ramdisk = place
         place += layout.nr_ramdisk << PAGE_SHIFT
-    layout.p2m = image.init_p2m
-    if image.init_p2m == UNSET:
+    own_p2m = image.init_p2m
+    if own_p2m is None:
         layout.p2m = place
         place += layout.nr_p2m << PAGE_SHIFT
     else:
+        layout.p2m = u64(own_p2m)
         layout.nr_p2m_tables = count_p2m_tables(layout)
     layout.start_info = place
     layout.tables = place + PAGE_SIZE
     plan_tables(layout)
+    number_pages(layout, own_p2m is not None)
+
+
+def number_pages(layout: Ptr[Layout], has_own_p2m: bool) -> None:
+    """Find the pfns of the ramdisk and of the list."""
     layout.nr_boot = (layout.end - layout.start) >> PAGE_SHIFT
     layout.ramdisk_pfn = layout.nr_boot
     layout.p2m_pfn = layout.nr_boot + layout.nr_ramdisk
-    if layout.ramdisk != UNSET:
+    if layout.maps_ramdisk:
         layout.ramdisk_pfn = (layout.ramdisk - layout.start) >> PAGE_SHIFT
         layout.p2m_pfn = layout.nr_boot
-    if image.init_p2m == UNSET:
+    if not has_own_p2m:
         layout.p2m_pfn = (layout.p2m - layout.start) >> PAGE_SHIFT
 
 

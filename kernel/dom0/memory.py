@@ -15,12 +15,12 @@ from kernel.state.domain import Domain
 from kernel.x86.memlayout import mfn_to_vaddr
 
 LARGEST_ORDER = 18
-NO_FRAME = (1 << 64) - 1
+INVALID_P2M = (1 << 64) - 1  # in the list, as Linux has it: a pfn without a frame
 
 p2m = static(Slice[u64])  # domain 0's list while it is built
 
 
-def populate(d: Ptr[Domain], layout: Ptr[Layout], ramdisk: Mfn) -> None:
+def populate(d: Ptr[Domain], layout: Ptr[Layout], ramdisk: Mfn | None) -> None:
     """Give the domain its frames, `layout.nr_pages` of them, and fill in the list."""
     global p2m
     order = order_of(layout.nr_p2m)
@@ -29,9 +29,9 @@ def populate(d: Ptr[Domain], layout: Ptr[Layout], ramdisk: Mfn) -> None:
         panic("not enough adjacent memory for domain 0's pfn -> mfn list")
     entries = Ptr[u64](u64(mfn_to_vaddr(list_mfn)))  # nr_p2m frames in one piece, just allocated
     p2m = Slice[u64](entries, layout.nr_p2m * ENTRIES_PER_PAGE)
-    fill(p2m, NO_FRAME)
+    fill(p2m, INVALID_P2M)
     assign(layout.p2m_pfn, list_mfn, layout.nr_p2m)
-    if layout.nr_ramdisk != 0:
+    if ramdisk is not None:
         adopt_boot_frames(d, ramdisk, layout.nr_ramdisk)
         assign(layout.ramdisk_pfn, ramdisk, layout.nr_ramdisk)
     spare = (1 << u64(order)) - layout.nr_p2m
@@ -57,11 +57,11 @@ def fill_holes(d: Ptr[Domain], nr_pages: u64, spare: Mfn, nr_spare: u64) -> None
     """Give every pfn that has none a frame: first the spare ones, which the domain owns already."""
     pfn: u64 = 0
     while pfn < nr_pages:
-        if p2m[pfn] != NO_FRAME:
+        if p2m[pfn] != INVALID_P2M:
             pfn += 1
             continue
         end = pfn
-        while end < nr_pages and p2m[end] == NO_FRAME:
+        while end < nr_pages and p2m[end] == INVALID_P2M:
             end += 1
         nr = min(end - pfn, nr_spare)
         assign(pfn, spare, nr)

@@ -10,7 +10,7 @@ from kernel.base.ids import Mfn, maddr_to_mfn
 from kernel.x86.memlayout import RDWR_MACH2PHYS_VIRT_START
 from kernel.x86.paging import core_maddr
 
-INVALID_M2P = (1 << 64) - 1
+INVALID_M2P = (1 << 64) - 1  # what guests, too, know as: no page of anybody's
 
 
 @inline

@@ -17,6 +17,7 @@ from kpy import (
     export,
     i64,
     inline,
+    newtype,
     ref,
     require,
     static,
@@ -35,6 +36,7 @@ from kernel.console.input import serve_console
 from kernel.console.uart import COM1_IRQ, uart_enable_receive_interrupt
 from kernel.entry.exit import exit_to_guest
 from kernel.evtchn.pirq import send_guest_pirq
+from kernel.frames.frame import Page
 from kernel.sched.timer_heap import timer_interrupt
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
@@ -60,7 +62,9 @@ PIRQ_FREE = 0
 PIRQ_RESERVED = 1  # given out by PHYSDEVOP_get_free_pirq, not yet mapped
 PIRQ_GSI = 2
 PIRQ_MSI = 3
-NO_PIRQ = 0xFFFF
+
+PirqNumber = newtype("PirqNumber", u32, none=(1 << 32) - 1)
+DeviceVector = newtype("DeviceVector", u32, none=0)
 
 
 class Vector:
@@ -76,7 +80,7 @@ class Pirq:
     kind: u8  # PIRQ_*
     is_bound: bool  # to an event channel
     needs_eoi: bool  # masked, until domain 0 says EOI
-    vector: u32  # 0: none yet
+    vector: DeviceVector | None  # None: never bound
     gsi: u32
     message: MsiSource
     domain: Ptr[Domain]  # of the event channel
@@ -84,9 +88,10 @@ class Pirq:
 
 irq_lock = static(SpinLock)
 pirqs = static(Array[Pirq, NR_PIRQS])
-vector_pirqs = static(Array[u32, 256], [NO_PIRQ] * 256)
-console_vector = static(u32)
-eoi_map = static(u64)  # domain 0's page of bits, one for each pirq that wants EOI; 0: none given
+vector_pirqs = static(Array[PirqNumber | None, 256], [None] * 256)
+console_vector = static(DeviceVector | None)
+# domain 0's page of bits, one for each pirq that wants EOI, if it gave one: referenced
+eoi_map = static(Ptr[Page] | None)
 
 
 @export
@@ -144,12 +149,12 @@ def serve_device(vector: u32) -> None:
     if vector == Vector.SPURIOUS:
         return
     apic_eoi()
-    if vector == console_vector:
+    if DeviceVector(vector) == console_vector:
         serve_console()
         return
     number = vector_pirqs[vector]
-    if number != NO_PIRQ:
-        serve_pirq(number)
+    if number is not None:
+        serve_pirq(u32(number))
     elif vector == Vector.ERROR:
         printk("local APIC error")
 
@@ -167,12 +172,14 @@ def serve_pirq(number: u32) -> None:
     send_guest_pirq(d, number)
 
 
-def alloc_vector() -> u32:
-    """Return a vector that nothing uses, or 0. Locks: irq_lock."""
-    for vector in range(u32(FIRST_DEVICE_VECTOR), u32(END_DEVICE_VECTOR)):
-        if vector_pirqs[vector] == NO_PIRQ and vector not in (GUEST_INT80_VECTOR, console_vector):
+def alloc_vector() -> DeviceVector | None:
+    """Return a vector that nothing uses, None when there is none. Locks: irq_lock."""
+    for number in range(u32(FIRST_DEVICE_VECTOR), u32(END_DEVICE_VECTOR)):
+        vector = DeviceVector(number)
+        is_special = number == GUEST_INT80_VECTOR or vector == console_vector
+        if vector_pirqs[vector] is None and not is_special:
             return vector
-    return 0
+    return None
 
 
 def console_irq_init() -> None:
@@ -182,8 +189,10 @@ def console_irq_init() -> None:
     if gsi >= ioapic.nr_gsis:
         return
     with irq_lock:
-        console_vector = alloc_vector()
-    connect_wire(gsi, console_vector, cpu_by_id(0).apic_id, False)
+        vector = alloc_vector()
+        assert vector is not None, "no vector is left for the console"
+        console_vector = vector
+    connect_wire(gsi, u32(vector), cpu_by_id(0).apic_id, False)
     uart_enable_receive_interrupt()
 
 
@@ -198,31 +207,36 @@ def pirq_bind(d: Ptr[Domain], number: u32, v: Ptr[Vcpu]) -> i64:
         pirq = ref(pirqs[number])
         require(pirq.kind in (PIRQ_GSI, PIRQ_MSI), -abi.EPERM)
         require(not pirq.is_bound, -abi.EBUSY)
-        require(give_vector(pirq, number), -abi.ENOSPC)
+        vector = vector_of(pirq, number)
+        require(vector is not None, -abi.ENOSPC)
         pirq.domain = d
         pirq.is_bound = True
         pirq.needs_eoi = False
-        connect(pirq, cpu_by_id(v.processor).apic_id)
-        set_eoi_bit(number, pirq.kind == PIRQ_GSI and ioapic.wires[pirq.gsi].is_level)
+        connect(pirq, vector, cpu_by_id(v.processor).apic_id)
+        set_eoi_bit(number, wants_eoi(pirq))
     return 0
 
 
-def give_vector(pirq: Ptr[Pirq], number: u32) -> bool:
-    """Give a pirq a vector if it has none; false when there is none left. Locks: irq_lock."""
-    if pirq.vector == 0:
-        pirq.vector = alloc_vector()
-        if pirq.vector == 0:
-            return False
-        vector_pirqs[pirq.vector] = number
-    return True
+def vector_of(pirq: Ptr[Pirq], number: u32) -> DeviceVector | None:
+    """Return the vector of a pirq, a new one if it has none; None when there is none left.
+
+    Locks: irq_lock.
+    """
+    vector = pirq.vector
+    if vector is None:
+        vector = alloc_vector()
+        require(vector is not None, None)
+        pirq.vector = vector
+        vector_pirqs[vector] = PirqNumber(number)
+    return vector
 
 
-def connect(pirq: Ptr[Pirq], apic_id: u32) -> None:
+def connect(pirq: Ptr[Pirq], vector: DeviceVector, apic_id: u32) -> None:
     """Let the device interrupt a processor. Locks: irq_lock."""
     if pirq.kind == PIRQ_GSI:
-        connect_wire(pirq.gsi, pirq.vector, apic_id, False)
+        connect_wire(pirq.gsi, u32(vector), apic_id, False)
     else:
-        write_message(ref(pirq.message), pirq.vector, apic_id)
+        write_message(ref(pirq.message), u32(vector), apic_id)
         mask_message(ref(pirq.message), False)
 
 
@@ -267,15 +281,30 @@ def pirq_eoi(number: u32) -> i64:
     return 0
 
 
-def set_eoi_bit(number: u32, wants_eoi: bool) -> None:
+def offer_eoi_map(page: Ptr[Page]) -> bool:
+    """Keep domain 0's bits in a page from now on. Returns: False when it offered one before."""
+    global eoi_map
+    with irq_lock:
+        require(eoi_map is None, False)
+        eoi_map = page
+        for i in range(u32(NR_PIRQS)):
+            set_eoi_bit(i, wants_eoi(ref(pirqs[i])))
+    return True
+
+
+def wants_eoi(pirq: Ptr[Pirq]) -> bool:
+    """Tell whether a pirq is held back until domain 0 says EOI. Locks: irq_lock."""
+    return pirq.is_bound and pirq.kind == PIRQ_GSI and ioapic.wires[pirq.gsi].is_level
+
+
+def set_eoi_bit(number: u32, wanted: bool) -> None:
     """Tell domain 0, in the page it offered, whether a pirq wants EOI. Locks: irq_lock."""
-    if eoi_map == 0:
+    page = eoi_map
+    if page is None:
         return
-    word = Ptr[u64](
-        eoi_map + u64(number) // 64 * 8
-    )  # the page is referenced as long as eoi_map is set
+    word = ref(page[number // 64])
     mask = bit(u64(number) % 64)
-    if wants_eoi:
+    if wanted:
         atomic_or(word, mask)
     else:
         atomic_and(word, ~mask)

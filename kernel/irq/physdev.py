@@ -30,11 +30,9 @@ from kernel.base.registry import hypercall
 from kernel.emulate.io_permission import physdev_set_iobitmap, physdev_set_iopl
 from kernel.frames.frame import page_at
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
-from kernel.irq import irq
-from kernel.irq.irq import irq_lock, pirq_eoi, pirqs, set_eoi_bit
+from kernel.irq.irq import PirqNumber, offer_eoi_map, pirq_eoi
 from kernel.irq.operations import physdev_op, physdev_ops
 from kernel.irq.pirq_map import (
-    ANY_PIRQ,
     map_gsi,
     map_message,
     reserve_pirq,
@@ -43,7 +41,6 @@ from kernel.irq.pirq_map import (
 )
 from kernel.state.domain import Domain, get_domain_or_self
 from kernel.state.vcpu import Vcpu
-from kernel.x86 import ioapic
 from kernel.x86.ioapic import ioapic_read
 
 MAX_MESSAGES = 32  # that a device can have by MSI
@@ -111,7 +108,9 @@ def physdev_map_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_map_pirq]) -> Result
 
 def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
     """Map what a checked request asks for. Returns: the pirq, or an error."""
-    wanted = ANY_PIRQ if op.pirq < 0 else truncate(u32, op.pirq)
+    wanted: PirqNumber | None = None
+    if op.pirq >= 0:
+        wanted = PirqNumber(truncate(u32, op.pirq))
     match op.type:
         case abi.MAP_PIRQ_TYPE_GSI:
             require(op.index >= 0, -abi.EINVAL)
@@ -126,7 +125,7 @@ def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
             return -abi.EINVAL
 
 
-def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: u32) -> i64:
+def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: PirqNumber | None) -> i64:
     """Map a message; a `table_base` means MSI-X. The device is found by its address, whatever the
     table's base is said to be. Messages have no number of their own: `index` is -1.
     """
@@ -176,18 +175,10 @@ def physdev_pirq_eoi_gmfn(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pirq_eoi_gmfn])
     require(caller.domain.is_privileged, -abi.EPERM)
     mfn = Mfn(op.gmfn)
     require(get_frame_and_type(mfn, caller.domain, PGT_writable_page), -abi.EINVAL)
-    with irq_lock:
-        if irq.eoi_map == 0:
-            irq.eoi_map = u64(page_at(mfn))
-            for i in range(u32(NR_PIRQS)):
-                pirq = ref(pirqs[i])
-                wants = (
-                    pirq.is_bound and pirq.kind == irq.PIRQ_GSI and ioapic.wires[pirq.gsi].is_level
-                )
-                set_eoi_bit(i, wants)
-            return 0
-    put_frame_and_type(mfn)
-    return -abi.EBUSY
+    if not offer_eoi_map(page_at(mfn)):
+        put_frame_and_type(mfn)
+        return -abi.EBUSY
+    return 0
 
 
 @physdev_op(abi.PHYSDEVOP_apic_read, result=True)

@@ -3,16 +3,16 @@ them to event channels.
 """
 
 import abi
-from kpy import Ptr, i64, ref, require, u32
+from kpy import Ptr, Result, i64, ok, ref, require, u32
 
 from kernel.base.ids import NR_PIRQS
 from kernel.irq.irq import (
-    NO_PIRQ,
     PIRQ_FREE,
     PIRQ_GSI,
     PIRQ_MSI,
     PIRQ_RESERVED,
     Pirq,
+    PirqNumber,
     disconnect,
     hold_back,
     irq_lock,
@@ -31,28 +31,26 @@ from kernel.x86.msi import (
 )
 from kernel.x86.percpu import cpu_by_id
 
-ANY_PIRQ = (1 << 32) - 1
-
 
 def first_message_pirq() -> u32:
     """Return the lowest number that no wire can have."""
     return max(ioapic.nr_gsis, ioapic.NR_ISA_IRQS)
 
 
-def find_free_pirq(first: u32, end: u32) -> u32:
-    """Return the lowest free pirq from `first` on, or NR_PIRQS if all below `end` are taken.
+def find_free_pirq(first: u32, end: u32) -> PirqNumber | None:
+    """Return the lowest free pirq from `first` on, None if all below `end` are taken.
 
     Locks: irq_lock.
     """
     for number in range(first, end):
         if pirqs[number].kind == PIRQ_FREE:
-            return number
-    return NR_PIRQS
+            return PirqNumber(number)
+    return None
 
 
-def find_free(for_message: bool) -> u32:
-    """Return a free pirq for a message, or for a wire that needn't have its own number; NR_PIRQS
-    when there is none. Locks: irq_lock.
+def find_free(for_message: bool) -> PirqNumber | None:
+    """Return a free pirq for a message, or for a wire that needn't have its own number; None when
+    there is none. Locks: irq_lock.
     """
     if for_message:
         return find_free_pirq(first_message_pirq(), u32(NR_PIRQS))
@@ -62,40 +60,51 @@ def find_free(for_message: bool) -> u32:
 def reserve_pirq(for_message: bool) -> i64:
     """Set a pirq aside for a later map. Errors: -ENOSPC, none is free."""
     with irq_lock:
-        number = find_free(for_message)
-        require(number < NR_PIRQS, -abi.ENOSPC)
+        number = ok(choose_pirq(None, for_message))
         pirqs[number].kind = PIRQ_RESERVED
-    return i64(number)
+    return i64(u32(number))
 
 
-def map_gsi(gsi: u32, wanted: u32) -> i64:
+def choose_pirq(wanted: PirqNumber | None, for_message: bool) -> Result[PirqNumber]:
+    """Return the wanted pirq, or a free one if any will do.
+
+    Errors: -EINVAL, no such pirq; -ENOSPC, none is free. Locks: irq_lock.
+    """
+    if wanted is not None:
+        require(u32(wanted) < NR_PIRQS, -abi.EINVAL)
+        return wanted
+    free = find_free(for_message)
+    require(free is not None, -abi.ENOSPC)
+    return free
+
+
+def map_gsi(gsi: u32, wanted: PirqNumber | None) -> i64:
     """Make a pirq of a wire.
 
-    Args: wanted (or ANY_PIRQ: the one it has, else any).
+    Args: wanted (None: the one it has, else any).
     Returns: the pirq. Errors: -EINVAL, no such wire or pirq; -EEXIST, the wire has another pirq;
     -EPERM, that pirq stands for something else; -ENOSPC, none is free.
     """
     require(gsi < ioapic.nr_gsis, -abi.EINVAL)
     with irq_lock:
         present = pirq_of_wire(gsi)
-        if present < NR_PIRQS:
-            return i64(present) if wanted in (present, ANY_PIRQ) else -abi.EEXIST
-        number = find_free(False) if wanted == ANY_PIRQ else wanted
-        if number >= NR_PIRQS:
-            return -abi.ENOSPC if wanted == ANY_PIRQ else -abi.EINVAL
+        if present is not None:
+            require(wanted is None or wanted == present, -abi.EEXIST)
+            return i64(u32(present))
+        number = ok(choose_pirq(wanted, False))
         pirq = ref(pirqs[number])
         require(pirq.kind in (PIRQ_FREE, PIRQ_RESERVED), -abi.EPERM)
         pirq.kind = PIRQ_GSI
         pirq.gsi = gsi
-    return i64(number)
+    return i64(u32(number))
 
 
-def pirq_of_wire(gsi: u32) -> u32:
-    """Return the pirq that stands for a wire, or NR_PIRQS. Locks: irq_lock."""
+def pirq_of_wire(gsi: u32) -> PirqNumber | None:
+    """Return the pirq that stands for a wire, None when there is none. Locks: irq_lock."""
     for i in range(u32(NR_PIRQS)):
         if pirqs[i].kind == PIRQ_GSI and pirqs[i].gsi == gsi:
-            return i
-    return NR_PIRQS
+            return PirqNumber(i)
+    return None
 
 
 def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
@@ -112,11 +121,11 @@ def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
     return 0
 
 
-def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) -> i64:
+def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: PirqNumber | None) -> i64:
     """Make a pirq of a PCI device's message, and write the message with a vector that is held back
     until it is bound.
 
-    Args: entry (of the MSI-X table), wanted (or ANY_PIRQ).
+    Args: entry (of the MSI-X table), wanted (None: any).
     Returns: the pirq. Errors: -ENODEV, the device has no such capability or entry; -ENOSPC, no pirq
     is free; -EINVAL, no such pirq; -EEXIST, it stands for something else.
     """
@@ -127,17 +136,13 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: u32) ->
             find_msix(address, entry, ref(source)) if is_msix else find_msi(address, ref(source))
         )
         require(found, -abi.ENODEV)
-        number = wanted
-        if wanted == ANY_PIRQ:
-            number = find_free(True)
-            require(number < NR_PIRQS, -abi.ENOSPC)
-        require(number < NR_PIRQS, -abi.EINVAL)
+        number = ok(choose_pirq(wanted, True))
         pirq = ref(pirqs[number])
         require(pirq.kind in (PIRQ_FREE, PIRQ_RESERVED), -abi.EEXIST)
         pirq.kind = PIRQ_MSI
         pirq.message = source
         hold_back(pirq)
-    return i64(number)
+    return i64(u32(number))
 
 
 def unmap_pirq(number: u32) -> i64:
@@ -156,9 +161,10 @@ def unmap_pirq(number: u32) -> i64:
 
 def free_pirq(pirq: Ptr[Pirq]) -> None:
     """Forget what a pirq stood for, and its vector. Locks: irq_lock."""
-    if pirq.vector != 0:
-        vector_pirqs[pirq.vector] = NO_PIRQ
-        pirq.vector = 0
+    vector = pirq.vector
+    if vector is not None:
+        vector_pirqs[vector] = None
+        pirq.vector = None
     pirq.kind = PIRQ_FREE
 
 
@@ -168,8 +174,10 @@ def restore_messages(bus: u32, devfn: u32) -> i64:
     with irq_lock:
         for i in range(NR_PIRQS):
             pirq = ref(pirqs[i])
-            if pirq.kind == PIRQ_MSI and pirq.message.address == address and pirq.vector != 0:
-                write_message(ref(pirq.message), pirq.vector, cpu_by_id(0).apic_id)
+            vector = pirq.vector
+            is_its = pirq.kind == PIRQ_MSI and pirq.message.address == address
+            if is_its and vector is not None:
+                write_message(ref(pirq.message), u32(vector), cpu_by_id(0).apic_id)
                 if pirq.is_bound:
                     mask_message(ref(pirq.message), False)
     return 0

@@ -43,7 +43,8 @@ HASH_BUCKETS = 64
 ARCHITECTURAL_IOPL = 1 << abi.VMASST_TYPE_architectural_iopl  # in `vm_assist`
 NR_WATCHDOGS = 2
 
-SHUTDOWN_CODE_none = (1 << 32) - 1  # in `shutdown_code`: it has not shut down
+# In `shutdown_code`: it has not shut down. Its bits are what the toolstack is told for that.
+SHUTDOWN_CODE_none = (1 << 32) - 1
 
 DOMDYING_alive = 0
 DOMDYING_dying = 1  # being taken apart

@@ -60,8 +60,9 @@ def audit() -> None:
             if v is not None:
                 count_vcpu(v)
         domain = domain.list_next
-    if eoi_map != 0:
-        hold(frame_number(eoi_map), WRITABLE)
+    page = eoi_map
+    if page is not None:
+        hold(frame_number(u64(page)), WRITABLE)
     compare_counts()
     if audit_rights:
         audit_foreign()

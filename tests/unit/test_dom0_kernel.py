@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from kpy import jit
 
-from kernel.dom0.elf import UNSET, KernelImage
+from kernel.dom0.elf import KernelImage
 from kernel.dom0.layout import Layout
 
 VMLINUX = Path("build/image/vmlinux")
@@ -68,7 +68,7 @@ def test_no_mod_start_pfn(elf, program):
     """A kernel without wishes gets ramdisk and list mapped behind it, in the ABI's order."""
     image = elf.new(KernelImage)
     elf.read_kernel(kernel([note(3, struct.pack("<Q", 0)), note(8, b"generic\0")]), image)
-    assert image.init_p2m == UNSET
+    assert image.init_p2m is None
     layout = program.new(Layout)
     program.plan(layout, image, 8192, 10000)
     assert layout.kernel_end == 0x1003000 == layout.ramdisk

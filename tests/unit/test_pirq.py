@@ -5,14 +5,13 @@ shared.
 from kpy import jit
 
 from kernel.base.ids import NR_PIRQS
-from kernel.irq.irq import NO_PIRQ
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
 
 EINVAL, EPERM, EBUSY, ENODEV, EEXIST, ENOSPC = 22, 1, 16, 19, 17, 28
 NR_GSIS = 24
-ANY = (1 << 32) - 1
+ANY = None
 
 
 class Machine:
@@ -47,11 +46,11 @@ class Machine:
         self.wires.clear()
         self.events.clear()
         for pirq in self.program["kernel.irq.irq.pirqs"]:
-            pirq.kind = pirq.vector = 0
+            pirq.kind, pirq.vector = 0, None
             pirq.is_bound = pirq.needs_eoi = False
         vectors = self.program["kernel.irq.irq.vector_pirqs"]
         for vector in range(len(vectors)):
-            vectors[vector] = NO_PIRQ
+            vectors[vector] = None
         for wire in self.program["kernel.x86.ioapic.wires"]:
             wire.is_level = wire.is_configured = wire.is_set_up = False
 
