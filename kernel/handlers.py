@@ -4,6 +4,7 @@ import kernel.console.console_io  # noqa: F401
 import kernel.control.domctl  # noqa: F401
 import kernel.control.platform  # noqa: F401
 import kernel.control.sysctl  # noqa: F401
+import kernel.control.topology  # noqa: F401
 import kernel.control.tracing  # noqa: F401
 import kernel.control.version  # noqa: F401
 import kernel.domain.vcpu_op  # noqa: F401

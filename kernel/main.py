@@ -39,6 +39,7 @@ from kernel.x86.ioapic import ioapic_init
 from kernel.x86.memlayout import note_image_offset
 from kernel.x86.multiboot import read_multiboot
 from kernel.x86.multiboot2 import read_multiboot2
+from kernel.x86.numa import nr_nodes, read_nodes
 from kernel.x86.paging import build_core_tables, core_l4, map_percpu_area
 from kernel.x86.percpu import cpu_by_id, stack_end, this_cpu
 from kernel.x86.smp import (
@@ -53,6 +54,7 @@ from kernel.x86.speculation import (
     read_speculation,
     report_speculation,
 )
+from kernel.x86.topology import is_uneven, read_topology, threads_per_core
 from kernel.x86.tsc import tsc_init, tsc_khz
 
 CALIBRATION_MS = 10
@@ -122,6 +124,10 @@ def start_on_own_stack() -> Never:
     protect_core_devices()
     map_frame_tables(FRAME_BYTES)
     start_other_cpus()
+    read_topology()
+    read_nodes()
+    if is_uneven:
+        printk(f"{threads_per_core()} threads on a core, {nr_nodes} nodes")
     init_frames()
     printk(
         f"{free_frames() * 4} KiB free, {pages_taken * 4} KiB taken by tables, "

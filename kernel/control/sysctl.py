@@ -30,7 +30,9 @@ from kernel.panic.debug_keys import MOST_KEYS, handle_keys_from_guest
 from kernel.state.domain import first_domain_from
 from kernel.state.frame_table import max_page, total_frames
 from kernel.state.vcpu import Vcpu
+from kernel.x86.numa import nr_nodes
 from kernel.x86.percpu import online_cpus
+from kernel.x86.topology import cores_per_socket, threads_per_core
 from kernel.x86.tsc import tsc_khz
 
 NR_SYSCTLS = 32
@@ -97,12 +99,12 @@ def sysctl_physinfo(info: Ptr[abi.xen_sysctl_physinfo]) -> i64:
     """Describe the machine: processors, memory, what kinds of domain it can run."""
     nr_cpus = truncate(u32, popcount(online_cpus()))
     made = abi.xen_sysctl_physinfo(
-        threads_per_core=1,
-        cores_per_socket=nr_cpus,
+        threads_per_core=threads_per_core(),
+        cores_per_socket=cores_per_socket(),
         nr_cpus=nr_cpus,
         max_cpu_id=nr_cpus - 1,
-        nr_nodes=1,
-        max_node_id=0,
+        nr_nodes=nr_nodes,
+        max_node_id=nr_nodes - 1,
         cpu_khz=truncate(u32, tsc_khz),
         capabilities=abi.XEN_SYSCTL_PHYSCAP_pv | abi.XEN_SYSCTL_PHYSCAP_gnttab_v1,
         total_pages=total_frames(),
@@ -139,21 +141,6 @@ def sysctl_getdomaininfolist(request: Ptr[abi.xen_sysctl_getdomaininfolist]) -> 
             require(copy_to_guest(to, ref(info)), -abi.EFAULT)
             following = DomId(u16(domain.domain_id) + 1)
         request.num_domains += 1
-    return 0
-
-
-@sysctl(abi.XEN_SYSCTL_cputopoinfo)
-def sysctl_cputopoinfo(request: Ptr[abi.xen_sysctl_cputopoinfo]) -> i64:
-    """Say of each processor that it is a core of its own in the one socket and node.
-
-    Errors: -EFAULT, the buffer.
-    """
-    nr_cpus = truncate(u32, popcount(online_cpus()))
-    if request.cputopo.address() != 0:
-        for cpu in range(min(nr_cpus, request.num_cpus)):
-            topology = abi.xen_sysctl_cputopo(core=cpu, socket=0, node=0)
-            require(copy_to_guest(request.cputopo.index(u64(cpu)), ref(topology)), -abi.EFAULT)
-    request.num_cpus = nr_cpus
     return 0
 
 

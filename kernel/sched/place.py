@@ -9,6 +9,7 @@ from kpy import (
     bit,
     ctz,
     inline,
+    noinline,
     ref,
     saturating_sub,
     static,
@@ -23,7 +24,9 @@ from kernel.state.sched_unit import DEFAULT_WEIGHT
 from kernel.state.timer import Timer
 from kernel.state.vcpu import Vcpu
 from kernel.x86.ipi import WORK_RESCHEDULE, ipi_kick
+from kernel.x86.numa import same_node
 from kernel.x86.percpu import NR_CPUS, nr_cpus, this_cpu
+from kernel.x86.topology import is_uneven, thread_masks
 from kernel.x86.tsc import system_time_ns
 
 WAKE_CREDIT_NS = 5_000_000  # how far behind the others a woken vCPU may start
@@ -94,6 +97,8 @@ def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
     """
     idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & v.sched.affinity
     if idle_cpus != 0:
+        if is_uneven:
+            idle_cpus = best_idle(v, idle_cpus)
         cpu = v.processor if idle_cpus & bit(u64(v.processor)) else u32(ctz(idle_cpus))
         atomic_and(ref(run_queue.idle_cpus), ~bit(u64(cpu)))
         alert(cpu)
@@ -103,6 +108,25 @@ def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
         lead > PREEMPT_MARGIN_NS or not cpu_scheds[victim].slice_timer.is_active
     ):
         alert(victim)
+
+
+@noinline
+def best_idle(v: Ptr[Vcpu], idle_cpus: u64) -> u64:
+    """Choose among idle CPUs: those on a core that is idle as a whole if there are any, and of
+    these those of the node where the vCPU ran last.
+    """
+    all_idle = atomic_load(ref(run_queue.idle_cpus))
+    best: u64 = 0
+    rest = idle_cpus
+    while rest != 0:
+        cpu = ctz(rest)
+        rest &= rest - 1
+        if thread_masks[cpu] & ~all_idle == 0:
+            best |= bit(cpu)
+    if best == 0:
+        best = idle_cpus
+    near = best & same_node(v.processor)
+    return near if near != 0 else best
 
 
 def greatest_lead(v: Ptr[Vcpu], now: u64) -> tuple[u32, u64]:

@@ -34,6 +34,8 @@ class Signature:
 
     APIC = int.from_bytes(b"APIC", "little")
     FACP = int.from_bytes(b"FACP", "little")
+    SLIT = int.from_bytes(b"SLIT", "little")
+    SRAT = int.from_bytes(b"SRAT", "little")
 
 
 RSDP_SIGNATURE = int.from_bytes(b"RSD PTR ", "little")
@@ -96,6 +98,8 @@ nr_io_apics = static(u64)
 overrides = static(Array[Override, MAX_OVERRIDES])
 nr_overrides = static(u64)
 rsdp_maddr = static(u64)
+srat = static(u64)  # address of the table, for kernel/x86/numa.py; 0: there is none
+slit = static(u64)
 pm_timer_port = static(u16)
 pm1a_control_port = static(u16)
 pm1b_control_port = static(u16)
@@ -185,6 +189,7 @@ def map_table(maddr: u64) -> u64:
 
 def read_root_table(maddr: u64, entry_bytes: u64) -> None:
     """Read the tables that the XSDT (8 bytes an entry) or RSDT (4 bytes) lists."""
+    global srat, slit
     root = map_table(maddr)
     if root == 0:
         return
@@ -198,6 +203,10 @@ def read_root_table(maddr: u64, entry_bytes: u64) -> None:
                 read_madt(table)
             case Signature.FACP:
                 read_fadt(table)
+            case Signature.SRAT:
+                srat = table
+            case Signature.SLIT:
+                slit = table
             case _:
                 pass
 

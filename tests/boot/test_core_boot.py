@@ -34,6 +34,21 @@ def test_every_processor_starts(core, tmp_path, cpus):
         machine.wait_for(rf"proxen: {cpus} processors run", PATIENCE_S)
 
 
+TWO_NODES = (
+    *("-smp", "4,sockets=2,cores=1,threads=2"),
+    *("-object", "memory-backend-ram,id=near,size=1G"),
+    *("-object", "memory-backend-ram,id=far,size=2G"),
+    *("-numa", "node,nodeid=0,memdev=near,cpus=0-1"),
+    *("-numa", "node,nodeid=1,memdev=far,cpus=2-3"),
+    *("-numa", "dist,src=0,dst=1,val=21"),
+)
+
+
+def test_threads_and_nodes_are_seen(core, tmp_path):
+    with _machine(core, tmp_path, cpus=4, extra=TWO_NODES) as machine:
+        machine.wait_for(r"proxen: 2 threads on a core, 2 nodes", PATIENCE_S)
+
+
 def test_a_missing_kernel_is_named(core, tmp_path):
     with _machine(core, tmp_path) as machine:
         log = machine.serial

@@ -196,9 +196,17 @@ class FakeXen:
         op = abi.xen_sysctl.from_address(address)
         if op.cmd == abi.XEN_SYSCTL_physinfo:
             op.u.physinfo.nr_cpus = 2
+            op.u.physinfo.max_cpu_id = 1
             op.u.physinfo.cpu_khz = 2_000_000
             op.u.physinfo.total_pages = MACHINE_FRAMES
             op.u.physinfo.free_pages = len(self.free)
+        elif op.cmd == abi.XEN_SYSCTL_cputopoinfo:
+            places = (abi.xen_sysctl_cputopo * 2).from_address(op.u.cputopoinfo.cputopo)
+            places[1].core = 1
+        elif op.cmd == abi.XEN_SYSCTL_numainfo:
+            memory = abi.xen_sysctl_meminfo.from_address(op.u.numainfo.meminfo)
+            memory.memsize, memory.memfree = MACHINE_FRAMES << 12, len(self.free) << 12
+            ctypes.c_uint32.from_address(op.u.numainfo.distance).value = 10
         elif op.cmd == abi.XEN_SYSCTL_getdomaininfolist:
             request = op.u.getdomaininfolist
             domains = [d for k, d in sorted(self.domains.items()) if k >= request.first_domain]

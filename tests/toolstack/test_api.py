@@ -25,6 +25,14 @@ async def test_host(xend):
 
 
 @with_xend
+async def test_topology(xend):
+    topology = await xend.call("GET", "/host/topology")
+    assert [(c["cpu"], c["core"], c["socket"]) for c in topology["cpus"]] == [(0, 0, 0), (1, 1, 0)]
+    (node,) = topology["nodes"]
+    assert node["distances"] == [10] and 0 < node["free_memory_mib"] <= node["memory_mib"]
+
+
+@with_xend
 async def test_life_of_a_domain(xend):
     before = xend.footprint()
     domain = await xend.create()

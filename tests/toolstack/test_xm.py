@@ -117,6 +117,7 @@ async def test_commands(xend):
     xend.print(1, b"some text\n")
     assert (await xm(xend, "log", "guest"))[1] == "some text\n"
     assert "nr_cpus          : 2" in (await xm(xend, "info"))[1]
+    assert "  1:       1        0        0\n" in (await xm(xend, "info", "-n"))[1]
     assert "(XEN)" in (await xm(xend, "dmesg", "-c"))[1]
     assert await xm(xend, "dmesg") == (0, "", "")
     assert await xm(xend, "debug-keys", "dq") == (0, "(XEN) keys dq\n", "")

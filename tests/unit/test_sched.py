@@ -44,6 +44,7 @@ class Machine:
                 "kernel.x86.idle.idle_wait": lambda: self.waits.append(self.queue.nr_queued),
                 "kernel.evtchn.trace_virq.tell_reader": lambda: self.tell_reader(),
                 "kernel.x86.apic.apic_pending_vector": lambda: 0,
+                "kernel.x86.numa.same_node": lambda cpu: self.nodes[cpu],
                 "kernel.frames.scrub.scrub_step": lambda: None,
             },
         )
@@ -221,6 +222,48 @@ def test_wake_goes_to_an_idle_cpu(machine):
     other.processor = 1
     machine.wake(other)
     assert machine.alerts == [0]
+
+
+THREADS, EVEN = [0b0011, 0b0011, 0b1100, 0b1100], [0b0001, 0b0010, 0b0100, 0b1000]
+ONE_NODE = [ALL] * 4
+
+
+@pytest.mark.parametrize(
+    ("threads", "nodes", "idle", "last", "chosen"),
+    [
+        (THREADS, ONE_NODE, 0b1101, 0, 2),
+        (THREADS, ONE_NODE, 0b1111, 1, 1),
+        (THREADS, ONE_NODE, 0b0110, 2, 2),
+        (THREADS, ONE_NODE, 0b1001, 3, 3),
+        (EVEN, [0b0011, 0b0011, 0b1100, 0b1100], 0b0111, 3, 2),
+        (EVEN, [0b0011, 0b0011, 0b1100, 0b1100], 0b0011, 3, 0),
+        (THREADS, THREADS, 0b1110, 0, 2),
+    ],
+    ids=[
+        "an idle core before the last CPU",
+        "the last CPU of idle cores",
+        "no idle core: the last CPU",
+        "no idle core: the last CPU, again",
+        "the node of the last CPU",
+        "another node before none",
+        "an idle core of another node before half a core",
+    ],
+)
+def test_what_is_near_counts(machine, threads, nodes, idle, last, chosen):
+    machine.start_over(4)
+    machine.program["kernel.x86.topology.is_uneven"].value = True
+    masks = machine.program["kernel.x86.topology.thread_masks"]
+    for cpu in range(4):
+        masks[cpu] = threads[cpu]
+    machine.nodes = nodes
+    machine.queue.idle_cpus = idle
+    v = machine.new_vcpu("a")
+    v.processor = last
+    try:
+        machine.wake(v)
+    finally:
+        machine.program["kernel.x86.topology.is_uneven"].value = False
+    assert machine.alerts == [chosen]
 
 
 def test_sleeper_takes_a_busy_cpu_at_once(machine):

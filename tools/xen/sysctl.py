@@ -42,6 +42,43 @@ def physinfo(xc):
         return abi.xen_sysctl_physinfo.from_buffer_copy(call.u.physinfo)
 
 
+def cputopoinfo(xc):
+    """Return a list of xen_sysctl_cputopo: the core, socket and node of each processor."""
+    name = "XEN_SYSCTL_cputopoinfo"
+    count = physinfo(xc).max_cpu_id + 1
+    with _sysctl(xc, abi.XEN_SYSCTL_cputopoinfo, name) as call:
+        found = call.scratch.new(abi.xen_sysctl_cputopo * count)
+        request = call.u.cputopoinfo
+        request.num_cpus = count
+        request.cputopo = ctypes.addressof(found)
+        call.issue()
+        count = min(count, request.num_cpus)
+        return [abi.xen_sysctl_cputopo.from_buffer_copy(found[i]) for i in range(count)]
+
+
+def numainfo(xc):
+    """Return `(xen_sysctl_meminfo, distances)` of each node: its memory in bytes, and how far it is
+    from each, in tenths of the way within one.
+    """
+    name = "XEN_SYSCTL_numainfo"
+    count = physinfo(xc).max_node_id + 1
+    with _sysctl(xc, abi.XEN_SYSCTL_numainfo, name) as call:
+        memory = call.scratch.new(abi.xen_sysctl_meminfo * count)
+        distances = call.scratch.new(ctypes.c_uint32 * (count * count))
+        request = call.u.numainfo
+        request.num_nodes = count
+        request.meminfo = ctypes.addressof(memory)
+        request.distance = ctypes.addressof(distances)
+        call.issue()
+        return [
+            (
+                abi.xen_sysctl_meminfo.from_buffer_copy(memory[i]),
+                list(distances[i * count : (i + 1) * count]),
+            )
+            for i in range(count)
+        ]
+
+
 def getdomaininfolist(xc):
     """Return a xen_domctl_getdomaininfo for every domain, in order of their ids."""
     found, first = [], 0

@@ -95,6 +95,30 @@ async def get_host(request):
     )
 
 
+@routes.get("/api/v1/host/topology")
+async def get_topology(request):
+    xc = request.app["manager"].xc
+    cpus = sysctl.cputopoinfo(xc)
+    nodes = sysctl.numainfo(xc)
+    return web.json_response(
+        {
+            "cpus": [
+                {"cpu": number, "core": place.core, "socket": place.socket, "node": place.node}
+                for number, place in enumerate(cpus)
+            ],
+            "nodes": [
+                {
+                    "node": number,
+                    "memory_mib": memory.memsize >> 20,
+                    "free_memory_mib": memory.memfree >> 20,
+                    "distances": distances,
+                }
+                for number, (memory, distances) in enumerate(nodes)
+            ],
+        }
+    )
+
+
 @routes.get("/api/v1/host/dmesg")
 async def get_dmesg(request):
     """The messages kept, or with ?follow=1 also all that come, for as long as the client stays."""

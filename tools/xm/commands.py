@@ -117,6 +117,8 @@ def show(client, arguments):
 def info(client, arguments):
     """Show the machine."""
     host = client.get("/host")
+    if arguments.numa:
+        host["topology"] = client.get("/host/topology")
     print(output.as_json(host) if arguments.json else output.host(host))
     return DONE
 

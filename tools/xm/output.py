@@ -33,7 +33,7 @@ def fields(pairs):
 
 def host(info):
     """Return what `xm info` prints."""
-    return fields(
+    text = fields(
         (
             ("hypervisor", info["hypervisor"]),
             ("xen_caps", " ".join(info["capabilities"])),
@@ -44,6 +44,18 @@ def host(info):
             ("domains", info["domains"]),
         )
     )
+    return text + "\n" + topology(info["topology"]) if "topology" in info else text
+
+
+def topology(info):
+    """Return the tables of `xm info -n`, as xl prints them."""
+    lines = ["cpu_topology           :", "cpu:    core    socket     node"]
+    lines += [f"{c['cpu']:3}: {c['core']:7} {c['socket']:8} {c['node']:8}" for c in info["cpus"]]
+    lines += ["numa_info              :", "node:    memsize    memfree    distances"]
+    for node in info["nodes"]:
+        sizes = f"{node['memory_mib']:10} {node['free_memory_mib']:10}"
+        lines.append(f"{node['node']:4}: {sizes}      {','.join(map(str, node['distances']))}")
+    return "\n".join(lines)
 
 
 def domain(info):

@@ -1,7 +1,7 @@
 """memory_op on our own memory, and what the machine's looks like; sysctl."""
 
 import abi
-from kpy import Array, Guest, Ptr, i64, load, ref, static, u8, u16, u32, u64
+from kpy import Array, Guest, Ptr, Slice, i64, load, ref, static, u8, u16, u32, u64
 
 from libos.hypercall import hypercall, update_va_mapping
 from libos.layout import PAGE_SHIFT, pfn_of
@@ -41,6 +41,8 @@ request = static(abi.xen_sysctl)
 text = static(Array[u8, 4096])
 infos = static(Array[abi.xen_domctl_getdomaininfo, 4])
 cpus = static(Array[abi.xen_sysctl_cputopo, 8])
+nodes = static(Array[abi.xen_sysctl_meminfo, 8])
+distances = static(Array[u32, 64])
 
 
 def memory(command: u64, argument: u64) -> i64:
@@ -356,19 +358,8 @@ def ask_sysctls() -> None:
     fact(b"XEN_SYSCTL_sched_id scheduler", u64(request.u.sched_id.sched_id))
     ask_domain_list()
     ask_console_ring()
-    topology = ref(request.u.cputopoinfo)
-    topology.cputopo = Guest[abi.xen_sysctl_cputopo](0)
-    topology.num_cpus = 0
-    tell(b"XEN_SYSCTL_cputopoinfo count", sysctl(abi.XEN_SYSCTL_cputopoinfo))
-    fact(b"XEN_SYSCTL_cputopoinfo cpus", u64(topology.num_cpus))
-    topology.cputopo = Guest[abi.xen_sysctl_cputopo](u64(ref(cpus)))
-    topology.num_cpus = len(cpus)
-    tell(b"XEN_SYSCTL_cputopoinfo", sysctl(abi.XEN_SYSCTL_cputopoinfo))
-    fact(b"XEN_SYSCTL_cputopoinfo told", u64(topology.num_cpus))
-    fact(b"XEN_SYSCTL_cputopoinfo node", u64(cpus[1].node))
-    topology.cputopo = Guest[abi.xen_sysctl_cputopo](WILD_ADDRESS)
-    topology.num_cpus = 2
-    tell(b"XEN_SYSCTL_cputopoinfo unmapped", sysctl(abi.XEN_SYSCTL_cputopoinfo))
+    ask_topology()
+    ask_nodes()
     request.u.debug_keys.keys = Guest[u8](WILD_ADDRESS)
     request.u.debug_keys.nr_keys = 1
     tell(b"XEN_SYSCTL_debug_keys unmapped", sysctl(abi.XEN_SYSCTL_debug_keys))
@@ -381,6 +372,49 @@ def ask_sysctls() -> None:
     fact(b"XEN_SYSCTL_tbuf_op size", u64(request.u.tbuf_op.size))
     request.u.tbuf_op.cmd = abi.XEN_SYSCTL_TBUFOP_disable
     tell(b"XEN_SYSCTL_tbuf_op disable", sysctl(abi.XEN_SYSCTL_tbuf_op))
+
+
+def ask_topology() -> None:
+    topology = ref(request.u.cputopoinfo)
+    topology.cputopo = Guest[abi.xen_sysctl_cputopo](0)
+    topology.num_cpus = 0
+    tell(b"XEN_SYSCTL_cputopoinfo count", sysctl(abi.XEN_SYSCTL_cputopoinfo))
+    fact(b"XEN_SYSCTL_cputopoinfo cpus", u64(topology.num_cpus))
+    topology.cputopo = Guest[abi.xen_sysctl_cputopo](u64(ref(cpus)))
+    topology.num_cpus = len(cpus)
+    tell(b"XEN_SYSCTL_cputopoinfo", sysctl(abi.XEN_SYSCTL_cputopoinfo))
+    fact(b"XEN_SYSCTL_cputopoinfo told", u64(topology.num_cpus))
+    fact(b"XEN_SYSCTL_cputopoinfo node", u64(cpus[1].node))
+    fact(b"XEN_SYSCTL_cputopoinfo core", u64(cpus[1].core))
+    fact(b"XEN_SYSCTL_cputopoinfo socket", u64(cpus[1].socket))
+    topology.num_cpus = 1
+    tell(b"XEN_SYSCTL_cputopoinfo of one", sysctl(abi.XEN_SYSCTL_cputopoinfo))
+    fact(b"XEN_SYSCTL_cputopoinfo of one, told", u64(topology.num_cpus))
+    topology.cputopo = Guest[abi.xen_sysctl_cputopo](WILD_ADDRESS)
+    topology.num_cpus = 2
+    tell(b"XEN_SYSCTL_cputopoinfo unmapped", sysctl(abi.XEN_SYSCTL_cputopoinfo))
+
+
+def ask_nodes() -> None:
+    ask_nodes_for(b"XEN_SYSCTL_numainfo of none, no buffer", 0, 0, 0)
+    ask_nodes_for(b"XEN_SYSCTL_numainfo no buffer", 8, 0, 0)
+    ask_nodes_for(b"XEN_SYSCTL_numainfo of none", 0, u64(ref(nodes)), u64(ref(distances)))
+    ask_nodes_for(b"XEN_SYSCTL_numainfo memory", 8, u64(ref(nodes)), 0)
+    truth(b"XEN_SYSCTL_numainfo some is free", 0 < nodes[0].memfree < nodes[0].memsize)
+    fact(b"XEN_SYSCTL_numainfo size", nodes[0].memsize)
+    ask_nodes_for(b"XEN_SYSCTL_numainfo distances", 8, 0, u64(ref(distances)))
+    fact(b"XEN_SYSCTL_numainfo distance", u64(distances[0]))
+    ask_nodes_for(b"XEN_SYSCTL_numainfo memory unmapped", 8, WILD_ADDRESS, 0)
+    ask_nodes_for(b"XEN_SYSCTL_numainfo distances unmapped", 8, 0, WILD_ADDRESS)
+
+
+def ask_nodes_for(name: Slice[u8], count: u32, memory: u64, distance: u64) -> None:
+    wanted = ref(request.u.numainfo)
+    wanted.num_nodes = count
+    wanted.meminfo = Guest[abi.xen_sysctl_meminfo](memory)
+    wanted.distance = Guest[u32](distance)
+    tell(name, sysctl(abi.XEN_SYSCTL_numainfo))
+    tell_each(name, u64(count), i64(wanted.num_nodes))
 
 
 def ask_domain_list() -> None:
