@@ -5,6 +5,9 @@ A guest address is good for the core when the guest itself could use it: outside
 Whether anything is mapped there, and writable, the processor finds out: the copy routine's
 instructions are in the exception table, and a fault in them ends the copy. The address space is the
 caller's, as loaded.
+
+What is copied in is `Tainted`, by the types of these functions: a structure that a guest gave can
+be read into nothing else (tests/unit/test_front_door.py).
 """
 
 from typing import TypeVar
@@ -18,6 +21,7 @@ from kpy import (
     extern,
     inline,
     sizeof,
+    trusted,
     u8,
     u64,
     wrapping_add,
@@ -55,7 +59,7 @@ def guest_address_okay(address: Tainted[u64]) -> bool:
 
 
 @inline
-def guest_range_ok(address: u64, size: u64) -> bool:
+def guest_range_ok(address: Tainted[u64], size: u64) -> bool:
     """Say whether a whole range lies on one side of the core's hole."""
     end = wrapping_add(address, size)
     if address < LOWER_HALF_END:
@@ -64,26 +68,26 @@ def guest_range_ok(address: u64, size: u64) -> bool:
 
 
 @inline
-def copy_bytes_from_guest(to: u64, from_: u64, size: u64) -> u64:
+def copy_bytes_from_guest(to: u64, from_: Tainted[u64], size: u64) -> u64:
     """Copy `size` bytes at guest address `from_` to the core's memory at `to`.
 
     Returns: bytes not copied.
     """
     if not guest_range_ok(from_, size):
         return size
-    return read_guest(to, from_, size)
+    return read_guest(to, trusted(from_), size)  # outside of the core's hole
 
 
 @inline
-def copy_bytes_to_guest(to: u64, from_: u64, size: u64) -> u64:
+def copy_bytes_to_guest(to: Tainted[u64], from_: u64, size: u64) -> u64:
     """Copy `size` bytes of the core's memory to guest address `to`. Returns: bytes not copied."""
     if not guest_range_ok(to, size):
         return size
-    return write_guest(to, from_, size)
+    return write_guest(trusted(to), from_, size)  # outside of the core's hole
 
 
 @inline
-def copy_from_guest(to: Ptr[T], from_: Guest[T]) -> bool:
+def copy_from_guest(to: Ptr[Tainted[T]], from_: Guest[T]) -> bool:
     """Read a guest's structure.
 
     Returns: False when it can't be read; `to` may then be half written.
@@ -98,7 +102,7 @@ def copy_to_guest(to: Guest[T], from_: Ptr[T]) -> bool:
 
 
 @inline
-def copy_slice_from_guest(to: Slice[T], from_: Guest[T]) -> bool:
+def copy_slice_from_guest(to: Slice[Tainted[T]], from_: Guest[T]) -> bool:
     """Read an array of a guest's. Returns: False when it can't be read, or not all of it."""
     size = wrapping_mul(len(to), sizeof(T))  # fits: it is memory of the core
     return copy_bytes_from_guest(u64(to.ptr), from_.address(), size) == 0
@@ -112,7 +116,7 @@ def copy_slice_to_guest(to: Guest[T], from_: Slice[T]) -> bool:
 
 
 @inline
-def bytes_from_guest(to: Slice[u8], from_: Guest[u8]) -> u64:
+def bytes_from_guest(to: Slice[Tainted[u8]], from_: Guest[u8]) -> u64:
     """Read bytes of a guest's as far as they are there. Returns: how many were."""
     return len(to) - min(len(to), copy_bytes_from_guest(u64(to.ptr), from_.address(), len(to)))
 

@@ -26,6 +26,7 @@ from kpy import (
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 
+WORD = Tainted[u64]
 VCPU = Ptr["kernel.state.vcpu.Vcpu"]
 DOMAIN = Ptr["kernel.state.domain.Domain"]
 
@@ -70,6 +71,18 @@ def is_copied(types):
 
 
 @build_time
+def structure_of(pointer):
+    """Return the structure that a handler takes by such a `Ptr`.
+
+    It must be `Tainted`: the guest gives it.
+    """
+    struct = pointer.target
+    if struct.tainted() is not struct:
+        raise TypeError(f"a guest gives a handler's structure: it is a `Tainted[{struct}]`")
+    return struct
+
+
+@build_time
 def argument_as(type_):
     """Return the function that makes a parameter of this type of an argument register.
 
@@ -108,7 +121,7 @@ def takes_registers(handler):
     nr = len(types)
 
     @stands_before(handler)
-    def entry(vcpu: vcpu_type, a: u64, b: u64, c: u64, d: u64, e: u64) -> i64:
+    def entry(vcpu: vcpu_type, a: WORD, b: WORD, c: WORD, d: WORD, e: WORD) -> i64:
         return handler(vcpu, *(take[0](a), take[1](b), take[2](c), take[3](d), take[4](e))[:nr])
 
     return entry
@@ -157,7 +170,7 @@ def takes_argument(handler, types):
 @build_time
 def takes_copy(handler, types, result):
     """Return the entry for a handler that takes a copy of the guest's structure."""
-    first, struct = len(types) == 1, types[-1].target
+    first, struct = len(types) == 1, structure_of(types[-1])
 
     @stands_before(handler)
     def entry(vcpu: VCPU, arg: Tainted[u64]) -> i64:
@@ -192,10 +205,10 @@ def takes_domain(handler):
     types = parameter_types(handler)
     has_part = not str(types[-1]).endswith(("Vcpu]", "Domain]"))
     first = 0 if is_vcpu(types[0]) else 2 if has_part and len(types) == 1 else 1
-    part = part_of(abi.xen_domctl, types[-1].target) if has_part else None
+    part = part_of(Tainted[abi.xen_domctl], structure_of(types[-1])) if has_part else None
 
     @stands_before(handler)
-    def entry(caller: VCPU, d: DOMAIN, op: Ptr[abi.xen_domctl]) -> i64:
+    def entry(caller: VCPU, d: DOMAIN, op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
         return handler(*(caller, d, part(op))[first : first + len(types)])
 
     return entry
@@ -210,10 +223,10 @@ def sysctl(number):
 @build_time
 def takes_machine(handler):
     """Return the entry of the table of sysctls for a handler."""
-    part = part_of(abi.xen_sysctl, parameter_types(handler)[0].target)
+    part = part_of(Tainted[abi.xen_sysctl], structure_of(parameter_types(handler)[0]))
 
     @stands_before(handler)
-    def entry(op: Ptr[abi.xen_sysctl]) -> i64:
+    def entry(op: Ptr[Tainted[abi.xen_sysctl]]) -> i64:
         return handler(part(op))
 
     return entry

@@ -9,6 +9,7 @@ from kpy import (
     Array,
     Ptr,
     Slice,
+    Tainted,
     copy_slice,
     formatter,
     ref,
@@ -18,6 +19,7 @@ from kpy import (
     u32,
     u64,
     uninitialized,
+    wrapping_add,
 )
 
 from kernel.base.cmdline import option_list_has
@@ -36,13 +38,13 @@ STYLE_ZERO = 0x200
 
 @struct
 class Line:
-    text: Array[u8, LINE_BYTES]
+    text: Tainted[Array[u8, LINE_BYTES]]
     length: u64
 
 
 lines = static(Array[Line, NR_CPUS])
 console_lock = static(SpinLock)
-ring = static(Array[u8, RING_BYTES])
+ring = static(Tainted[Array[u8, RING_BYTES]])
 ring_written = static(u64)  # bytes ever put into the ring
 ring_cleared = static(u64)  # readers start here at the earliest
 serial_enabled = static(bool)
@@ -56,7 +58,7 @@ def console_init() -> None:
         uart_init()
 
 
-def put_char(character: u8) -> None:
+def put_char(character: Tainted[u8]) -> None:
     """Send one character to the ring and the serial line. The caller holds console_lock, or is in a
     panic.
     """
@@ -69,13 +71,13 @@ def put_char(character: u8) -> None:
         uart_put(character)
 
 
-def console_write(text: Slice[u8]) -> None:
+def console_write(text: Slice[Tainted[u8]]) -> None:
     """Print bytes as they are."""
     with console_lock:
         emergency_write(text)
 
 
-def emergency_write(text: Slice[u8]) -> None:
+def emergency_write(text: Slice[Tainted[u8]]) -> None:
     """Print without taking the lock: for a panic, when its holder may be the one that failed."""
     for character in text:
         put_char(character)
@@ -165,7 +167,7 @@ def printk(text) -> None:
     """Print one line of the core's own."""
 
 
-def console_read_ring(index: u64, to: Slice[u8]) -> tuple[u64, u64]:
+def console_read_ring(index: Tainted[u64], to: Slice[Tainted[u8]]) -> tuple[u64, Tainted[u64]]:
     """Copy kept output from position `index` on.
 
     Returns: the number of bytes copied, and the position after them.
@@ -175,8 +177,8 @@ def console_read_ring(index: u64, to: Slice[u8]) -> tuple[u64, u64]:
         start = max(index, max(oldest, ring_cleared))
         count = min(u64(len(to)), ring_written - min(start, ring_written))
         for i in range(count):
-            to[i] = ring[(start + i) % RING_BYTES]
-        return count, start + count
+            to[i] = ring[wrapping_add(start, i) % RING_BYTES]
+        return count, wrapping_add(start, count)
 
 
 def console_ring_clear() -> None:

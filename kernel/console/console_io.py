@@ -41,7 +41,7 @@ def do_console_io(
 
 def console_write_from_guest(vcpu: Ptr[Vcpu], buffer: Guest[u8], count: u64) -> i64:
     """Print `count` bytes of guest memory: milliseconds for each chunk on a real serial line."""
-    chunk = uninitialized(Array[u8, CHUNK_BYTES])
+    chunk = uninitialized(Tainted[Array[u8, CHUNK_BYTES]])
     done: u64 = 0
     while done < count:
         part = chunk[0 : min(count - done, CHUNK_BYTES)]

@@ -12,6 +12,7 @@ from kpy import (
     Guest,
     Ptr,
     Slice,
+    Tainted,
     atomic_add,
     atomic_load,
     i64,
@@ -44,7 +45,7 @@ NO_VCPU = (1 << 32) - 1  # what the toolstack takes for: none trapped
 
 @domctl(abi.XEN_DOMCTL_setdebugging)
 def domctl_setdebugging(
-    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_setdebugging]
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_setdebugging]]
 ) -> i64:
     """Say whether a debugger takes the breakpoints and steps of a domain's kernel.
 
@@ -56,7 +57,7 @@ def domctl_setdebugging(
 
 
 @domctl(abi.XEN_DOMCTL_debug_op)
-def domctl_debug_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_debug_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
     """Switch single stepping of one vCPU on or off: the trap flag in its rflags.
 
     Errors: -EINVAL, the caller's own domain, no such vCPU, or an unknown operation.
@@ -69,7 +70,7 @@ def domctl_debug_op(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl]) 
     return result
 
 
-def set_single_step(v: Ptr[Vcpu], operation: u32) -> i64:
+def set_single_step(v: Ptr[Vcpu], operation: Tainted[u32]) -> i64:
     """Set or clear the trap flag of a vCPU that does not run."""
     match operation:
         case abi.XEN_DOMCTL_DEBUG_OP_SINGLE_STEP_OFF:
@@ -90,7 +91,9 @@ def pause_vcpu(v: Ptr[Vcpu]) -> None:
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_pausevcpu)
-def domctl_gdbsx_pausevcpu(d: Ptr[Domain], op: Ptr[abi.xen_domctl_gdbsx_pauseunp_vcpu]) -> i64:
+def domctl_gdbsx_pausevcpu(
+    d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_gdbsx_pauseunp_vcpu]]
+) -> i64:
     """Keep one vCPU paused when the rest of its domain goes on.
 
     Errors: -EBUSY, the domain isn't paused by the toolstack; -EINVAL, no such vCPU; -EOVERFLOW.
@@ -105,7 +108,9 @@ def domctl_gdbsx_pausevcpu(d: Ptr[Domain], op: Ptr[abi.xen_domctl_gdbsx_pauseunp
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_unpausevcpu)
-def domctl_gdbsx_unpausevcpu(d: Ptr[Domain], op: Ptr[abi.xen_domctl_gdbsx_pauseunp_vcpu]) -> i64:
+def domctl_gdbsx_unpausevcpu(
+    d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_gdbsx_pauseunp_vcpu]]
+) -> i64:
     """Undo one gdbsx_pausevcpu.
 
     Errors: -EBUSY, the domain isn't paused by the toolstack; -EINVAL, no such vCPU, or it isn't
@@ -121,7 +126,9 @@ def domctl_gdbsx_unpausevcpu(d: Ptr[Domain], op: Ptr[abi.xen_domctl_gdbsx_pauseu
 
 
 @domctl(abi.XEN_DOMCTL_gdbsx_domstatus, result=True)
-def domctl_gdbsx_domstatus(d: Ptr[Domain], status: Ptr[abi.xen_domctl_gdbsx_domstatus]) -> i64:
+def domctl_gdbsx_domstatus(
+    d: Ptr[Domain], status: Ptr[Tainted[abi.xen_domctl_gdbsx_domstatus]]
+) -> i64:
     """Tell whether a domain is paused by the toolstack or a trap, and one vCPU that trapped.
 
     Each trap is told once.
@@ -143,37 +150,42 @@ def domctl_gdbsx_domstatus(d: Ptr[Domain], status: Ptr[abi.xen_domctl_gdbsx_doms
 
 @domctl(abi.XEN_DOMCTL_gdbsx_guestmemio, result=True)
 def domctl_gdbsx_guestmemio(
-    caller: Ptr[Vcpu], d: Ptr[Domain], io: Ptr[abi.xen_domctl_gdbsx_memio]
+    caller: Ptr[Vcpu], d: Ptr[Domain], io: Ptr[Tainted[abi.xen_domctl_gdbsx_memio]]
 ) -> i64:
     """Copy between the caller's memory and the virtual memory of another domain.
 
     Errors: -EINVAL, the caller's own domain, or it has no vCPU; -EOPNOTSUPP, `pgd3val`, which is
     for 32-bit guests; -E2BIG, more than 64 KiB; -EFAULT, not all could be copied.
     """
-    io.remain = io.len
+    length = io.len
+    io.remain = length
     v = vcpu_of(d, 0)
     require(v is not None and caller.domain != d, -abi.EINVAL)
     require(io.pgd3val == 0, -abi.EOPNOTSUPP)
-    require(io.len <= MOST_BYTES, -abi.E2BIG)
+    require(length <= MOST_BYTES, -abi.E2BIG)
     require(d.is_dying == DOMDYING_alive, -abi.EFAULT)
     domain_pause(d)
-    copy_pages(v, io)
+    remain = copy_pages(v, io, length)
     domain_unpause(d)
-    return 0 if io.remain == 0 else -abi.EFAULT
+    io.remain = remain
+    return 0 if remain == 0 else -abi.EFAULT
 
 
-def copy_pages(v: Ptr[Vcpu], io: Ptr[abi.xen_domctl_gdbsx_memio]) -> None:
-    """Copy page by page until one cannot be; `remain` says how much is left."""
-    while io.remain != 0:
-        done = u64(io.len - io.remain)
+def copy_pages(v: Ptr[Vcpu], io: Ptr[Tainted[abi.xen_domctl_gdbsx_memio]], length: u32) -> u32:
+    """Copy page by page until one cannot be. Returns: how much is left."""
+    done: u64 = 0
+    while done < u64(length):
         address = wrapping_add(io.gva, done)
-        size = min(u64(io.remain), PAGE_SIZE - (address & (PAGE_SIZE - 1)))
-        if not copy_in_page(v, address, wrapping_add(io.uva, done), size, io.gwr):
-            return
-        io.remain -= u32(size)
+        size = min(u64(length) - done, PAGE_SIZE - (address & (PAGE_SIZE - 1)))
+        if not copy_in_page(v, address, wrapping_add(io.uva, done), size, io.gwr != 0):
+            break
+        done += size
+    return length - u32(done)
 
 
-def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u8) -> bool:
+def copy_in_page(
+    v: Ptr[Vcpu], address: Tainted[u64], buffer: Tainted[u64], size: u64, is_write: bool
+) -> bool:
     """Copy within one page of a guest that does not run; `buffer` is the caller's.
 
     Returns: False when the page is not there, or is not to be touched in this way.
@@ -181,7 +193,9 @@ def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u
     mfn = find_frame(v, address)
     require(mfn is not None, False)
     place = u64(mfn_to_vaddr(mfn)) + address % PAGE_SIZE
-    memory = Slice[u8](Ptr[u8](place), size)  # touched while the frame is referenced, below
+    memory = Slice[Tainted[u8]](
+        Ptr[Tainted[u8]](place), size
+    )  # touched while the frame is referenced, below
     if is_write:
         if not get_frame_and_type(mfn, v.domain, PGT_writable_page):
             return False
@@ -195,7 +209,7 @@ def copy_in_page(v: Ptr[Vcpu], address: u64, buffer: u64, size: u64, is_write: u
     return copied
 
 
-def find_frame(v: Ptr[Vcpu], address: u64) -> Mfn | None:
+def find_frame(v: Ptr[Vcpu], address: Tainted[u64]) -> Mfn | None:
     """Return the frame behind an address of the guest kernel, or else of its user mode.
 
     Locks: takes the domain's page_lock.

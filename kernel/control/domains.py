@@ -3,16 +3,7 @@ outside.
 """
 
 import abi
-from kpy import (
-    Ptr,
-    i64,
-    ok,
-    ref,
-    require,
-    truncate,
-    u32,
-    u64,
-)
+from kpy import Ptr, Tainted, i64, ok, ref, require, truncate, u32
 
 from kernel.base.ids import DomId
 from kernel.base.registry import domctl
@@ -30,16 +21,17 @@ from kernel.state.vcpu import Vcpu
 PAGE_KIB = 4
 
 
-def createdomain(op: Ptr[abi.xen_domctl]) -> i64:
+def createdomain(op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
     """Make an empty, paused domain and tell its id. Serves XEN_DOMCTL_createdomain.
 
     Errors: -EEXIST, the wanted id is in use; those of `create_domain`.
     """
-    wanted = DomId(op.domain)
-    if u64(op.domain) == 0 or u64(op.domain) >= abi.DOMID_FIRST_RESERVED:
+    domid = op.domain
+    if 0 < domid < abi.DOMID_FIRST_RESERVED:
+        wanted = DomId(domid)
+        require(not domain_by_id_exists(wanted), -abi.EEXIST)
+    else:
         wanted = first_free_domain_id()
-    elif domain_by_id_exists(wanted):
-        return -abi.EEXIST
     ok(create_domain(ref(op.u.createdomain), wanted))
     op.domain = truncate(abi.domid_t, wanted)
     return 0
@@ -86,7 +78,7 @@ def domctl_resumedomain(caller: Ptr[Vcpu], d: Ptr[Domain]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_getdomaininfo, result=True)
-def domctl_getdomaininfo(d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def domctl_getdomaininfo(d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
     """Describe a domain: state, memory, CPU time."""
     domain_info(d, ref(op.u.getdomaininfo))
     op.domain = op.u.getdomaininfo.domain
@@ -94,7 +86,7 @@ def domctl_getdomaininfo(d: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_max_mem)
-def domctl_max_mem(d: Ptr[Domain], op: Ptr[abi.xen_domctl_max_mem]) -> i64:
+def domctl_max_mem(d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_max_mem]]) -> i64:
     """Set how much memory a domain may own at most, in KiB."""
     nr_frames = min(op.max_memkb // PAGE_KIB, (1 << 32) - 1)
     with d.page_lock:
@@ -103,7 +95,7 @@ def domctl_max_mem(d: Ptr[Domain], op: Ptr[abi.xen_domctl_max_mem]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_setdomainhandle)
-def domctl_setdomainhandle(d: Ptr[Domain], op: Ptr[abi.xen_domctl_setdomainhandle]) -> i64:
+def domctl_setdomainhandle(d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_setdomainhandle]]) -> i64:
     """Set the 16 bytes that name a domain to the toolstack: its UUID."""
     for i in range(16):
         d.handle[i] = op.handle[i]

@@ -12,6 +12,7 @@ from kpy import (
     Fn,
     Guest,
     Ptr,
+    Tainted,
     build_time,
     gives_back,
     i64,
@@ -40,10 +41,10 @@ NR_DOMCTLS = 96
 FIRST_GDBSX = abi.XEN_DOMCTL_gdbsx_guestmemio  # the debugger's operations have numbers far above
 NR_SLOTS = NR_DOMCTLS + 4
 
-Operation = Fn[[Ptr[Vcpu], Ptr[Domain], Ptr[abi.xen_domctl]], i64]
+Operation = Fn[[Ptr[Vcpu], Ptr[Domain], Ptr[Tainted[abi.xen_domctl]]], i64]
 
 
-def slot_of(cmd: u32) -> u32:
+def slot_of(cmd: Tainted[u32]) -> u32:
     """Return the place of an operation in the tables; NR_SLOTS or more: it has none."""
     if cmd < NR_DOMCTLS:
         return cmd
@@ -79,7 +80,7 @@ def do_domctl(vcpu: Ptr[Vcpu], from_guest: Guest[abi.xen_domctl]) -> i64:
     not domain 0; -ESRCH, no such domain; -ENOSYS, no such operation; and those of the operation.
     Locks: domctl_lock, so that no two operations run at once.
     """
-    op = uninitialized(abi.xen_domctl)
+    op = uninitialized(Tainted[abi.xen_domctl])
     require(copy_from_guest(ref(op), from_guest), -abi.EFAULT)
     require(op.interface_version == abi.XEN_DOMCTL_INTERFACE_VERSION, -abi.EACCES)
     require(vcpu.domain.is_privileged, -abi.EPERM)
@@ -93,7 +94,7 @@ def do_domctl(vcpu: Ptr[Vcpu], from_guest: Guest[abi.xen_domctl]) -> i64:
     return result
 
 
-def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> i64:
+def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
     """Look up the domain and the operation, and run it."""
     if op.cmd == abi.XEN_DOMCTL_createdomain:
         return createdomain(op)
@@ -106,7 +107,7 @@ def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[abi.xen_domctl]) -> i64:
 
 
 @gives_back(put_domain)
-def find_target(op: Ptr[abi.xen_domctl]) -> Ptr[Domain] | None:
+def find_target(op: Ptr[Tainted[abi.xen_domctl]]) -> Ptr[Domain] | None:
     """Return the domain an operation is about, with a reference. DOMID_SELF names none here.
 
     getdomaininfo is answered for the first domain whose id is not below the given one.
@@ -116,7 +117,7 @@ def find_target(op: Ptr[abi.xen_domctl]) -> Ptr[Domain] | None:
     return get_domain_by_id(DomId(op.domain))
 
 
-def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl]) -> i64:
+def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
     """Call the registered operation.
 
     Errors: -ENOSYS, there is none.
@@ -128,7 +129,7 @@ def run_operation(vcpu: Ptr[Vcpu], domain: Ptr[Domain], op: Ptr[abi.xen_domctl])
     return operation(vcpu, domain, op)
 
 
-def writes_back(cmd: u32) -> bool:
+def writes_back(cmd: Tainted[u32]) -> bool:
     """Say whether the caller's structure receives a result."""
     slot = slot_of(cmd)
     return cmd == abi.XEN_DOMCTL_createdomain or slot < NR_SLOTS and has_result[slot] != 0

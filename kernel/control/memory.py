@@ -3,7 +3,7 @@ mode, NUMA nodes.
 """
 
 import abi
-from kpy import Ptr, i64, ref, require, truncate, u32
+from kpy import Ptr, Tainted, i64, ref, require, truncate, trusted, u32
 
 from kernel.base.guest_bitmap import read_bitmap
 from kernel.base.ids import Mfn
@@ -27,12 +27,12 @@ class modes:
 
 
 @domctl(abi.XEN_DOMCTL_hypercall_init)
-def domctl_hypercall_init(d: Ptr[Domain], op: Ptr[abi.xen_domctl_hypercall_init]) -> i64:
+def domctl_hypercall_init(d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_hypercall_init]]) -> i64:
     """Fill a frame of a domain with the 64 entries through which its kernel makes hypercalls.
 
     Errors: -EINVAL, the frame isn't the domain's; -EPERM, it is a page table.
     """
-    mfn = Mfn(op.gmfn)
+    mfn = Mfn(trusted(op.gmfn))  # get_frame takes any number
     require(get_frame(mfn, d), -abi.EINVAL)
     is_writable = get_frame_and_type(mfn, d, PGT_writable_page)
     put_frame(mfn)
@@ -43,7 +43,7 @@ def domctl_hypercall_init(d: Ptr[Domain], op: Ptr[abi.xen_domctl_hypercall_init]
 
 
 @domctl(abi.XEN_DOMCTL_set_address_size)
-def domctl_set_address_size(op: Ptr[abi.xen_domctl_address_size]) -> i64:
+def domctl_set_address_size(op: Ptr[Tainted[abi.xen_domctl_address_size]]) -> i64:
     """Accept 64-bit guests.
 
     Errors: -EOPNOTSUPP, 32-bit guests are not built in; -EINVAL, another size.
@@ -58,14 +58,14 @@ def domctl_set_address_size(op: Ptr[abi.xen_domctl_address_size]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_get_address_size, result=True)
-def domctl_get_address_size(op: Ptr[abi.xen_domctl_address_size]) -> i64:
+def domctl_get_address_size(op: Ptr[Tainted[abi.xen_domctl_address_size]]) -> i64:
     """Tell that a guest has 64-bit addresses."""
     op.size = 64
     return 0
 
 
 @domctl(abi.XEN_DOMCTL_gettscinfo, result=True)
-def domctl_gettscinfo(info: Ptr[abi.xen_domctl_tsc_info]) -> i64:
+def domctl_gettscinfo(info: Ptr[Tainted[abi.xen_domctl_tsc_info]]) -> i64:
     """Describe the time-stamp counter of a domain: always the processor's own, never emulated."""
     info.tsc_mode = modes.NEVER_EMULATE
     info.gtsc_khz = truncate(u32, tsc_khz)
@@ -75,7 +75,7 @@ def domctl_gettscinfo(info: Ptr[abi.xen_domctl_tsc_info]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_settscinfo)
-def domctl_settscinfo(op: Ptr[abi.xen_domctl_tsc_info]) -> i64:
+def domctl_settscinfo(op: Ptr[Tainted[abi.xen_domctl_tsc_info]]) -> i64:
     """Accept the TSC modes that the processor's own counter satisfies.
 
     Errors: -EOPNOTSUPP, always-emulate is wanted; -EINVAL, an unknown mode.
@@ -90,7 +90,7 @@ def domctl_settscinfo(op: Ptr[abi.xen_domctl_tsc_info]) -> i64:
 
 
 @domctl(abi.XEN_DOMCTL_setnodeaffinity)
-def domctl_setnodeaffinity(op: Ptr[abi.xen_domctl_nodeaffinity]) -> i64:
+def domctl_setnodeaffinity(op: Ptr[Tainted[abi.xen_domctl_nodeaffinity]]) -> i64:
     """Accept any NUMA node mask that names node 0, the only node.
 
     Errors: -EFAULT, the mask; -EINVAL, node 0 isn't in it.

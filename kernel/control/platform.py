@@ -12,6 +12,7 @@ from kpy import (
     Guest,
     Ptr,
     Result,
+    Tainted,
     build_time,
     i64,
     ok,
@@ -24,7 +25,7 @@ from kpy import (
 )
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
-from kernel.base.registry import hypercall, parameter_types, part_of, register
+from kernel.base.registry import hypercall, parameter_types, part_of, register, structure_of
 from kernel.console.console import printk
 from kernel.sched.time import set_wallclock
 from kernel.state.vcpu import Vcpu
@@ -36,7 +37,7 @@ S5_SOFT_OFF = 5
 
 NR_OPS = 64
 
-PlatformOperation = Fn[[Ptr[abi.xen_platform_op], Guest[abi.xen_platform_op]], i64]
+PlatformOperation = Fn[[Ptr[Tainted[abi.xen_platform_op]], Guest[abi.xen_platform_op]], i64]
 platform_ops = {}
 operations = static(Array[PlatformOperation | None, NR_OPS], platform_ops)
 
@@ -48,10 +49,10 @@ def platform_op(number, result=False):
     """
 
     def prepare(handler):
-        part = part_of(abi.xen_platform_op, parameter_types(handler)[0].target)
+        part = part_of(Tainted[abi.xen_platform_op], structure_of(parameter_types(handler)[0]))
 
         @stands_before(handler)
-        def entry(op: Ptr[abi.xen_platform_op], here: Guest[abi.xen_platform_op]) -> i64:
+        def entry(op: Ptr[Tainted[abi.xen_platform_op]], here: Guest[abi.xen_platform_op]) -> i64:
             ok(handler(part(op)))
             if result:
                 require(copy_to_guest(here, op), -abi.EFAULT)
@@ -70,7 +71,7 @@ def do_platform_op(vcpu: Ptr[Vcpu], here: Guest[abi.xen_platform_op]) -> i64:
     Errors: -EFAULT; -EACCES, another interface version; -EPERM, not dom0; -ENOSYS, not an operation
     of this core.
     """
-    op = uninitialized(abi.xen_platform_op)
+    op = uninitialized(Tainted[abi.xen_platform_op])
     require(copy_from_guest(ref(op), here), -abi.EFAULT)
     require(op.interface_version == abi.XENPF_INTERFACE_VERSION, -abi.EACCES)
     require(vcpu.domain.is_privileged, -abi.EPERM)
@@ -81,20 +82,20 @@ def do_platform_op(vcpu: Ptr[Vcpu], here: Guest[abi.xen_platform_op]) -> i64:
 
 
 @platform_op(abi.XENPF_settime32)
-def settime32(op: Ptr[abi.xenpf_settime32]) -> Result[None]:
+def settime32(op: Ptr[Tainted[abi.xenpf_settime32]]) -> Result[None]:
     """Set the wall clock of every domain: what time it was at a system time."""
     set_wallclock(u64(op.secs), op.nsecs, op.system_time)
 
 
 @platform_op(abi.XENPF_settime64)
-def settime64(op: Ptr[abi.xenpf_settime64]) -> Result[None]:
+def settime64(op: Ptr[Tainted[abi.xenpf_settime64]]) -> Result[None]:
     """Set the wall clock of every domain. Errors: -EINVAL, a field that must be 0."""
     require(op.mbz == 0, -abi.EINVAL)
     set_wallclock(op.secs, op.nsecs, op.system_time)
 
 
 @platform_op(abi.XENPF_firmware_info, result=True)
-def firmware_info(op: Ptr[abi.xenpf_firmware_info]) -> i64:
+def firmware_info(op: Ptr[Tainted[abi.xenpf_firmware_info]]) -> i64:
     """Tell what the BIOS said at boot: nothing, since a multiboot kernel does not ask it.
 
     Errors: -ESRCH, no (more) disks, no display data; -ENOSYS, no EFI; -EINVAL, unknown.
@@ -113,7 +114,7 @@ def firmware_info(op: Ptr[abi.xenpf_firmware_info]) -> i64:
 
 
 @platform_op(abi.XENPF_enter_acpi_sleep)
-def enter_acpi_sleep(sleep: Ptr[abi.xenpf_enter_acpi_sleep]) -> i64:
+def enter_acpi_sleep(sleep: Ptr[Tainted[abi.xenpf_enter_acpi_sleep]]) -> i64:
     """Switch the machine off.
 
     Errors: -EINVAL, not a sleep state; -EOPNOTSUPP, one that returns (S1 to S4).
@@ -125,7 +126,7 @@ def enter_acpi_sleep(sleep: Ptr[abi.xenpf_enter_acpi_sleep]) -> i64:
 
 
 @platform_op(abi.XENPF_get_cpuinfo, result=True)
-def get_cpuinfo(info: Ptr[abi.xenpf_pcpuinfo]) -> Result[None]:
+def get_cpuinfo(info: Ptr[Tainted[abi.xenpf_pcpuinfo]]) -> Result[None]:
     """Describe a processor: online or not, its APIC."""
     number = info.xen_cpuid
     info.max_present = nr_cpus - 1

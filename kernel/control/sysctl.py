@@ -6,10 +6,12 @@ from kpy import (
     Fn,
     Guest,
     Ptr,
+    Tainted,
     i64,
     popcount,
     ref,
     require,
+    saturating_sub,
     static,
     store,
     truncate,
@@ -46,7 +48,7 @@ def do_sysctl(vcpu: Ptr[Vcpu], from_guest: Guest[abi.xen_sysctl]) -> i64:
     Errors: -EFAULT, the structure; -EACCES, interface version is not 4.17's; -EPERM, the caller is
     not domain 0; -ENOSYS, no such operation; and those of the operation.
     """
-    op = uninitialized(abi.xen_sysctl)
+    op = uninitialized(Tainted[abi.xen_sysctl])
     require(copy_from_guest(ref(op), from_guest), -abi.EFAULT)
     require(op.interface_version == abi.XEN_SYSCTL_INTERFACE_VERSION, -abi.EACCES)
     require(vcpu.domain.is_privileged, -abi.EPERM)
@@ -59,18 +61,20 @@ def do_sysctl(vcpu: Ptr[Vcpu], from_guest: Guest[abi.xen_sysctl]) -> i64:
 
 
 @sysctl(abi.XEN_SYSCTL_readconsole)
-def sysctl_readconsole(request: Ptr[abi.xen_sysctl_readconsole]) -> i64:
+def sysctl_readconsole(request: Ptr[Tainted[abi.xen_sysctl_readconsole]]) -> i64:
     """Copy the core's recent console output, from `index` on when `incremental`, else all that is
     kept.
 
     Errors: -EFAULT, the buffer.
     """
-    chunk = uninitialized(Array[u8, 256])
-    index = u64(request.index) if request.incremental else u64(0)
+    chunk = uninitialized(Tainted[Array[u8, 256]])
+    index = u64(request.index) if request.incremental else 0
     copied: u64 = 0
     room = u64(request.count)
     while copied < room:
-        count, index = console_read_ring(index, chunk[0 : min(room - copied, len(chunk))])
+        count, index = console_read_ring(
+            index, chunk[0 : min(saturating_sub(room, copied), len(chunk))]
+        )
         if count == 0:
             break
         to = request.buffer.index(copied).cast(u8)
@@ -84,7 +88,7 @@ def sysctl_readconsole(request: Ptr[abi.xen_sysctl_readconsole]) -> i64:
 
 
 @sysctl(abi.XEN_SYSCTL_debug_keys)
-def sysctl_debug_keys(request: Ptr[abi.xen_sysctl_debug_keys]) -> i64:
+def sysctl_debug_keys(request: Ptr[Tainted[abi.xen_sysctl_debug_keys]]) -> i64:
     """Handle debug keys, as if they had been typed on the serial line.
 
     Errors: -E2BIG, more than MOST_KEYS; -EFAULT, the buffer.
@@ -95,10 +99,10 @@ def sysctl_debug_keys(request: Ptr[abi.xen_sysctl_debug_keys]) -> i64:
 
 
 @sysctl(abi.XEN_SYSCTL_physinfo)
-def sysctl_physinfo(info: Ptr[abi.xen_sysctl_physinfo]) -> i64:
+def sysctl_physinfo(info: Ptr[Tainted[abi.xen_sysctl_physinfo]]) -> i64:
     """Describe the machine: processors, memory, what kinds of domain it can run."""
     nr_cpus = truncate(u32, popcount(online_cpus()))
-    made = abi.xen_sysctl_physinfo(
+    made = Tainted[abi.xen_sysctl_physinfo](
         threads_per_core=threads_per_core(),
         cores_per_socket=cores_per_socket(),
         nr_cpus=nr_cpus,
@@ -116,33 +120,35 @@ def sysctl_physinfo(info: Ptr[abi.xen_sysctl_physinfo]) -> i64:
 
 
 @sysctl(abi.XEN_SYSCTL_sched_id)
-def sysctl_sched_id(op: Ptr[abi.xen_sysctl_sched_id]) -> i64:
+def sysctl_sched_id(op: Ptr[Tainted[abi.xen_sysctl_sched_id]]) -> i64:
     """Name the scheduler whose parameters ours take: credit2's weights."""
     op.sched_id = abi.XEN_SCHEDULER_CREDIT2
     return 0
 
 
 @sysctl(abi.XEN_SYSCTL_getdomaininfolist)
-def sysctl_getdomaininfolist(request: Ptr[abi.xen_sysctl_getdomaininfolist]) -> i64:
+def sysctl_getdomaininfolist(request: Ptr[Tainted[abi.xen_sysctl_getdomaininfolist]]) -> i64:
     """Describe up to `max_domains` domains, in the order of their ids, beginning with
     `first_domain`.
 
     Errors: -EFAULT, the buffer.
     """
     following = DomId(request.first_domain)
+    count: u32 = 0
     request.num_domains = 0
-    while request.num_domains < request.max_domains:
+    while count < request.max_domains:
         with first_domain_from(following) as domain:
             if domain is None:
                 break
-            info = abi.xen_domctl_getdomaininfo()
+            info = Tainted[abi.xen_domctl_getdomaininfo]()
             domain_info(domain, ref(info))
-            to = request.buffer.index(u64(request.num_domains))
+            to = request.buffer.index(u64(count))
             require(copy_to_guest(to, ref(info)), -abi.EFAULT)
             following = DomId(u16(domain.domain_id) + 1)
-        request.num_domains += 1
+        count += 1
+        request.num_domains = count
     return 0
 
 
-Operation = Fn[[Ptr[abi.xen_sysctl]], i64]
+Operation = Fn[[Ptr[Tainted[abi.xen_sysctl]]], i64]
 operations = static(Array[Operation | None, NR_SYSCTLS], sysctls)

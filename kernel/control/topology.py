@@ -1,7 +1,7 @@
 """sysctl: how the machine's processors and memory lie to each other."""
 
 import abi
-from kpy import Ptr, i64, ref, require, u32, u64
+from kpy import Ptr, Tainted, i64, ref, require, u32, u64
 
 from kernel.base.guest_memory import copy_to_guest
 from kernel.base.ids import PAGE_SIZE
@@ -15,7 +15,7 @@ from kernel.x86.topology import core_of, socket_of
 
 
 @sysctl(abi.XEN_SYSCTL_cputopoinfo)
-def sysctl_cputopoinfo(request: Ptr[abi.xen_sysctl_cputopoinfo]) -> i64:
+def sysctl_cputopoinfo(request: Ptr[Tainted[abi.xen_sysctl_cputopoinfo]]) -> i64:
     """Say of each processor which core, socket and node it belongs to; with a null buffer, how many
     there are.
 
@@ -35,7 +35,7 @@ def sysctl_cputopoinfo(request: Ptr[abi.xen_sysctl_cputopoinfo]) -> i64:
 
 
 @sysctl(abi.XEN_SYSCTL_numainfo)
-def sysctl_numainfo(request: Ptr[abi.xen_sysctl_numainfo]) -> i64:
+def sysctl_numainfo(request: Ptr[Tainted[abi.xen_sysctl_numainfo]]) -> i64:
     """Say how much memory each node has, and how far each is from each; with both buffers null, how
     many there are.
 

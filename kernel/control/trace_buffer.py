@@ -6,7 +6,7 @@ in them is ever believed but t_buf.cons, and that not without a look.
 """
 
 import abi
-from kpy import Array, Ptr, i64, ref, require, sizeof, static, truncate, u16, u32, u64
+from kpy import Array, Ptr, Tainted, i64, ref, require, sizeof, static, truncate, u16, u32, u64
 
 from kernel.base.ids import PAGE_SIZE, Vaddr
 from kernel.console.console import printk
@@ -26,7 +26,7 @@ t_info_bytes = static(u32)
 Words = Array[u32, INFO_PAGES * PAGE_SIZE // 4]
 
 
-def alloc_trace_buffers(wanted: u32) -> i64:
+def alloc_trace_buffers(wanted: Tainted[u32]) -> i64:
     """Give every processor a ring of so many pages.
 
     Errors: -EINVAL, they have rings already, or there is no memory for them: Xen's answer to both.

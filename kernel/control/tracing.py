@@ -5,7 +5,7 @@ they saw it off, nobody is in the middle of a record, and the rings can be put i
 """
 
 import abi
-from kpy import Ptr, bit, i64, ref, require, static, u32, u64, wrapping_add
+from kpy import Ptr, Tainted, bit, i64, ref, require, static, u32, u64, wrapping_add
 
 from kernel.base.guest_bitmap import read_bitmap
 from kernel.base.ids import Vaddr
@@ -20,11 +20,11 @@ from kernel.x86.percpu import cpu_by_id, nr_cpus, online_cpus, this_cpu
 import kernel.trace.turn  # isort: skip  its statics are assigned here
 
 trace_lock = static(SpinLock)  # guards all below
-event_mask = static(u32, abi.TRC_ALL)
+event_mask = static(Tainted[u32], abi.TRC_ALL)
 
 
 @sysctl(abi.XEN_SYSCTL_tbuf_op)
-def sysctl_tbuf_op(op: Ptr[abi.xen_sysctl]) -> i64:
+def sysctl_tbuf_op(op: Ptr[Tainted[abi.xen_sysctl]]) -> i64:
     """Control the trace buffers.
 
     Source: Xen public ABI, sysctl.h, xen_sysctl_tbuf_op.
@@ -55,7 +55,7 @@ def sysctl_tbuf_op(op: Ptr[abi.xen_sysctl]) -> i64:
                 return -abi.EINVAL
 
 
-def set_cpu_mask(bitmap: Ptr[abi.xenctl_bitmap]) -> i64:
+def set_cpu_mask(bitmap: Ptr[Tainted[abi.xenctl_bitmap]]) -> i64:
     """Choose the processors that record. Errors: -EFAULT, the bitmap."""
     mask, was_read = read_bitmap(bitmap)
     require(was_read, -abi.EFAULT)
@@ -65,7 +65,7 @@ def set_cpu_mask(bitmap: Ptr[abi.xenctl_bitmap]) -> i64:
     return enable() if was_enabled else 0
 
 
-def set_event_mask(mask: u32) -> None:
+def set_event_mask(mask: Tainted[u32]) -> None:
     """Choose the events that are recorded."""
     global event_mask
     event_mask = mask

@@ -3,7 +3,7 @@ run.
 """
 
 import abi
-from kpy import Ptr, Result, i64, ok, ref, require, u16, u32, uninitialized
+from kpy import Ptr, Result, Tainted, i64, ok, ref, require, trusted, u16, u32, uninitialized
 
 from kernel.base.guest_bitmap import read_bitmap, write_bitmap
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
@@ -19,7 +19,7 @@ from kernel.state.vcpu import MAX_VCPUS, Vcpu, VPF_blocked, VPF_down
 from kernel.x86.percpu import online_cpus
 
 
-def vcpu_of(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
+def vcpu_of(d: Ptr[Domain], vcpu_id: Tainted[u32]) -> Ptr[Vcpu] | None:
     """Return a vCPU by number, None when there is none."""
     if vcpu_id >= MAX_VCPUS:
         return None
@@ -27,7 +27,9 @@ def vcpu_of(d: Ptr[Domain], vcpu_id: u32) -> Ptr[Vcpu] | None:
 
 
 @domctl(abi.XEN_DOMCTL_max_vcpus)
-def domctl_max_vcpus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_max_vcpus]) -> i64:
+def domctl_max_vcpus(
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_max_vcpus]]
+) -> i64:
     """Make the vCPUs of a new domain.
 
     Errors: -EINVAL, none wanted, or not the number given at creation; -ENOMEM.
@@ -41,7 +43,7 @@ def domctl_max_vcpus(caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_m
 
 @domctl(abi.XEN_DOMCTL_setvcpucontext)
 def domctl_setvcpucontext(
-    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_vcpucontext]
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_vcpucontext]]
 ) -> i64:
     """Set the registers with which a vCPU starts.
 
@@ -50,7 +52,7 @@ def domctl_setvcpucontext(
     """
     vcpu = vcpu_of(d, op.vcpu)
     require(vcpu is not None and caller.domain != d, -abi.EINVAL)
-    context = uninitialized(abi.vcpu_guest_context)
+    context = uninitialized(Tainted[abi.vcpu_guest_context])
     require(copy_from_guest(ref(context), op.ctxt), -abi.EFAULT)
     domain_pause(d)
     result = arch_set_vcpu_context(vcpu, ref(context))
@@ -62,7 +64,7 @@ def domctl_setvcpucontext(
 
 @domctl(abi.XEN_DOMCTL_getvcpucontext, result=True)
 def domctl_getvcpucontext(
-    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[abi.xen_domctl_vcpucontext]
+    caller: Ptr[Vcpu], d: Ptr[Domain], op: Ptr[Tainted[abi.xen_domctl_vcpucontext]]
 ) -> i64:
     """Store the registers of a vCPU, stopped meanwhile, in the caller's structure.
 
@@ -71,7 +73,7 @@ def domctl_getvcpucontext(
     vcpu = vcpu_of(d, op.vcpu)
     require(vcpu is not None and caller.domain != d, -abi.EINVAL)
     require(vcpu.initialised, -abi.ENODATA)
-    context = abi.vcpu_guest_context()
+    context = Tainted[abi.vcpu_guest_context]()
     domain_pause(d)
     arch_get_vcpu_context(vcpu, ref(context))
     domain_unpause(d)
@@ -80,7 +82,7 @@ def domctl_getvcpucontext(
 
 
 @domctl(abi.XEN_DOMCTL_getvcpuinfo, result=True)
-def domctl_getvcpuinfo(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getvcpuinfo]) -> i64:
+def domctl_getvcpuinfo(d: Ptr[Domain], info: Ptr[Tainted[abi.xen_domctl_getvcpuinfo]]) -> i64:
     """Say whether a vCPU is online, blocked, running, where, and how long it ran.
 
     Errors: -EINVAL, a number that no vCPU can have; -ESRCH, no such vCPU.
@@ -97,7 +99,9 @@ def domctl_getvcpuinfo(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getvcpuinfo]) ->
 
 
 @domctl(abi.XEN_DOMCTL_setvcpuaffinity, result=True)
-def domctl_setvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> i64:
+def domctl_setvcpuaffinity(
+    d: Ptr[Domain], affinity: Ptr[Tainted[abi.xen_domctl_vcpuaffinity]]
+) -> i64:
     """Restrict a vCPU to some physical CPUs (hard affinity); the effective ones are told. Soft
     affinity is only remembered.
 
@@ -105,7 +109,7 @@ def domctl_setvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffi
     -ESRCH, no such vCPU yet; -EFAULT.
     """
     ok(check_affinity(d, affinity))
-    vcpu = d.vcpus[affinity.vcpu]
+    vcpu = vcpu_of(d, affinity.vcpu)
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
         wanted, readable = read_bitmap(ref(affinity.cpumap_hard))
@@ -124,21 +128,25 @@ def domctl_setvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffi
     return 0
 
 
-def check_affinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> Result[None]:
+def check_affinity(
+    d: Ptr[Domain], affinity: Ptr[Tainted[abi.xen_domctl_vcpuaffinity]]
+) -> Result[None]:
     """Check what both operations on affinity have in common."""
     known: u32 = abi.XEN_VCPUAFFINITY_HARD | abi.XEN_VCPUAFFINITY_SOFT
     require(affinity.vcpu < d.max_vcpus and affinity.flags & known != 0, -abi.EINVAL)
 
 
 @domctl(abi.XEN_DOMCTL_getvcpuaffinity)
-def domctl_getvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffinity]) -> i64:
+def domctl_getvcpuaffinity(
+    d: Ptr[Domain], affinity: Ptr[Tainted[abi.xen_domctl_vcpuaffinity]]
+) -> i64:
     """Tell the CPUs on which a vCPU may run, and those that were said to be best.
 
     Errors: -EINVAL, no affinity named, or a number that no vCPU has; -ESRCH, no such vCPU yet;
     -EFAULT.
     """
     ok(check_affinity(d, affinity))
-    vcpu = d.vcpus[affinity.vcpu]
+    vcpu = vcpu_of(d, affinity.vcpu)
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
         require(write_bitmap(ref(affinity.cpumap_hard), vcpu.sched.affinity), -abi.EFAULT)
@@ -148,7 +156,7 @@ def domctl_getvcpuaffinity(d: Ptr[Domain], affinity: Ptr[abi.xen_domctl_vcpuaffi
 
 
 @domctl(abi.XEN_DOMCTL_scheduler_op, result=True)
-def domctl_scheduler_op(d: Ptr[Domain], request: Ptr[abi.xen_domctl_scheduler_op]) -> i64:
+def domctl_scheduler_op(d: Ptr[Domain], request: Ptr[Tainted[abi.xen_domctl_scheduler_op]]) -> i64:
     """Get or set the weight of a domain, in credit2's terms.
 
     A weight of 0 leaves it as it is.
@@ -163,8 +171,9 @@ def domctl_scheduler_op(d: Ptr[Domain], request: Ptr[abi.xen_domctl_scheduler_op
             return 0
         case abi.XEN_DOMCTL_SCHEDOP_putinfo:
             require(request.u.credit2.cap == 0, -abi.EINVAL)
-            if request.u.credit2.weight != 0:
-                d.sched_weight = u32(request.u.credit2.weight)
+            weight = u32(request.u.credit2.weight)
+            if weight != 0:
+                d.sched_weight = trusted(weight)  # of 16 bits, not 0
             return 0
         case _:
             return -abi.EINVAL

@@ -105,7 +105,7 @@ def answer(to: Tainted[u64], from_: Ptr[T]) -> i64:
 
 def get_features(vcpu: Ptr[Vcpu], arg: Tainted[u64]) -> i64:
     """Tell the features (XENFEAT_*) that the calling domain has."""
-    info = uninitialized(abi.xen_feature_info)
+    info = uninitialized(Tainted[abi.xen_feature_info])
     here = Guest[abi.xen_feature_info](arg)
     require(copy_from_guest(ref(info), here), -abi.EFAULT)
     require(info.submap_idx == 0, -abi.EINVAL)

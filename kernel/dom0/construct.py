@@ -9,6 +9,7 @@ from kpy import (
     Array,
     Ptr,
     Slice,
+    Tainted,
     build_time,
     i8,
     panic,
@@ -100,7 +101,7 @@ def construct_dom0() -> Ptr[Domain]:
 def create_dom0() -> Ptr[Domain]:
     """Create the domain and its vCPUs."""
     nr_vcpus = min(max(option_number(b"dom0_max_vcpus", u64(nr_cpus)), 1), MAX_VCPUS)
-    config = abi.xen_domctl_createdomain()
+    config = Tainted[abi.xen_domctl_createdomain]()
     config.max_vcpus = u32(nr_vcpus)
     config.max_evtchn_port = (1 << 32) - 1
     config.max_grant_frames = -1

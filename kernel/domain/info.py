@@ -4,14 +4,14 @@ The answer to XEN_DOMCTL_getdomaininfo and XEN_SYSCTL_getdomaininfolist.
 """
 
 import abi
-from kpy import Ptr, atomic_load, ref, u16, u32, u64, zero
+from kpy import Ptr, Tainted, atomic_load, ref, u16, u32, u64, zero
 
 from kernel.sched.runstate import vcpu_runtime_ns
 from kernel.state.domain import Domain, DOMDYING_dead
 from kernel.state.vcpu import VPF_blocked, VPF_down
 
 
-def domain_info(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> None:
+def domain_info(d: Ptr[Domain], info: Ptr[Tainted[abi.xen_domctl_getdomaininfo]]) -> None:
     """Describe a domain. Taken without locks: a snapshot of things that go on changing."""
     zero(info)
     info.domain = u16(d.domain_id)
@@ -24,28 +24,32 @@ def domain_info(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> None
     info.arch_config = d.arch_config
 
 
-def describe_vcpus(d: Ptr[Domain], info: Ptr[abi.xen_domctl_getdomaininfo]) -> u32:
+def describe_vcpus(d: Ptr[Domain], info: Ptr[Tainted[abi.xen_domctl_getdomaininfo]]) -> u32:
     """Count the online vCPUs and their time.
 
     Returns: the flags for "all are blocked" and "one is running".
     """
     flags: u32 = abi.XEN_DOMINF_blocked
+    cpu_time: u64 = 0
+    nr_online: u32 = 0
     info.max_vcpu_id = abi.XEN_INVALID_MAX_VCPU_ID
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
         if v is None:
             continue
-        info.cpu_time += vcpu_runtime_ns(v)
+        cpu_time += vcpu_runtime_ns(v)
         info.max_vcpu_id = v.vcpu_id
         pause_flags = atomic_load(ref(v.pause_flags))
         if pause_flags & VPF_down:
             continue
-        info.nr_online_vcpus += 1
+        nr_online += 1
         if pause_flags & VPF_blocked == 0:
             flags &= ~abi.XEN_DOMINF_blocked
         if v.is_running:
             flags |= abi.XEN_DOMINF_running
-    return flags if info.nr_online_vcpus else 0
+    info.cpu_time = cpu_time
+    info.nr_online_vcpus = nr_online
+    return flags if nr_online else 0
 
 
 def describe_life(d: Ptr[Domain]) -> u32:

@@ -1,7 +1,7 @@
 """How a domain comes, and how it is taken apart. Its last remains go in `kernel.domain.free`."""
 
 import abi
-from kpy import Ptr, Result, i64, ok, ref, require, static, u8, u32, u64
+from kpy import Ptr, Result, Tainted, i64, ok, ref, require, static, u8, u32, u64
 
 import kernel.state.domain
 from kernel.base.ids import DomId, Vaddr
@@ -44,11 +44,11 @@ KNOWN_FLAGS = (
 )
 KNOWN_MISC = abi.XEN_X86_MSR_RELAXED
 
-nobodys_info = static(abi.shared_info)  # the shared page of domains that are dead
+nobodys_info = static(Tainted[abi.shared_info])  # the shared page of domains that are dead
 
 
 def create_domain(
-    config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId
+    config: Ptr[Tainted[abi.xen_domctl_createdomain]], domain_id: DomId
 ) -> Result[Ptr[Domain]]:
     """Make an empty domain, paused by the toolstack once, without memory or vCPUs.
 
@@ -73,7 +73,7 @@ def create_domain(
     return d
 
 
-def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> Result[None]:
+def check_config(config: Ptr[Tainted[abi.xen_domctl_createdomain]]) -> Result[None]:
     """Check what the toolstack wants. Errors: as `create_domain`."""
     require(config.flags & ~KNOWN_FLAGS == 0 and config.iommu_opts == 0, -abi.EINVAL)
     require(config.vmtrace_size == 0 and 1 <= config.max_vcpus <= MAX_VCPUS, -abi.EINVAL)
@@ -86,7 +86,9 @@ def check_config(config: Ptr[abi.xen_domctl_createdomain]) -> Result[None]:
     require(config.cpupool_id == 0, -abi.ESRCH)
 
 
-def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Ptr[Domain] | None:
+def new_domain(
+    config: Ptr[Tainted[abi.xen_domctl_createdomain]], domain_id: DomId
+) -> Ptr[Domain] | None:
     """Allocate a domain and set the fields that need nothing else."""
     address = alloc_core_page()
     if address is None:
@@ -95,10 +97,10 @@ def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Pt
     d = Ptr[Domain](u64(address))
     d.domain_id = domain_id
     d.is_privileged = domain_id == DomId(0)
-    d.flags = config.flags
+    d.flags = config.flags & KNOWN_FLAGS
     d.ssidref = config.ssidref
     d.handle = config.handle
-    d.max_vcpus = config.max_vcpus
+    d.max_vcpus = min(config.max_vcpus, MAX_VCPUS)
     d.arch_config = config.arch
     d.refcount = 1
     d.pause_count = 1
@@ -108,12 +110,12 @@ def new_domain(config: Ptr[abi.xen_domctl_createdomain], domain_id: DomId) -> Pt
     return d
 
 
-def fill_domain(d: Ptr[Domain], config: Ptr[abi.xen_domctl_createdomain]) -> bool:
+def fill_domain(d: Ptr[Domain], config: Ptr[Tainted[abi.xen_domctl_createdomain]]) -> bool:
     """Allocate what every domain has. Returns: whether there was memory for all of it."""
     shared = alloc_core_page()
     require(shared is not None, False)
     # A fresh core page; only the guest's mappings share it
-    d.shared_info = Ptr[abi.shared_info](u64(shared))
+    d.shared_info = Ptr[Tainted[abi.shared_info]](u64(shared))
     d.shared_info_mfn = core_page_mfn(shared)
     share_core_page(shared, d, True)
     if init_evtchn(d, config.max_evtchn_port).error != 0 or not create_perdomain(d):

@@ -9,6 +9,7 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     atomic_and,
     atomic_or,
     cast,
@@ -19,6 +20,8 @@ from kpy import (
     ok,
     ref,
     require,
+    truncate,
+    trusted,
     u32,
     u64,
     zero,
@@ -60,7 +63,7 @@ def arch_init_vcpu(v: Ptr[Vcpu]) -> bool:
     page = alloc_core_page()
     require(page is not None, False)
     # a page of 256 entries, the vCPU's own
-    v.trap_table = Ptr[Array[abi.trap_info, 256]](u64(page))
+    v.trap_table = Ptr[Array[Tainted[abi.trap_info], 256]](u64(page))
     v.kernel_mode = True
     return True
 
@@ -72,7 +75,7 @@ def arch_free_vcpu(v: Ptr[Vcpu]) -> None:
         free_core_page(Vaddr(page))
 
 
-def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
+def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> i64:
     """Give a vCPU that does not run its whole state.
 
     Errors: -EINVAL, a bad address, table or missing page table; -EOPNOTSUPP, it was started and has
@@ -93,7 +96,7 @@ def arch_set_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     return 0
 
 
-def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
+def decode_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> i64:
     """Check everything but the tables, whose owners do that."""
     require(is_canonical(c.user_regs.rip), -abi.EINVAL)
     require(is_canonical(c.event_callback_eip), -abi.EINVAL)
@@ -113,7 +116,7 @@ def decode_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     return 0
 
 
-def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:
+def same_tables(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> bool:
     """Tell whether a started vCPU has a context's tables: they can't be changed any more."""
     require(c.ctrlreg[3] == mfn_or_0(v.guest_table) << PAGE_SHIFT, False)
     require(c.ctrlreg[1] == mfn_or_0(v.guest_table_user) << PAGE_SHIFT, False)
@@ -124,7 +127,7 @@ def same_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> bool:
     return v.ldt_ents == 0 or c.ldt_base == v.ldt_base
 
 
-def install_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
+def install_tables(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> i64:
     """Validate and reference descriptor and page tables. A failure leaves none of them.
 
     Errors: -EINVAL, also for a dying domain: nobody would give its references back. Locks: takes
@@ -132,17 +135,19 @@ def install_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> i64:
     """
     require(v.domain.is_dying == DOMDYING_alive, -abi.EINVAL)
     with v.domain.page_lock:
-        ok(set_gdt(v, ref(c.gdt_frames), u32(c.gdt_ents)))
-    result = set_guest_tables(v, Mfn(c.ctrlreg[3] >> PAGE_SHIFT), Mfn(c.ctrlreg[1] >> PAGE_SHIFT))
+        ok(set_gdt(v, ref(c.gdt_frames), min(truncate(u32, c.gdt_ents), MAX_GDT_ENTRIES)))
+    # set_guest_tables takes any numbers
+    kernel_l4, user_l4 = trusted(c.ctrlreg[3]), trusted(c.ctrlreg[1])
+    result = set_guest_tables(v, Mfn(kernel_l4 >> PAGE_SHIFT), Mfn(user_l4 >> PAGE_SHIFT))
     with v.domain.page_lock:
         if result == 0:
-            set_ldt(v, c.ldt_base, u32(c.ldt_ents))
+            set_ldt(v, c.ldt_base, min(truncate(u32, c.ldt_ents), MAX_LDT_ENTRIES))
         else:
             destroy_gdt(v)
     return result
 
 
-def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
+def install_registers(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
     """Take over registers, traps and callbacks.
 
     Selectors get ring 3, flags what a guest must have.
@@ -169,7 +174,7 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     v.gs_base_kernel = c.gs_base_kernel
     v.gs_base_user = c.gs_base_user
     if v.vcpu_id == 0:
-        v.domain.vm_assist = c.vm_assist
+        v.domain.vm_assist = c.vm_assist & VALID_VM_ASSIST
     install_debug_registers(v, c)
     if c.flags & abi.VGCF_i387_valid:
         area = fpu_fxsave_view(v)
@@ -177,14 +182,14 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
         fpu_changed(v)
 
 
-def install_debug_registers(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
+def install_debug_registers(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
     """Take over the debug registers that are allowed; others become 0, as on Xen."""
     for i in range(u32(NR_DEBUG_REGISTERS)):
         v.debugreg[i] = 0
         set_debugreg_value(v, i, c.debugreg[i])
 
 
-def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
+def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
     """Describe a vCPU that does not run."""
     zero(c)
     c.flags = v.callback_flags & CALLBACK_FLAGS | abi.VGCF_i387_valid
@@ -215,7 +220,7 @@ def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
     c.gs_base_user = v.gs_base_user
 
 
-def describe_tables(v: Ptr[Vcpu], c: Ptr[abi.vcpu_guest_context]) -> None:
+def describe_tables(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
     """Tell where a vCPU's descriptor and page tables are."""
     c.ldt_base = v.ldt_base
     c.ldt_ents = u64(v.ldt_ents)

@@ -46,7 +46,7 @@ def register_vcpu_info(
     mfn = Mfn(trusted(frame))  # get_frame_and_type takes any number
     require(get_frame_and_type(mfn, v.domain, PGT_writable_page), -abi.EINVAL)
     # The references keep the frame the guest's ordinary memory as long as the core writes there.
-    place = Ptr[abi.vcpu_info](u64(mfn_to_vaddr(mfn)) + u64(offset))
+    place = Ptr[Tainted[abi.vcpu_info]](u64(mfn_to_vaddr(mfn)) + u64(offset))
     copy(place, v.vcpu_info)
     v.vcpu_info = place
     v.vcpu_info_mfn = mfn

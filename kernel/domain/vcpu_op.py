@@ -62,7 +62,7 @@ def do_vcpu_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], vcpu_id: Tainted[u32], arg: T
 
 
 @vcpu_op(abi.VCPUOP_initialise)
-def vcpu_initialise(v: Ptr[Vcpu], context: Ptr[abi.vcpu_guest_context]) -> i64:
+def vcpu_initialise(v: Ptr[Vcpu], context: Ptr[Tainted[abi.vcpu_guest_context]]) -> i64:
     """Give a vCPU its first registers.
 
     Errors: -EFAULT; -EEXIST, it has them; -EINVAL, impossible registers; -ERESTART, its page tables

@@ -18,7 +18,15 @@ from kpy import (
 )
 
 from kernel.base.guest_memory import copy_from_guest
-from kernel.base.registry import VCPU, argument_as, is_copied, is_vcpu, parameter_types, register
+from kernel.base.registry import (
+    VCPU,
+    argument_as,
+    is_copied,
+    is_vcpu,
+    parameter_types,
+    register,
+    structure_of,
+)
 
 vcpu_ops = {}
 
@@ -35,7 +43,7 @@ def entry_of(handler):
     types = parameter_types(handler)
     first = 2 - sum(map(is_vcpu, types))
     if is_copied(types):
-        return takes_copy(handler, first, types[-1].target)
+        return takes_copy(handler, first, structure_of(types[-1]))
     return takes_argument(handler, first, types)
 
 

@@ -6,7 +6,7 @@ nothing for the core.
 """
 
 import abi
-from kpy import Ptr, load, store, u32, u64
+from kpy import Ptr, Tainted, load, store, trusted, u32, u64
 
 from kernel.base.ids import PAGE_SHIFT, Mfn, mfn_or_0
 from kernel.emulate.instruction import Instruction, decoded_reg, decoded_rm, gpr
@@ -51,7 +51,8 @@ def write_control(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
         case 2:
             vcpu.vcpu_info.arch.cr2 = value
         case 3:
-            return write_cr3(vcpu, instruction, Mfn(value >> PAGE_SHIFT))
+            # new_guest_cr3 takes any number
+            return write_cr3(vcpu, instruction, Mfn(trusted(value) >> PAGE_SHIFT))
         case 4:
             vcpu.cr4 = value & CR4_GUEST
             load_cr4(vcpu)
@@ -76,7 +77,7 @@ def guest_cr0(vcpu: Ptr[Vcpu]) -> u64:
     return value | CR0_TS if vcpu.fpu_ts else value
 
 
-def guest_cr4(vcpu: Ptr[Vcpu]) -> u64:
+def guest_cr4(vcpu: Ptr[Vcpu]) -> Tainted[u64]:
     """Return the machine's cr4 with the guest's bits; it has no large and no global pages."""
     return read_cr4() & ~(CR4_GUEST | CR4_PSE | CR4_PGE) | vcpu.cr4
 

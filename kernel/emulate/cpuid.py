@@ -7,7 +7,7 @@ Feature words are masked by what is *allowed*, so a new processor's features sta
 somebody has thought about them.
 """
 
-from kpy import Ptr, build_time, i64, inline, noinline, ref, truncate, u32, u64
+from kpy import Ptr, Tainted, build_time, i64, inline, noinline, ref, truncate, trusted, u32, u64
 
 from kernel.state.vcpu import Vcpu
 from kernel.x86.bits import CR4_OSXSAVE
@@ -72,7 +72,7 @@ def emulate_cpuid(vcpu: Ptr[Vcpu]) -> None:
     regs.rdx = u64(answer.edx)
 
 
-def guest_cpuid(vcpu: Ptr[Vcpu], leaf: u32, subleaf: u32) -> CpuidResult:
+def guest_cpuid(vcpu: Ptr[Vcpu], leaf: Tainted[u32], subleaf: Tainted[u32]) -> CpuidResult:
     """Return a leaf as a vCPU sees it."""
     if XEN_LEAF <= leaf < XEN_LEAF + 0x100:
         return hypervisor_leaf(leaf, subleaf)
@@ -84,19 +84,19 @@ def guest_cpuid(vcpu: Ptr[Vcpu], leaf: u32, subleaf: u32) -> CpuidResult:
     return answer
 
 
-def policy_cpuid(leaf: u32, subleaf: u32) -> CpuidResult:
+def policy_cpuid(leaf: Tainted[u32], subleaf: Tainted[u32]) -> CpuidResult:
     """Return a leaf of the policy that every PV domain has."""
     nothing = CpuidResult()
-    if leaf < 0x80000000:
-        return basic_leaf(leaf, subleaf) if leaf <= LAST_BASIC_LEAF else nothing
+    if leaf <= LAST_BASIC_LEAF:
+        return basic_leaf(leaf, subleaf)
     if 0x80000000 <= leaf <= LAST_EXTENDED_LEAF:
         return extended_leaf(leaf)
     return nothing
 
 
-def basic_leaf(leaf: u32, subleaf: u32) -> CpuidResult:
+def basic_leaf(leaf: u32, subleaf: Tainted[u32]) -> CpuidResult:
     """Return one of the leaves from 0 on."""
-    answer = cpuid(leaf, subleaf)
+    answer = cpuid(leaf, trusted(subleaf))  # the processor answers any
     match leaf:
         case 0:
             answer.eax = min(answer.eax, LAST_BASIC_LEAF)
@@ -114,7 +114,7 @@ def basic_leaf(leaf: u32, subleaf: u32) -> CpuidResult:
     return answer
 
 
-def mask_leaf_7(answer: Ptr[CpuidResult], subleaf: u32) -> None:
+def mask_leaf_7(answer: Ptr[CpuidResult], subleaf: Tainted[u32]) -> None:
     """Mask the structured extended features; only subleaves 0 and 1 are known."""
     match subleaf:
         case 0:
@@ -131,7 +131,7 @@ def mask_leaf_7(answer: Ptr[CpuidResult], subleaf: u32) -> None:
             zero_answer(answer)
 
 
-def mask_leaf_d(answer: Ptr[CpuidResult], subleaf: u32) -> None:
+def mask_leaf_d(answer: Ptr[CpuidResult], subleaf: Tainted[u32]) -> None:
     """Show the XSAVE components that the core saves and restores, none of them supervisor state."""
     if subleaf == 0:
         answer.eax &= truncate(u32, xcr0_mask)
@@ -176,7 +176,7 @@ def extended_leaf(leaf: u32) -> CpuidResult:
     return answer
 
 
-def hypervisor_leaf(leaf: u32, subleaf: u32) -> CpuidResult:
+def hypervisor_leaf(leaf: u32, subleaf: Tainted[u32]) -> CpuidResult:
     """Return one of the leaves that name the hypervisor.
 
     Source: Xen public ABI, arch-x86/cpuid.h.
@@ -202,7 +202,7 @@ def hypervisor_leaf(leaf: u32, subleaf: u32) -> CpuidResult:
     return answer
 
 
-def time_leaf(subleaf: u32) -> CpuidResult:
+def time_leaf(subleaf: Tainted[u32]) -> CpuidResult:
     """Return how the guest's TSC relates to time: never emulated, no offset."""
     khz = truncate(u32, tsc_khz)
     match subleaf:

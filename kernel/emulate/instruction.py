@@ -9,6 +9,7 @@ from kpy import (
     Array,
     Guest,
     Ptr,
+    Tainted,
     build_time,
     enum,
     inline,
@@ -157,24 +158,24 @@ register_offset = static(Array[u64, 16], [offsetof(abi.cpu_user_regs, name) for 
 class Instruction:
     """A decoded instruction."""
 
-    bytes: Array[u8, 16]
+    bytes: Tainted[Array[u8, 16]]
     nr_fetched: u64
     length: u64  # of the whole instruction, once decoded
     operation: Operation
     prefixes: u8
-    rex: u8
-    opcode: u8
-    modrm: u8
-    immediate: u8
+    rex: Tainted[u8]
+    opcode: Tainted[u8]
+    modrm: Tainted[u8]
+    immediate: Tainted[u8]
 
 
 @inline
-def gpr(vcpu: Ptr[Vcpu], number: u8) -> Ptr[u64]:
+def gpr(vcpu: Ptr[Vcpu], number: u8) -> Ptr[Tainted[u64]]:
     """Return the place of a general register in the frame.
 
     The table's offsets are all inside it.
     """
-    return Ptr[u64](u64(ref(vcpu.regs)) + register_offset[number & 15])
+    return Ptr[Tainted[u64]](u64(ref(vcpu.regs)) + register_offset[number & 15])
 
 
 @inline
@@ -189,7 +190,7 @@ def decoded_rm(instruction: Ptr[Instruction]) -> u8:
     return instruction.modrm & 7 | (instruction.rex & REX_B) << 3
 
 
-def next_byte(instruction: Ptr[Instruction]) -> tuple[u8, bool]:
+def next_byte(instruction: Ptr[Instruction]) -> tuple[Tainted[u8], bool]:
     """Consume one byte.
 
     False: the instruction goes on where nothing could be read, or is too long.

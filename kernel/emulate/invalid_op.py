@@ -2,7 +2,7 @@
 it.
 """
 
-from kpy import Array, Guest, Ptr, noinline, ref, static, u8, uninitialized
+from kpy import Array, Guest, Ptr, Tainted, noinline, ref, static, u8, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.emulate.cpuid import emulate_cpuid
@@ -18,7 +18,7 @@ forced_cpuid = static(Array[u8, NR_BYTES], list(FORCED_CPUID))
 @noinline
 def emulate_forced(vcpu: Ptr[Vcpu]) -> bool:
     """Emulate the instruction after the prefix at rip. False: it is a plain #UD."""
-    code = uninitialized(Array[u8, NR_BYTES])
+    code = uninitialized(Tainted[Array[u8, NR_BYTES]])
     if not copy_from_guest(ref(code), Guest[Array[u8, NR_BYTES]](vcpu.regs.rip)):
         return False
     for i in range(NR_BYTES):

@@ -67,14 +67,14 @@ def iopl_ok(vcpu: Ptr[Vcpu]) -> bool:
     return vcpu.iopl >= level
 
 
-def ports_permitted(vcpu: Ptr[Vcpu], port: u16, size: u32) -> bool:
+def ports_permitted(vcpu: Ptr[Vcpu], port: Tainted[u16], size: u32) -> bool:
     """Tell whether the guest may use `size` ports from `port` on."""
     if iopl_ok(vcpu):
         return True
-    end = u32(port) + size
+    end = wrapping_add(u32(port), size)
     if end > vcpu.io_bitmap_ports:
         return False
-    bits = uninitialized(Array[u8, 2])
+    bits = uninitialized(Tainted[Array[u8, 2]])
     byte = wrapping_add(vcpu.io_bitmap, u64(port >> 3))
     wanted: u64 = 2 if (end - 1) >> 3 != u32(port) >> 3 else 1
     bits[1] = 0

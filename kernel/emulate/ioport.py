@@ -6,7 +6,7 @@ reads and writes configuration space. A port that a domain does not have reads a
 writes, as an empty bus does.
 """
 
-from kpy import Array, Ptr, build_time, inline, static, u8, u16, u32
+from kpy import Array, Ptr, Tainted, build_time, inline, static, trusted, u8, u16, u32
 
 from kernel.console.uart import COM1_PORT, is_present
 from kernel.state.domain import Domain
@@ -33,7 +33,7 @@ def core_port_bitmap():
 core_ports = static(Array[u8, 32], core_port_bitmap())
 
 
-def is_core_port(port: u16) -> bool:
+def is_core_port(port: Tainted[u16]) -> bool:
     """Tell whether the core keeps a port to itself."""
     if port < 0x100:
         return core_ports[port >> 3] >> (port & 7) & 1 != 0
@@ -46,7 +46,7 @@ def all_ones(size: u32) -> u32:
     return 0xFFFFFFFF >> (32 - 8 * size)
 
 
-def port_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
+def port_read(d: Ptr[Domain], port: Tainted[u16], size: u32) -> Tainted[u32]:
     """Read `size` (1, 2, 4) bytes from a port for a domain that may."""
     if port == CONFIG_ADDRESS and size == 4:
         return d.pci_cf8
@@ -56,33 +56,35 @@ def port_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
         return 0 if port == PIT_CHANNEL_2 else all_ones(size)
     if is_core_port(port) or is_config_address(port):
         return all_ones(size)
-    return read_port(port, size)
+    return read_port(trusted(port), size)  # domain 0's, as it is not the core's
 
 
-def port_write(d: Ptr[Domain], port: u16, size: u32, value: u32) -> None:
+def port_write(d: Ptr[Domain], port: Tainted[u16], size: u32, value: Tainted[u32]) -> None:
     """Write `size` (1, 2, 4) bytes to a port for a domain that may."""
     if port == CONFIG_ADDRESS and size == 4:
         d.pci_cf8 = value
     elif port & 0xFFFC == CONFIG_DATA:
         if config_reachable(d, port, size):
-            pci_config_write(d.pci_cf8, u32(port & 3), size, value)
+            # domain 0's device, and register, whichever it is
+            pci_config_write(trusted(d.pci_cf8), u32(port & 3), size, trusted(value))
     elif d.is_privileged and not is_core_port(port) and not is_config_address(port):
-        write_port(port, size, value)
+        write_port(trusted(port), size, trusted(value))  # domain 0's, as it is not the core's
 
 
 @inline
-def is_config_address(port: u16) -> bool:
+def is_config_address(port: Tainted[u16]) -> bool:
     """Tell whether a port belongs to the PCI address, which only whole accesses reach."""
     return port & 0xFFFC == CONFIG_ADDRESS and port != CONFIG_ADDRESS + 1
 
 
-def config_reachable(d: Ptr[Domain], port: u16, size: u32) -> bool:
+def config_reachable(d: Ptr[Domain], port: Tainted[u16], size: u32) -> bool:
     """Tell whether a domain's access to the configuration data port reaches a device."""
     return d.is_privileged and d.pci_cf8 & PCI_CONFIG_ENABLE != 0 and u32(port & 3) + size <= 4
 
 
-def config_read(d: Ptr[Domain], port: u16, size: u32) -> u32:
+def config_read(d: Ptr[Domain], port: Tainted[u16], size: u32) -> u32:
     """Read from the configuration data port."""
     if not config_reachable(d, port, size):
         return all_ones(size)
-    return pci_config_read(d.pci_cf8, u32(port & 3), size)
+    # domain 0's device, and register, whichever it is
+    return pci_config_read(trusted(d.pci_cf8), u32(port & 3), size)

@@ -5,7 +5,7 @@ fault. What it must be able to read has the value that the core programmed, or o
 "nothing here". Writes that change nothing are swallowed.
 """
 
-from kpy import Ptr, truncate, u32, u64
+from kpy import Ptr, Tainted, truncate, trusted, u32, u64
 
 from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, Mfn
 from kernel.frames.page_type import PGT_writable_page, get_frame_and_type, put_frame_and_type
@@ -55,7 +55,7 @@ MISC_ENABLE_FAST_STRING = 1 << 0
 DE_CFG_LFENCE_SERIALIZE = 1 << 1
 
 
-def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
+def read_msr(vcpu: Ptr[Vcpu], msr: Tainted[u32]) -> tuple[Tainted[u64], bool]:
     """Return an MSR as the running vCPU's kernel sees it; False: it has no such one."""
     if msr in (MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE, MSR_PATCH_LEVEL):
         return rdmsr(msr), True
@@ -82,7 +82,7 @@ def read_msr(vcpu: Ptr[Vcpu], msr: u32) -> tuple[u64, bool]:
     return 0, False
 
 
-def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
+def write_msr(vcpu: Ptr[Vcpu], msr: Tainted[u32], value: Tainted[u64]) -> bool:
     """Set an MSR of the running vCPU's kernel.
 
     False: it has none of that number, or not with that value.
@@ -103,7 +103,7 @@ def write_msr(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
     return exists and current == value and msr != MSR_TSC
 
 
-def write_base(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
+def write_base(vcpu: Ptr[Vcpu], msr: Tainted[u32], value: Tainted[u64]) -> bool:
     """Set a segment base."""
     if not is_canonical(value):
         return False
@@ -116,9 +116,9 @@ def write_base(vcpu: Ptr[Vcpu], msr: u32, value: u64) -> bool:
     return True
 
 
-def write_hypercall_page(vcpu: Ptr[Vcpu], value: u64) -> bool:
+def write_hypercall_page(vcpu: Ptr[Vcpu], value: Tainted[u64]) -> bool:
     """Fill a frame of the domain with hypercall stubs: the MSR that CPUID leaf 0x40000002 names."""
-    mfn = Mfn(value >> PAGE_SHIFT)
+    mfn = Mfn(trusted(value) >> PAGE_SHIFT)  # get_frame_and_type takes any number
     if value & (PAGE_SIZE - 1) != 0 or not get_frame_and_type(mfn, vcpu.domain, PGT_writable_page):
         return False
     fill_hypercall_page(mfn_to_vaddr(mfn))
@@ -126,26 +126,26 @@ def write_hypercall_page(vcpu: Ptr[Vcpu], value: u64) -> bool:
     return True
 
 
-def write_tsc_aux(vcpu: Ptr[Vcpu], value: u64) -> bool:
+def write_tsc_aux(vcpu: Ptr[Vcpu], value: Tainted[u64]) -> bool:
     """Set what rdtscp returns in ecx."""
     if value >> 32 != 0 or not has_rdtscp:
         return False
     vcpu.tsc_aux = truncate(u32, value)
     this_cpu().tsc_aux = vcpu.tsc_aux
-    wrmsr(MSR_TSC_AUX, value)
+    wrmsr(MSR_TSC_AUX, trusted(value))  # any 32 bits will do
     return True
 
 
-def write_spec_ctrl(vcpu: Ptr[Vcpu], value: u64) -> bool:
+def write_spec_ctrl(vcpu: Ptr[Vcpu], value: Tainted[u64]) -> bool:
     """Set the speculation controls that the guest wants for itself."""
     if guest_spec_ctrl == 0 or value & ~guest_spec_ctrl != 0:
         return False
-    vcpu.spec_ctrl = value
-    load_spec_ctrl(this_cpu(), value)
+    vcpu.spec_ctrl = trusted(value)  # bits that guests may set
+    load_spec_ctrl(this_cpu(), vcpu.spec_ctrl)
     return True
 
 
-def write_pred_cmd(value: u64) -> bool:
+def write_pred_cmd(value: Tainted[u64]) -> bool:
     """Empty the branch predictors, as a guest does between its processes."""
     if not has_ibpb or value & ~PRED_CMD_IBPB != 0:
         return False

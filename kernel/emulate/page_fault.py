@@ -2,7 +2,7 @@
 read-only, and looks into an LDT whose page is not mapped yet.
 """
 
-from kpy import Ptr, noinline, u32, u64, wrapping_add
+from kpy import Ptr, Tainted, noinline, u32, u64, wrapping_add
 
 from kernel.base.guest_memory import guest_address_okay
 from kernel.emulate.ptwr import emulate_table_write
@@ -13,7 +13,7 @@ from kernel.x86.bits import PFEC_FETCH, PFEC_PRESENT, PFEC_RESERVED, PFEC_USER, 
 from kernel.x86.perdomain import LDT_WINDOW_BYTES, ldt_window
 
 
-def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
+def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: Tainted[u32]) -> bool:
     """Repair a page fault of a guest, or deliver it in another form than the processor reported.
 
     Returns: whether it is dealt with; if not, the guest's kernel gets it as it is.
@@ -30,7 +30,7 @@ def page_fault_fixup(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
 
 
 @noinline
-def fix_ldt_fault(v: Ptr[Vcpu], address: u64, error_code: u32) -> bool:
+def fix_ldt_fault(v: Ptr[Vcpu], address: u64, error_code: Tainted[u32]) -> bool:
     """Map the page of the LDT that the processor wanted to look into; the guest gets a fault of its
     own LDT's address if it can't be.
     """

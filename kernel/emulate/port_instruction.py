@@ -4,6 +4,7 @@ from kpy import (
     Guest,
     Ptr,
     Slice,
+    Tainted,
     cast,
     inline,
     noinline,
@@ -91,7 +92,7 @@ def emulate_string(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
     for _i in range(nr):
         if not transfer(vcpu, instruction, size):
             return False
-        regs.rcx -= 1
+        regs.rcx = wrapping_sub(regs.rcx, 1)
     if regs.rcx != 0:
         instruction.length = 0
     return True
@@ -116,22 +117,22 @@ def transfer(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction], size: u32) -> bool:
     return True
 
 
-def input_unit(d: Ptr[Domain], port: u16, size: u32, to: u64) -> bool:
+def input_unit(d: Ptr[Domain], port: Tainted[u16], size: u32, to: Tainted[u64]) -> bool:
     """Read a port into guest memory."""
     value = port_read(d, port, size)
-    return copy_slice_to_guest(Guest[u8](to), Slice[u8](cast(u8, ref(value)), size))
+    return copy_slice_to_guest(Guest[u8](to), Slice[Tainted[u8]](cast(u8, ref(value)), size))
 
 
-def output_unit(d: Ptr[Domain], port: u16, size: u32, from_: u64) -> bool:
+def output_unit(d: Ptr[Domain], port: Tainted[u16], size: u32, from_: Tainted[u64]) -> bool:
     """Write guest memory to a port."""
-    value: u32 = 0
-    if not copy_slice_from_guest(Slice[u8](cast(u8, ref(value)), size), Guest[u8](from_)):
+    value: Tainted[u32] = 0
+    if not copy_slice_from_guest(Slice[Tainted[u8]](cast(u8, ref(value)), size), Guest[u8](from_)):
         return False
     port_write(d, port, size, value)
     return True
 
 
-def segment_base(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> u64:
+def segment_base(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> Tainted[u64]:
     """Return the base of the segment that the prefix names."""
     if instruction.prefixes & PREFIX_FS:
         return vcpu.fs_base

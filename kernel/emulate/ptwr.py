@@ -8,7 +8,7 @@ Source: Xen public ABI, xen.h, VMASST_TYPE_writable_pagetables.
 """
 
 import abi
-from kpy import Ptr, bit, noinline, popcount, ref, struct, u64
+from kpy import Ptr, Tainted, bit, inline, noinline, popcount, ref, struct, trusted, u64
 
 from kernel.base.ids import Mfn, mfn_to_maddr
 from kernel.emulate.table_write import TableWrite, Write, decode_write, set_register, source_operand
@@ -39,7 +39,7 @@ class Effect:
     entry: Ptr[u64]
     before: u64  # the entry
     old: u64  # the operand in it
-    new: u64
+    new: Tainted[u64]
     mask: u64  # of the operand's size
     shift: u64  # of the operand in the entry
     is_stored: bool  # not by a cmpxchg that finds another value
@@ -106,7 +106,8 @@ def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
     if effect.is_stored:
         changed = before & ~(effect.mask << effect.shift) | effect.new << effect.shift
         owner = PageOwner(domain_id=v.domain.domain_id, domain=v.domain)
-        if update_l1e(entry, changed, v.domain, ref(owner), STORE_IF_SAME) != 0:
+        # any entry will do: it is checked there
+        if update_l1e(entry, trusted(changed), v.domain, ref(owner), STORE_IF_SAME) != 0:
             return read_entry(entry) != before
     trace_values_3(
         abi.TRC_PV_PTWR_EMULATION | abi.TRC_64_FLAG,
@@ -127,7 +128,7 @@ def size_mask(nr_bytes: u64) -> u64:
 def compute(v: Ptr[Vcpu], write: Ptr[Write], effect: Ptr[Effect]) -> None:
     """Compute the operand's new value."""
     source = source_operand(v, write)
-    selected = bit(source & (u64(write.size) * 8 - 1))
+    selected = selected_bit(source, write)
     effect.is_stored = True
     effect.new = source & effect.mask
     match write.operation:
@@ -149,6 +150,13 @@ def compute(v: Ptr[Vcpu], write: Ptr[Write], effect: Ptr[Effect]) -> None:
             pass
 
 
+@inline
+def selected_bit(source: Tainted[u64], write: Ptr[Write]) -> u64:
+    """Return the bit of the operand that bts and its kin name by its number, modulo its size."""
+    nr_bits = u64(write.size) * 8
+    return bit(trusted(source & (nr_bits - 1)))  # below nr_bits, a power of 2
+
+
 def set_results(v: Ptr[Vcpu], write: Ptr[Write], effect: Ptr[Effect]) -> None:
     """Set registers and flags as the instruction does."""
     match write.operation:
@@ -159,7 +167,7 @@ def set_results(v: Ptr[Vcpu], write: Ptr[Write], effect: Ptr[Effect]) -> None:
             if not effect.is_stored:
                 set_register(v, RAX, write.size, effect.old)
         case TableWrite.bts | TableWrite.btr | TableWrite.btc:
-            selected = bit(source_operand(v, write) & (u64(write.size) * 8 - 1))
+            selected = selected_bit(source_operand(v, write), write)
             set_flag(v, EFLAGS_CF, effect.old & selected != 0)
         case TableWrite.and_ | TableWrite.or_ | TableWrite.xor:
             set_logic_flags(v, effect.new, u64(write.size))
@@ -167,7 +175,7 @@ def set_results(v: Ptr[Vcpu], write: Ptr[Write], effect: Ptr[Effect]) -> None:
             pass
 
 
-def set_logic_flags(v: Ptr[Vcpu], result: u64, nr_bytes: u64) -> None:
+def set_logic_flags(v: Ptr[Vcpu], result: Tainted[u64], nr_bytes: u64) -> None:
     """Set the flags that AND, OR and XOR define."""
     set_flag(v, EFLAGS_CF | EFLAGS_OF, False)
     set_flag(v, EFLAGS_ZF, result == 0)

@@ -9,9 +9,11 @@ from kpy import (
     Array,
     Guest,
     Ptr,
+    Tainted,
     inline,
     noinline,
     ref,
+    truncate,
     u8,
     u32,
     uninitialized,
@@ -30,7 +32,7 @@ INT_BYTES = 2
 DPL_GUEST_KERNEL = 1  # a guest kernel counts as ring 1
 
 
-def deliver_software_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> bool:
+def deliver_software_interrupt(vcpu: Ptr[Vcpu], vector: Tainted[u8]) -> bool:
     """Deliver `int n` to the guest's handler.
 
     False: the gate's DPL forbids it, and the guest gets its #GP.
@@ -54,10 +56,10 @@ def deliver_int80(vcpu: Ptr[Vcpu]) -> None:
 
 
 @inline
-def software_vector(vcpu: Ptr[Vcpu], error_code: u32) -> u32:
+def software_vector(vcpu: Ptr[Vcpu], error_code: Tainted[u32]) -> Tainted[u8]:
     """Return which interrupt the guest asked for."""
-    code = uninitialized(Array[u8, INT_BYTES])
+    code = uninitialized(Tainted[Array[u8, INT_BYTES]])
     there = copy_from_guest(ref(code), Guest[Array[u8, INT_BYTES]](vcpu.regs.rip))
     if there and code[0] == INT_OPCODE:
-        return u32(code[1])
-    return error_code >> XEC_INDEX_SHIFT & 0xFF
+        return code[1]
+    return truncate(u8, error_code >> XEC_INDEX_SHIFT)

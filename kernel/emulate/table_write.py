@@ -9,6 +9,7 @@ Source: Intel SDM vol 2 2.1 (formats), 2.2.1 (REX).
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     build_time,
     enum,
     load,
@@ -98,7 +99,7 @@ class Write:
     size: u8  # bytes
     register: u8  # the source, or what is exchanged, if there is no immediate
     has_immediate: bool
-    immediate: u64
+    immediate: Tainted[u64]
     length: u64  # of the instruction
 
 
@@ -205,7 +206,7 @@ def finish_decoding(instruction: Ptr[Instruction], write: Ptr[Write]) -> bool:
 
 def read_immediate(instruction: Ptr[Instruction], nr_bytes: u64, write: Ptr[Write]) -> bool:
     """Read a sign-extended immediate. Returns: whether it is all there."""
-    value: u64 = 0
+    value: Tainted[u64] = 0
     for i in range(nr_bytes):
         byte, ok = next_byte(instruction)
         if not ok:
@@ -216,14 +217,14 @@ def read_immediate(instruction: Ptr[Instruction], nr_bytes: u64, write: Ptr[Writ
     return True
 
 
-def source_operand(v: Ptr[Vcpu], write: Ptr[Write]) -> u64:
+def source_operand(v: Ptr[Vcpu], write: Ptr[Write]) -> Tainted[u64]:
     """Return the register or immediate operand, all 64 bits of it."""
     if write.has_immediate:
         return write.immediate
     return load(gpr(v, write.register))
 
 
-def set_register(v: Ptr[Vcpu], number: u8, size: u8, value: u64) -> None:
+def set_register(v: Ptr[Vcpu], number: u8, size: u8, value: Tainted[u64]) -> None:
     """Store a result of an operand size in a register, as the processor does: 4 bytes clear the
     upper half, 1 and 2 keep the rest.
     """

@@ -21,9 +21,11 @@ from kpy import (
     Guest,
     Ptr,
     Slice,
+    Tainted,
     inline,
     noinline,
     ref,
+    u8,
     u32,
     u64,
     uninitialized,
@@ -68,7 +70,7 @@ RPL_CLEARED = 0xFFFC
 
 
 @inline
-def stack_frame(vcpu: Ptr[Vcpu], words: Ptr[Array[u64, 5]]) -> None:
+def stack_frame(vcpu: Ptr[Vcpu], words: Ptr[Array[Tainted[u64], 5]]) -> None:
     """Fill in rip, cs, rflags, rsp, ss of what was interrupted as the guest kernel shall see it."""
     regs = ref(vcpu.regs)
     mask = vcpu.vcpu_info.evtchn_upcall_mask
@@ -86,7 +88,9 @@ def stack_frame(vcpu: Ptr[Vcpu], words: Ptr[Array[u64, 5]]) -> None:
 
 
 @inline
-def enter_kernel(vcpu: Ptr[Vcpu], entry: u64, frame: Slice[u64], mask_events: bool) -> None:
+def enter_kernel(
+    vcpu: Ptr[Vcpu], entry: Tainted[u64], frame: Slice[Tainted[u64]], mask_events: bool
+) -> None:
     """Put a frame of the core on the guest kernel's stack and let the vCPU go on at `entry`.
 
     rcx and r11 are set so that the exit can use `sysret`.
@@ -121,7 +125,7 @@ def enter_kernel_mode(vcpu: Ptr[Vcpu]) -> None:
 
 
 @noinline
-def bounce_failed(vcpu: Ptr[Vcpu], entry: u64) -> None:
+def bounce_failed(vcpu: Ptr[Vcpu], entry: Tainted[u64]) -> None:
     """Crash the domain of a vCPU that has no handler for this, or no stack to handle it on."""
     if entry == 0:
         domain_crash(
@@ -132,28 +136,34 @@ def bounce_failed(vcpu: Ptr[Vcpu], entry: u64) -> None:
 
 
 @inline
-def bounce(vcpu: Ptr[Vcpu], entry: u64, mask_events: bool) -> None:
+def bounce(vcpu: Ptr[Vcpu], entry: Tainted[u64], mask_events: bool) -> None:
     """Bounce without an error code."""
-    frame = uninitialized(Array[u64, 7])
+    frame = uninitialized(Array[Tainted[u64], 7])
     frame[0] = vcpu.regs.rcx
     frame[1] = vcpu.regs.r11
-    stack_frame(vcpu, Ptr[Array[u64, 5]](u64(ref(frame[2]))))  # words 2-6 of the local frame
+    stack_frame(
+        vcpu, Ptr[Array[Tainted[u64], 5]](u64(ref(frame[2])))
+    )  # words 2-6 of the local frame
     enter_kernel(vcpu, entry, frame[:], mask_events)
 
 
 @inline
-def bounce_with_error(vcpu: Ptr[Vcpu], entry: u64, error_code: u32, mask_events: bool) -> None:
+def bounce_with_error(
+    vcpu: Ptr[Vcpu], entry: Tainted[u64], error_code: Tainted[u32], mask_events: bool
+) -> None:
     """Bounce with an error code above r11."""
-    frame = uninitialized(Array[u64, 8])
+    frame = uninitialized(Array[Tainted[u64], 8])
     frame[0] = vcpu.regs.rcx
     frame[1] = vcpu.regs.r11
     frame[2] = u64(error_code)
-    stack_frame(vcpu, Ptr[Array[u64, 5]](u64(ref(frame[3]))))  # words 3-7 of the local frame
+    stack_frame(
+        vcpu, Ptr[Array[Tainted[u64], 5]](u64(ref(frame[3])))
+    )  # words 3-7 of the local frame
     enter_kernel(vcpu, entry, frame[:], mask_events)
 
 
 @noinline
-def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: u32) -> None:
+def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: Tainted[u32]) -> None:
     """Let the guest kernel handle an exception; without a handler the domain crashes."""
     handler = ref(vcpu.trap_table[vector])
     mask_events = handler.flags & TI_MASK_EVENTS != 0
@@ -169,7 +179,7 @@ def deliver_trap(vcpu: Ptr[Vcpu], vector: u32, error_code: u32) -> None:
         bounce(vcpu, handler.address, mask_events)
 
 
-def deliver_page_fault(vcpu: Ptr[Vcpu], address: u64, error_code: u32) -> None:
+def deliver_page_fault(vcpu: Ptr[Vcpu], address: Tainted[u64], error_code: Tainted[u32]) -> None:
     """Deliver #PF: the address in vcpu_info, the user bit as the guest sees its two modes."""
     vcpu.vcpu_info.arch.cr2 = address
     seen = error_code & ~PFEC_USER
@@ -193,7 +203,7 @@ def bounce_syscall32(vcpu: Ptr[Vcpu]) -> None:
 
 
 @noinline
-def deliver_interrupt(vcpu: Ptr[Vcpu], vector: u32) -> None:
+def deliver_interrupt(vcpu: Ptr[Vcpu], vector: Tainted[u8]) -> None:
     """Let the guest kernel handle `int n`: as an exception, but never with an error code."""
     handler = ref(vcpu.trap_table[vector])
     bounce(vcpu, handler.address, handler.flags & TI_MASK_EVENTS != 0)

@@ -12,7 +12,6 @@ from kpy import (
     ref,
     require,
     static,
-    trusted,
     u16,
     u32,
     u64,
@@ -54,7 +53,7 @@ def do_set_trap_table(
     if traps.address() == 0:
         zero(vcpu.trap_table)
         return 0
-    entry = uninitialized(abi.trap_info)
+    entry = uninitialized(Tainted[abi.trap_info])
     here = traps
     while True:
         for _ in range(ENTRIES_AT_ONCE):
@@ -106,7 +105,6 @@ def register_callback(
 ) -> i64:
     """Set the entry point of one kind of callback (CALLBACKTYPE_*)."""
     require(is_canonical(address), -abi.EINVAL)
-    address = trusted(address)  # canonical
     mask_events = flags & abi.CALLBACKF_mask_events != 0
     match kind:
         case abi.CALLBACKTYPE_event:

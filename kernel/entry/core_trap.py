@@ -6,7 +6,22 @@ exception table names it.
 """
 
 import abi
-from kpy import Array, Never, Ptr, Slice, cold, export, ref, sizeof, static, struct, u8, u32, u64
+from kpy import (
+    Array,
+    Never,
+    Ptr,
+    Slice,
+    Tainted,
+    cold,
+    export,
+    ref,
+    sizeof,
+    static,
+    struct,
+    u8,
+    u32,
+    u64,
+)
 
 from kernel.console.console import end_partial_line, printk
 from kernel.paging.segments import map_ldt_page
@@ -40,7 +55,7 @@ exception_names = static(
 
 
 @export
-def trap_from_core(regs: Ptr[abi.cpu_user_regs], vector: u32) -> None:
+def trap_from_core(regs: Ptr[Tainted[abi.cpu_user_regs]], vector: u32) -> None:
     """Handle an exception in ring 0: redirect it to its fixup, or panic.
 
     Context: from entry.asm; `regs` was pushed on the present stack and is loaded again on return.
@@ -88,7 +103,7 @@ def exception_name(vector: u32) -> Slice[u8]:
 
 
 @cold
-def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
+def fatal_exception(regs: Ptr[Tainted[abi.cpu_user_regs]], vector: u32) -> Never:
     """Report an exception of the core's own making."""
     name = exception_name(vector)
     if not begin_panic():
@@ -99,7 +114,7 @@ def fatal_exception(regs: Ptr[abi.cpu_user_regs], vector: u32) -> Never:
 
 
 @export
-def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
+def nmi_from_anywhere(regs: Ptr[Tainted[abi.cpu_user_regs]]) -> None:
     """Note what this processor was doing, for another one that asks; stop if that one panics.
 
     An NMI that nobody asked for comes from outside: a button, a watchdog, failing memory. The first
@@ -125,13 +140,13 @@ def nmi_from_anywhere(regs: Ptr[abi.cpu_user_regs]) -> None:
 
 @export
 @cold
-def double_fault(regs: Ptr[abi.cpu_user_regs]) -> Never:
+def double_fault(regs: Ptr[Tainted[abi.cpu_user_regs]]) -> Never:
     """Report a fault while delivering a fault: most often a stack overflow into a guard page."""
     fatal_exception(regs, 8)
 
 
 @export
 @cold
-def machine_check(regs: Ptr[abi.cpu_user_regs]) -> Never:
+def machine_check(regs: Ptr[Tainted[abi.cpu_user_regs]]) -> Never:
     """Report broken hardware."""
     fatal_exception(regs, 18)

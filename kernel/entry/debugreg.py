@@ -72,11 +72,11 @@ def set_debugreg_value(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u
         vcpu.debugreg[register] = trusted(value)  # an address of the guest's own
     elif register == 4 or register == 6:
         require(value >> 32 == 0, -abi.EINVAL)
-        vcpu.debugreg[6] = trusted(value) & ~DR6_RESERVED | DR6_FIXED
+        vcpu.debugreg[6] = trusted(value) & ~DR6_RESERVED | DR6_FIXED  # flags
     elif register == 5 or register == 7:
         require(value >> 32 == 0, -abi.EINVAL)
         require(control_allowed(value), -abi.EPERM)
-        vcpu.debugreg[7] = trusted(value) & ~DR7_RESERVED | DR7_FIXED
+        vcpu.debugreg[7] = trusted(value) & ~DR7_RESERVED | DR7_FIXED  # flags
     else:
         return -abi.ENODEV
     return 0

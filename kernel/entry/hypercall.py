@@ -13,6 +13,7 @@ from kpy import (
     Array,
     Fn,
     Ptr,
+    Tainted,
     cold,
     export,
     i64,
@@ -38,7 +39,8 @@ from kernel.trace.wide import record_hypercall, record_return, record_value_1
 NR_HYPERCALLS = 64
 SYSCALL_INSTRUCTION_BYTES = 2
 
-Handler = Fn[[Ptr[Vcpu], u64, u64, u64, u64, u64], i64]
+Word = Tainted[u64]
+Handler = Fn[[Ptr[Vcpu], Word, Word, Word, Word, Word], i64]
 hypercall_table = static(Array[Handler | None, NR_HYPERCALLS], hypercalls)
 
 
@@ -103,7 +105,13 @@ def serve_hypercall(vcpu: Ptr[Vcpu]) -> None:
 
 @inline
 def call_handler(
-    vcpu: Ptr[Vcpu], number: u64, arg0: u64, arg1: u64, arg2: u64, arg3: u64, arg4: u64
+    vcpu: Ptr[Vcpu],
+    number: Tainted[u64],
+    arg0: Tainted[u64],
+    arg1: Tainted[u64],
+    arg2: Tainted[u64],
+    arg3: Tainted[u64],
+    arg4: Tainted[u64],
 ) -> i64:
     """Call the handler of a hypercall with raw arguments.
 

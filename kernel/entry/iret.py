@@ -46,7 +46,7 @@ def do_iret(vcpu: Ptr[Vcpu]) -> i64:
     crashes the domain.
     """
     regs = ref(vcpu.regs)
-    frame = uninitialized(abi.iret_context)
+    frame = uninitialized(Tainted[abi.iret_context])
     if not copy_from_guest(ref(frame), Guest[abi.iret_context](regs.rsp)):
         domain_crash(vcpu.domain, b"iret: its stack cannot be read")
         return 0
@@ -69,7 +69,7 @@ def do_iret(vcpu: Ptr[Vcpu]) -> i64:
         regs.r11 = frame.r11
     vcpu.vcpu_info.evtchn_upcall_mask = 0 if frame.rflags & EFLAGS_IF else 1
     vcpu.nmi_masked = False
-    return truncate(i64, frame.rax)
+    return trusted(truncate(i64, frame.rax))  # it goes back to rax as it is
 
 
 def leave_by_sysret(vcpu: Ptr[Vcpu]) -> None:
@@ -88,8 +88,8 @@ def do_stack_switch(vcpu: Ptr[Vcpu], ss: Tainted[u64], sp: Tainted[u64]) -> i64:
 
     Hypercall: stack_switch(ss: selector, sp: address).
     """
-    vcpu.kernel_ss = trusted(ss) | RPL  # both are loaded into registers only
-    vcpu.kernel_sp = trusted(sp)
+    vcpu.kernel_ss = ss | RPL
+    vcpu.kernel_sp = sp
     return 0
 
 
@@ -107,7 +107,6 @@ def do_set_segment_base(vcpu: Ptr[Vcpu], which: Tainted[u32], base: Tainted[u64]
             load_gs_user_selector(0)
         return 0
     require(is_canonical(base), -abi.EINVAL)
-    base = trusted(base)  # canonical
     match which:
         case abi.SEGBASE_FS:
             set_fs_base(vcpu, base)

@@ -45,7 +45,7 @@ def do_multicall(vcpu: Ptr[Vcpu], entries: Guest[abi.multicall_entry], nr: Taint
     Errors: -EFAULT, an entry can't be read or its result not written; -EINVAL, an entry is itself a
     multicall or an iret (as its result).
     """
-    entry = uninitialized(abi.multicall_entry)
+    entry = uninitialized(Tainted[abi.multicall_entry])
     nr = trusted(nr)  # however many: the loop ends for what is more urgent
     for i in range(nr):
         if i % PREEMPT_INTERVAL == PREEMPT_INTERVAL - 1 and preempt_pending():
@@ -68,7 +68,7 @@ def write_result(here: Guest[abi.multicall_entry], result: i64) -> bool:
 
 
 @noinline
-def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
+def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[Tainted[abi.multicall_entry]]) -> i64:
     """Serve one entry.
 
     A multicall in a multicall would be recursion and is refused. So is iret: what follows it would
@@ -83,7 +83,7 @@ def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
 
 
 @cold
-def call_traced(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
+def call_traced(vcpu: Ptr[Vcpu], entry: Ptr[Tainted[abi.multicall_entry]]) -> i64:
     """Serve one entry, and record when that began and ended."""
     args = ref(entry.args)
     record_hypercall(abi.TRC_PV_HYPERCALL_SUBCALL, entry.op, args[0], args[1], args[2])
@@ -93,7 +93,10 @@ def call_traced(vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry]) -> i64:
 
 
 def continue_within(
-    vcpu: Ptr[Vcpu], entry: Ptr[abi.multicall_entry], here: Guest[abi.multicall_entry], nr_left: u32
+    vcpu: Ptr[Vcpu],
+    entry: Ptr[Tainted[abi.multicall_entry]],
+    here: Guest[abi.multicall_entry],
+    nr_left: u32,
 ) -> i64:
     """Stop in the middle of an entry: its new arguments go to the guest's list, and the multicall
     goes on from there.

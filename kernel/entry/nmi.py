@@ -3,7 +3,7 @@ the machine.
 """
 
 import abi
-from kpy import Guest, Ptr, Tainted, cold, i64, ref, require, trusted, u32, u64, uninitialized
+from kpy import Guest, Ptr, Tainted, cold, i64, ref, require, u32, u64, uninitialized
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -38,7 +38,7 @@ def register_nmi_callback(vcpu: Ptr[Vcpu], address: Tainted[u64]) -> i64:
     handler.vector = TRAP_nmi
     handler.flags = 0
     handler.cs = abi.FLAT_KERNEL_CS
-    handler.address = trusted(address)  # canonical
+    handler.address = address
     return 0
 
 

@@ -120,7 +120,7 @@ def general_protection(vcpu: Ptr[Vcpu]) -> None:
         if error_code & XEC_IDT:
             vector = software_vector(vcpu, error_code)
             if not deliver_software_interrupt(vcpu, vector):
-                deliver_trap(vcpu, TRAP_gp_fault, vector << XEC_INDEX_SHIFT | XEC_IDT)
+                deliver_trap(vcpu, TRAP_gp_fault, u32(vector) << XEC_INDEX_SHIFT | XEC_IDT)
             return
         elif error_code == 0:
             rip = vcpu.regs.rip

@@ -21,7 +21,7 @@ from kernel.state.evtchn_table import CHANNELS_PER_PAGE, EVTCHN_MAX_PORTS, Chann
 from kernel.state.vcpu import Vcpu
 
 
-def init_evtchn(d: Ptr[Domain], max_port: u32) -> Result[None]:
+def init_evtchn(d: Ptr[Domain], max_port: Tainted[u32]) -> Result[None]:
     """Prepare the table of a new domain. Errors: -ENOMEM."""
     d.evtchn.max_ports = min(max_port, EVTCHN_MAX_PORTS - 1) + 1
     d.evtchn.first_free = 1

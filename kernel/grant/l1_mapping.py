@@ -37,7 +37,7 @@ def locate_l1e(v: Ptr[Vcpu], address: Tainted[u64], flags: Tainted[u32]) -> Ptr[
     Locks: its page_lock, which keeps the table in force.
     """
     if flags & abi.GNTMAP_contains_pte == 0:
-        return find_l1e(v, trusted(address))  # which takes any
+        return find_l1e(v, address)
     mfn = Mfn(trusted(address) >> 12)  # frame_of takes any number
     with frame_of(mfn, v.domain) as frame:
         if address & 7 != 0 or frame is None or level_in_force(frame) != 1:
@@ -89,7 +89,7 @@ def replace_grant_mapping(
         require(is_this, abi.GNTST_general_error)
         moved: u64 = 0
         if new_address != 0:
-            source = find_l1e(v, trusted(new_address))
+            source = find_l1e(v, new_address)
             require(source is not None and source != entry, abi.GNTST_general_error)
             moved = read_entry(source)
             store_entry(source, moved, 0, STORE_PLAIN)

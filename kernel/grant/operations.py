@@ -27,6 +27,7 @@ from kernel.base.registry import (
     is_vcpu,
     parameter_types,
     register,
+    structure_of,
 )
 from kernel.state.continuation import hypercall_continue
 from kernel.x86.preempt import preempt_pending
@@ -46,8 +47,8 @@ def grant_table_op(number, single=False):
         if not is_copied(types):
             return takes_array(handler, types)
         if single:
-            return takes_one(handler, types[1].target)
-        return takes_each(handler, types[1].target, number)
+            return takes_one(handler, structure_of(types[1]))
+        return takes_each(handler, structure_of(types[1]), number)
 
     return register(grant_table_ops, "grant table operation", number, prepare)
 

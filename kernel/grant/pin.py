@@ -20,6 +20,7 @@ from kpy import (
     ref,
     require,
     truncate,
+    trusted,
     u16,
     u32,
     u64,
@@ -69,7 +70,8 @@ def pin_grant(
         require(not is_news or claim(entry, user, readonly, type_mask), abi.GNTST_general_error)
         mfn = active.mfn
         if active.pin == 0:
-            mfn = Mfn(u64(volatile_load(ref(entry.frame))))
+            frame = volatile_load(ref(entry.frame))
+            mfn = Mfn(u64(trusted(frame)))  # `reference` takes any number
         status = reference(granter, mfn, readonly)
         if status != abi.GNTST_okay:
             unclaim(entry, active, readonly)
@@ -116,7 +118,7 @@ def has_pins(pin: u32, unit: u32) -> bool:
 
 
 @inline
-def entry_at(d: Ptr[Domain], number: Tainted[u32]) -> Ptr[abi.grant_entry_v1] | None:
+def entry_at(d: Ptr[Domain], number: Tainted[u32]) -> Ptr[Tainted[abi.grant_entry_v1]] | None:
     """Return an entry of the table that the guest writes, None past its end.
 
     Locks: the grant lock, held.
@@ -144,7 +146,9 @@ def active_at(d: Ptr[Domain], number: Tainted[u32]) -> Ptr[ActiveGrant] | None:
     return ref(page.entries[number % ACTIVE_PER_PAGE])
 
 
-def claim(entry: Ptr[abi.grant_entry_v1], user: DomId, readonly: bool, type_mask: u16) -> bool:
+def claim(
+    entry: Ptr[Tainted[abi.grant_entry_v1]], user: DomId, readonly: bool, type_mask: u16
+) -> bool:
     """Mark an entry as being read, and written unless `readonly`, if it grants that to `user`.
 
     Flags and domain are one 32-bit word, exchanged at once: the guest may withdraw or change the
@@ -166,12 +170,14 @@ def claim(entry: Ptr[abi.grant_entry_v1], user: DomId, readonly: bool, type_mask
 
 
 @inline
-def unclaim(entry: Ptr[abi.grant_entry_v1], active: Ptr[ActiveGrant], readonly: bool) -> None:
+def unclaim(
+    entry: Ptr[Tainted[abi.grant_entry_v1]], active: Ptr[ActiveGrant], readonly: bool
+) -> None:
     """Tell the guest that nobody writes, or uses, the grant any more, where that is so now."""
     if not readonly and active.pin & GNTPIN_writers == 0:
-        atomic_and(ref(entry.flags), ~abi.GTF_writing & 0xFFFF)
+        atomic_and(ref(entry.flags), ~abi.GTF_writing)
     if active.pin == 0:
-        atomic_and(ref(entry.flags), ~abi.GTF_reading & 0xFFFF)
+        atomic_and(ref(entry.flags), ~abi.GTF_reading)
 
 
 def reference(owner: Ptr[Domain], mfn: Mfn, readonly: bool) -> i64:

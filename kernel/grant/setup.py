@@ -15,6 +15,7 @@ from kpy import (
     inline,
     ref,
     require,
+    truncate,
     u32,
     u64,
     uninitialized,
@@ -43,15 +44,15 @@ ACTIVE_PAGES_PER_FRAME = GRANTS_PER_FRAME // ACTIVE_PER_PAGE
 GRANT_VERSION = 1
 
 
-def init_grant_table(d: Ptr[Domain], max_frames: i32, max_maptrack_frames: i32) -> bool:
-    """Prepare a new domain's table with its first frame; a negative limit means the default.
+def init_grant_table(
+    d: Ptr[Domain], max_frames: Tainted[i32], max_maptrack_frames: Tainted[i32]
+) -> bool:
+    """Prepare a new domain's table with its first frame; a negative limit means the most.
 
     Returns: enough memory.
     """
-    d.grant.max_frames = MAX_GRANT_FRAMES if max_frames < 0 else u32(max_frames)
-    d.grant.max_maptrack_frames = (
-        MAX_MAPTRACK_FRAMES if max_maptrack_frames < 0 else u32(max_maptrack_frames)
-    )
+    d.grant.max_frames = min(truncate(u32, max_frames), MAX_GRANT_FRAMES)
+    d.grant.max_maptrack_frames = min(truncate(u32, max_maptrack_frames), MAX_MAPTRACK_FRAMES)
     d.grant.maptrack_free = None
     with d.grant.lock:
         return grow(d, INITIAL_GRANT_FRAMES)

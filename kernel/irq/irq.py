@@ -11,6 +11,7 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     atomic_and,
     atomic_or,
     bit,
@@ -266,7 +267,7 @@ def hold_back(pirq: Ptr[Pirq]) -> None:
         mask_message(ref(pirq.message), True)
 
 
-def pirq_eoi(number: u32) -> i64:
+def pirq_eoi(number: Tainted[u32]) -> i64:
     """Let a level-triggered wire interrupt again, now that domain 0 has served the device.
 
     Errors: -EINVAL, domain 0 has no such pirq.

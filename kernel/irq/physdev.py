@@ -18,6 +18,7 @@ from kpy import (
     require,
     static,
     truncate,
+    trusted,
     u16,
     u32,
     u64,
@@ -63,14 +64,14 @@ def do_physdev_op(vcpu: Ptr[Vcpu], cmd: Tainted[u32], arg: Tainted[u64]) -> i64:
 
 
 @physdev_op(abi.PHYSDEVOP_eoi)
-def physdev_eoi(caller: Ptr[Vcpu], op: Ptr[abi.physdev_eoi]) -> i64:
+def physdev_eoi(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_eoi]]) -> i64:
     """Hear that a device has been served. Errors: -EINVAL, the caller has no such pirq."""
     require(caller.domain.is_privileged, -abi.EINVAL)
     return pirq_eoi(op.irq)
 
 
 @physdev_op(abi.PHYSDEVOP_irq_status_query, result=True)
-def physdev_irq_status_query(op: Ptr[abi.physdev_irq_status_query]) -> Result[None]:
+def physdev_irq_status_query(op: Ptr[Tainted[abi.physdev_irq_status_query]]) -> Result[None]:
     """Tell a guest that it shall always say EOI: if it asks, it does not know the page of bits.
 
     Errors: -EINVAL, no such pirq.
@@ -79,21 +80,21 @@ def physdev_irq_status_query(op: Ptr[abi.physdev_irq_status_query]) -> Result[No
     op.flags = abi.XENIRQSTAT_needs_eoi
 
 
-def is_own_domain(d: Ptr[Domain], domid: u16) -> bool:
+def is_own_domain(d: Ptr[Domain], domid: Tainted[u16]) -> bool:
     """Whether a domain id in an operation names the caller; passing devices on to other domains is
     not offered.
     """
     return domid == abi.DOMID_SELF or domid == u16(d.domain_id)
 
 
-def domain_exists(caller: Ptr[Domain], domid: u16) -> bool:
+def domain_exists(caller: Ptr[Domain], domid: Tainted[u16]) -> bool:
     """Whether a domain id in an operation names anybody."""
     with get_domain_or_self(caller, domid) as domain:
         return domain is not None
 
 
 @physdev_op(abi.PHYSDEVOP_map_pirq, result=True)
-def physdev_map_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_map_pirq]) -> Result[None]:
+def physdev_map_pirq(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_map_pirq]]) -> Result[None]:
     """Give a wire or a message a pirq; `pirq` is negative for any.
 
     Errors: -ESRCH, no such domain; -EPERM, another one, or not domain 0; -EINVAL, an unknown type,
@@ -106,11 +107,11 @@ def physdev_map_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_map_pirq]) -> Result
     op.pirq = truncate(i32, ok(map_pirq(op)))
 
 
-def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
+def map_pirq(op: Ptr[Tainted[abi.physdev_map_pirq]]) -> i64:
     """Map what a checked request asks for. Returns: the pirq, or an error."""
     wanted: PirqNumber | None = None
     if op.pirq >= 0:
-        wanted = PirqNumber(truncate(u32, op.pirq))
+        wanted = PirqNumber(min(truncate(u32, op.pirq), NR_PIRQS))
     match op.type:
         case abi.MAP_PIRQ_TYPE_GSI:
             require(op.index >= 0, -abi.EINVAL)
@@ -125,7 +126,7 @@ def map_pirq(op: Ptr[abi.physdev_map_pirq]) -> i64:
             return -abi.EINVAL
 
 
-def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: PirqNumber | None) -> i64:
+def map_device_message(op: Ptr[Tainted[abi.physdev_map_pirq]], wanted: PirqNumber | None) -> i64:
     """Map a message; a `table_base` means MSI-X. The device is found by its address, whatever the
     table's base is said to be. Messages have no number of their own: `index` is -1.
     """
@@ -138,7 +139,7 @@ def map_device_message(op: Ptr[abi.physdev_map_pirq], wanted: PirqNumber | None)
 
 
 @physdev_op(abi.PHYSDEVOP_unmap_pirq)
-def physdev_unmap_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_unmap_pirq]) -> i64:
+def physdev_unmap_pirq(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_unmap_pirq]]) -> i64:
     """Take a pirq back. Errors: -ESRCH, -EPERM, as physdev_map_pirq; those of unmap_pirq."""
     d = caller.domain
     require(domain_exists(d, op.domid), -abi.ESRCH)
@@ -148,7 +149,7 @@ def physdev_unmap_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_unmap_pirq]) -> i6
 
 
 @physdev_op(abi.PHYSDEVOP_setup_gsi)
-def physdev_setup_gsi(caller: Ptr[Vcpu], op: Ptr[abi.physdev_setup_gsi]) -> i64:
+def physdev_setup_gsi(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_setup_gsi]]) -> i64:
     """Hear how a wire signals, as domain 0 read in the firmware's tables (1: level, 1: active low).
 
     Errors: -EPERM, not domain 0; -EINVAL, a negative number; those of setup_gsi.
@@ -159,21 +160,23 @@ def physdev_setup_gsi(caller: Ptr[Vcpu], op: Ptr[abi.physdev_setup_gsi]) -> i64:
 
 
 @physdev_op(abi.PHYSDEVOP_get_free_pirq, result=True)
-def physdev_get_free_pirq(caller: Ptr[Vcpu], op: Ptr[abi.physdev_get_free_pirq]) -> Result[None]:
+def physdev_get_free_pirq(
+    caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_get_free_pirq]]
+) -> Result[None]:
     """Set a pirq aside. Errors: -ENOSPC, none is free."""
     require(caller.domain.is_privileged, -abi.EPERM)
     op.pirq = truncate(u32, ok(reserve_pirq(op.type != abi.MAP_PIRQ_TYPE_GSI)))
 
 
 @physdev_op(abi.PHYSDEVOP_pirq_eoi_gmfn_v2)
-def physdev_pirq_eoi_gmfn(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pirq_eoi_gmfn]) -> i64:
+def physdev_pirq_eoi_gmfn(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_pirq_eoi_gmfn]]) -> i64:
     """Take a page of bits from domain 0, that say which pirqs want EOI.
 
     Errors: -EINVAL, the frame is not a writable one of the caller; -EBUSY, there is such a page
     already.
     """
     require(caller.domain.is_privileged, -abi.EPERM)
-    mfn = Mfn(op.gmfn)
+    mfn = Mfn(trusted(op.gmfn))  # get_frame_and_type takes any number
     require(get_frame_and_type(mfn, caller.domain, PGT_writable_page), -abi.EINVAL)
     if not offer_eoi_map(page_at(mfn)):
         put_frame_and_type(mfn)
@@ -182,7 +185,7 @@ def physdev_pirq_eoi_gmfn(caller: Ptr[Vcpu], op: Ptr[abi.physdev_pirq_eoi_gmfn])
 
 
 @physdev_op(abi.PHYSDEVOP_apic_read, result=True)
-def physdev_apic_read(caller: Ptr[Vcpu], op: Ptr[abi.physdev_apic]) -> Result[None]:
+def physdev_apic_read(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_apic]]) -> Result[None]:
     """Read a register of an I/O APIC. Errors: -EINVAL, there is none at that address."""
     require(caller.domain.is_privileged, -abi.EPERM)
     found, op.value = ioapic_read(op.apic_physbase, op.reg)
@@ -190,7 +193,7 @@ def physdev_apic_read(caller: Ptr[Vcpu], op: Ptr[abi.physdev_apic]) -> Result[No
 
 
 @physdev_op(abi.PHYSDEVOP_apic_write)
-def physdev_apic_write(caller: Ptr[Vcpu], op: Ptr[abi.physdev_apic]) -> i64:
+def physdev_apic_write(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_apic]]) -> i64:
     """Refuse: the I/O APICs are the core's. Wires are set up by PHYSDEVOP_setup_gsi and map_pirq.
 
     Errors: -EINVAL, there is none at that address; else -EPERM.
@@ -201,7 +204,7 @@ def physdev_apic_write(caller: Ptr[Vcpu], op: Ptr[abi.physdev_apic]) -> i64:
 
 
 @physdev_op(abi.PHYSDEVOP_alloc_irq_vector, result=True)
-def physdev_alloc_irq_vector(caller: Ptr[Vcpu], op: Ptr[abi.physdev_irq]) -> Result[None]:
+def physdev_alloc_irq_vector(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_irq]]) -> Result[None]:
     """Answer with the irq itself: vectors are the core's affair."""
     require(caller.domain.is_privileged, -abi.EPERM)
     op.vector = op.irq

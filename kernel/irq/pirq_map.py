@@ -3,7 +3,7 @@ them to event channels.
 """
 
 import abi
-from kpy import Ptr, Result, i64, ok, ref, require, u32
+from kpy import Ptr, Result, Tainted, i64, ok, ref, require, u32
 
 from kernel.base.ids import NR_PIRQS
 from kernel.irq.irq import (
@@ -78,7 +78,7 @@ def choose_pirq(wanted: PirqNumber | None, for_message: bool) -> Result[PirqNumb
     return free
 
 
-def map_gsi(gsi: u32, wanted: PirqNumber | None) -> i64:
+def map_gsi(gsi: Tainted[u32], wanted: PirqNumber | None) -> i64:
     """Make a pirq of a wire.
 
     Args: wanted (None: the one it has, else any).
@@ -107,7 +107,7 @@ def pirq_of_wire(gsi: u32) -> PirqNumber | None:
     return None
 
 
-def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
+def setup_gsi(gsi: Tainted[u32], is_level: bool, is_low_active: bool) -> i64:
     """Note how a wire signals; the first word counts, as the wire may be shared.
 
     Errors: -EINVAL, no such wire; -EEXIST, domain 0 has said it before.
@@ -121,7 +121,13 @@ def setup_gsi(gsi: u32, is_level: bool, is_low_active: bool) -> i64:
     return 0
 
 
-def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: PirqNumber | None) -> i64:
+def map_message(
+    bus: Tainted[u32],
+    devfn: Tainted[u32],
+    entry: Tainted[u32],
+    is_msix: bool,
+    wanted: PirqNumber | None,
+) -> i64:
     """Make a pirq of a PCI device's message, and write the message with a vector that is held back
     until it is bound.
 
@@ -145,7 +151,7 @@ def map_message(bus: u32, devfn: u32, entry: u32, is_msix: bool, wanted: PirqNum
     return i64(u32(number))
 
 
-def unmap_pirq(number: u32) -> i64:
+def unmap_pirq(number: Tainted[u32]) -> i64:
     """Free a pirq; an event channel that is bound to it hears nothing more. Errors: -EINVAL, it is
     not mapped.
     """
@@ -168,7 +174,7 @@ def free_pirq(pirq: Ptr[Pirq]) -> None:
     pirq.kind = PIRQ_FREE
 
 
-def restore_messages(bus: u32, devfn: u32) -> i64:
+def restore_messages(bus: Tainted[u32], devfn: Tainted[u32]) -> i64:
     """Write a device's messages again, after a reset or sleep made it forget them."""
     address = device_address(bus, devfn)
     with irq_lock:

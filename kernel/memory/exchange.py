@@ -9,7 +9,21 @@ Source: Xen public ABI, memory.h, xen_memory_exchange.
 """
 
 import abi
-from kpy import Guest, Ptr, i64, offsetof, ok, ref, require, struct, u64, wrapping_add
+from kpy import (
+    Guest,
+    Ptr,
+    Tainted,
+    i64,
+    offsetof,
+    ok,
+    ref,
+    require,
+    struct,
+    trusted,
+    u32,
+    u64,
+    wrapping_add,
+)
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest, guest_array_okay
 from kernel.base.ids import Mfn
@@ -36,9 +50,13 @@ from kernel.x86.preempt import preempt_pending
 
 @struct
 class Exchange:
-    """One call: the request, and the chunk in work."""
+    """One call: the request, what was checked of it, and the chunk in work."""
 
-    request: abi.xen_memory_exchange
+    request: Tainted[abi.xen_memory_exchange]
+    nr_extents: u64  # on the input side
+    nr_exchanged: u64  # by earlier calls
+    in_order: u32
+    out_order: u32
     in_per_chunk: u64  # extents
     out_per_chunk: u64
     stolen: FrameLink | None  # frames of the chunk, chained
@@ -66,7 +84,7 @@ def memory_exchange(v: Ptr[Vcpu], arg: Guest[abi.xen_memory_exchange]) -> i64:
 def exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
     """Check a request and do what is left of it. Errors: as `memory_exchange`; -ERESTART."""
     ok(check_exchange(v, x))
-    require(x.request.nr_exchanged < x.request.in_.nr_extents, 0)
+    require(x.nr_exchanged < x.nr_extents, 0)
     with get_domain_or_self(v.domain, x.request.in_.domid) as d:
         require(d is not None, -abi.ESRCH)
         require(may_act_on(v.domain, d.domain_id), -abi.EPERM)
@@ -81,22 +99,20 @@ def check_exchange(v: Ptr[Vcpu], x: Ptr[Exchange]) -> i64:
     given = ref(x.request.in_)
     wanted = ref(x.request.out)
     limit = max_order(v.domain)
-    require(given.extent_order <= limit and wanted.extent_order <= limit, -abi.EPERM)
+    in_order, out_order = given.extent_order, wanted.extent_order
+    require(in_order <= limit and out_order <= limit, -abi.EPERM)
+    nr_in, nr_out, done = given.nr_extents, wanted.nr_extents, x.request.nr_exchanged
     most = ~u64(0)
-    require(
-        x.request.nr_exchanged <= given.nr_extents
-        and given.domid == wanted.domid
-        and most >> u64(given.extent_order) >= given.nr_extents
-        and most >> u64(wanted.extent_order) >= wanted.nr_extents
-        and given.nr_extents << u64(given.extent_order)
-        == wanted.nr_extents << u64(wanted.extent_order),
-        -abi.EINVAL,
-    )
-    require(guest_array_okay(given.extent_start, given.nr_extents), -abi.EFAULT)
-    require(guest_array_okay(wanted.extent_start, wanted.nr_extents), -abi.EFAULT)
-    larger = max(given.extent_order, wanted.extent_order)
-    x.in_per_chunk = u64(1) << u64(larger - given.extent_order)
-    x.out_per_chunk = u64(1) << u64(larger - wanted.extent_order)
+    require(given.domid == wanted.domid, -abi.EINVAL)
+    require(nr_in <= most >> in_order and nr_out <= most >> out_order, -abi.EINVAL)
+    require(done <= nr_in and nr_in << in_order == nr_out << out_order, -abi.EINVAL)
+    require(guest_array_okay(given.extent_start, nr_in), -abi.EFAULT)
+    require(guest_array_okay(wanted.extent_start, nr_out), -abi.EFAULT)
+    x.nr_extents, x.nr_exchanged = nr_in, done
+    x.in_order, x.out_order = in_order, out_order
+    larger = max(in_order, out_order)
+    x.in_per_chunk = u64(1) << (larger - in_order)
+    x.out_per_chunk = u64(1) << (larger - out_order)
     return 0
 
 
@@ -105,8 +121,8 @@ def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
 
     Errors: as `memory_exchange`; -ERESTART, more urgent work waits.
     """
-    first = x.request.nr_exchanged // x.in_per_chunk
-    count = x.request.in_.nr_extents // x.in_per_chunk
+    first = x.nr_exchanged // x.in_per_chunk
+    count = x.nr_extents // x.in_per_chunk
     for chunk in range(first, count):
         if chunk != first and preempt_pending():
             return -abi.ERESTART
@@ -142,13 +158,13 @@ def steal_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
     """
     given = ref(x.request.in_)
     for i in range(x.in_per_chunk):
-        first: u64 = 0
+        first: Tainted[u64] = 0
         require(
             copy_from_guest(ref(first), given.extent_start.index(chunk * x.in_per_chunk + i)),
             -abi.EFAULT,
         )
-        for j in range(u64(1) << u64(given.extent_order)):
-            mfn = Mfn(wrapping_add(first, j))
+        for j in range(u64(1) << x.in_order):
+            mfn = Mfn(trusted(wrapping_add(first, j)))  # steal_frame takes any number
             require(steal_frame(d, mfn), -abi.EINVAL)
             push(ref(x.stolen), mfn)
     return 0
@@ -158,7 +174,7 @@ def take_chunk(x: Ptr[Exchange]) -> i64:
     """Take the output frames of a chunk from the heap. Errors: -ENOMEM."""
     wanted = ref(x.request.out)
     for _ in range(x.out_per_chunk):
-        mfn = take_unowned(wanted.extent_order, address_limit(wanted.mem_flags & 0xFF))
+        mfn = take_unowned(x.out_order, address_limit(wanted.mem_flags & 0xFF))
         require(mfn is not None, -abi.ENOMEM)
         push(ref(x.taken), mfn)
     return 0
@@ -172,7 +188,7 @@ def undo_chunk(d: Ptr[Domain], x: Ptr[Exchange]) -> None:
         mfn = pop(ref(x.stolen))
     block = pop(ref(x.taken))
     while block is not None:
-        free_block(block, x.request.out.extent_order)
+        free_block(block, x.out_order)
         block = pop(ref(x.taken))
 
 
@@ -187,12 +203,12 @@ def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
         mfn = pop(ref(x.taken))
         assert mfn is not None, "a chunk has fewer blocks than extents"
         entry = wanted.extent_start.index(chunk * x.out_per_chunk + i)
-        pfn: u64 = 0
+        pfn: Tainted[u64] = 0
         number = u64(mfn)
         is_readable = copy_from_guest(ref(pfn), entry)
         if is_readable:
-            set_m2p_block(mfn, wanted.extent_order, pfn)
-        if not assign_block(d, mfn, wanted.extent_order):
+            set_m2p_block(mfn, x.out_order, trusted(pfn))  # whatever the guest calls it
+        if not assign_block(d, mfn, x.out_order):
             result = -abi.EINVAL
         elif not is_readable or not copy_to_guest(entry, ref(number)):
             result = -abi.EFAULT

@@ -84,7 +84,7 @@ def memory_memory_map(v: Ptr[Vcpu], map_: Ptr[Tainted[abi.xen_memory_map]]) -> R
     count = min(map_.nr_entries, d.nr_memory_map)
     map_.nr_entries = count
     # The core page that `store_map` filled
-    entries = Slice[abi.e820entry](Ptr[abi.e820entry](u64(page)), u64(count))
+    entries = Slice[Tainted[abi.e820entry]](Ptr[Tainted[abi.e820entry]](u64(page)), u64(count))
     require(copy_slice_to_guest(Guest[abi.e820entry](map_.buffer), entries), -abi.EFAULT)
 
 
@@ -107,7 +107,7 @@ def store_map(d: Ptr[Domain], map_: Ptr[Tainted[abi.xen_memory_map]]) -> Result[
     """
     count = map_.nr_entries
     require(count <= MAX_E820, -abi.ENOMEM)
-    page = uninitialized(Array[u8, 4096])
+    page = uninitialized(Tainted[Array[u8, 4096]])
     size = u64(count) * sizeof(abi.e820entry)
     require(copy_slice_from_guest(page[0:size], Guest[u8](map_.buffer)), -abi.EFAULT)
     with d.page_lock:
@@ -115,7 +115,7 @@ def store_map(d: Ptr[Domain], map_: Ptr[Tainted[abi.xen_memory_map]]) -> Result[
         require(d.is_dying == DOMDYING_alive, -abi.EINVAL)
         to = d.memory_map if d.memory_map is not None else alloc_core_page()
         require(to is not None, -abi.ENOMEM)
-        store(Ptr[Array[u8, 4096]](u64(to)), page)
+        store(Ptr[Tainted[Array[u8, 4096]]](u64(to)), page)
         d.memory_map = to
         d.nr_memory_map = count
 

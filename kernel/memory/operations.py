@@ -20,7 +20,15 @@ from kpy import (
 )
 
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
-from kernel.base.registry import VCPU, argument_as, is_copied, is_vcpu, parameter_types, register
+from kernel.base.registry import (
+    VCPU,
+    argument_as,
+    is_copied,
+    is_vcpu,
+    parameter_types,
+    register,
+    structure_of,
+)
 
 MEMOP_EXTENT_SHIFT = 6  # of the extent to go on at, in the hypercall's command
 MAX_EXTENTS = (1 << 32 - MEMOP_EXTENT_SHIFT) - 1
@@ -48,7 +56,7 @@ def entry_of(handler, result, whole):
     last = first + len(types)
     structure = types[1 - first : 2 - first]
     if is_copied(structure):
-        return takes_copy(handler, structure[0].target, slice(first, last), result, whole)
+        return takes_copy(handler, structure_of(structure[0]), slice(first, last), result, whole)
     take = argument_as(structure[0]) if structure else None
 
     @stands_before(handler)

@@ -45,7 +45,7 @@ def do_set_gdt(v: Ptr[Vcpu], frame_list: Guest[u64], count: Tainted[u32]) -> i64
     list.
     """
     require(count <= abi.FIRST_RESERVED_GDT_ENTRY, -abi.EINVAL)
-    frames = uninitialized(Array[u64, 16])
+    frames = uninitialized(Tainted[Array[u64, 16]])
     nr_frames = (u64(count) + DESCRIPTORS_PER_FRAME - 1) // DESCRIPTORS_PER_FRAME
     require(copy_slice_from_guest(frames[0:nr_frames], frame_list), -abi.EFAULT)
     with v.domain.page_lock:

@@ -152,7 +152,7 @@ def serve_operation(v: Ptr[Vcpu], op: Ptr[Tainted[abi.mmuext_op]], d: Ptr[Domain
         case abi.MMUEXT_CLEAR_PAGE:
             return clear_guest_page(d, mfn)
         case abi.MMUEXT_COPY_PAGE:
-            return copy_guest_page(d, mfn, Mfn(trusted(op.arg2.src_mfn)))
+            return copy_guest_page(d, mfn, Mfn(trusted(op.arg2.src_mfn)))  # any, too
         case abi.MMUEXT_MARK_SUPER | abi.MMUEXT_UNMARK_SUPER:
             return -abi.EOPNOTSUPP
         case _:
@@ -169,9 +169,9 @@ def serve_own(v: Ptr[Vcpu], op: Ptr[Tainted[abi.mmuext_op]], d: Ptr[Domain]) -> 
     require(d == v.domain, -abi.EPERM)
     match op.cmd:
         case abi.MMUEXT_NEW_BASEPTR:
-            return new_guest_cr3(v, Mfn(trusted(op.arg1.mfn)))
+            return new_guest_cr3(v, Mfn(trusted(op.arg1.mfn)))  # which takes any number
         case abi.MMUEXT_NEW_USER_BASEPTR:
-            return new_user_cr3(v, Mfn(trusted(op.arg1.mfn)))
+            return new_user_cr3(v, Mfn(trusted(op.arg1.mfn)))  # which takes any number
         case abi.MMUEXT_SET_LDT:
             return change_ldt(v, op.arg1.linear_addr, op.arg2.nr_ents)
         case abi.MMUEXT_FLUSH_CACHE | abi.MMUEXT_FLUSH_CACHE_GLOBAL:
@@ -226,7 +226,6 @@ def change_ldt(v: Ptr[Vcpu], base: Tainted[u64], nr_entries: Tainted[u32]) -> i6
         address % 4096 == 0 and guest_address_okay(address) and nr_entries <= MAX_LDT_ENTRIES,
         -abi.EINVAL,
     )
-    address = trusted(address)  # the guest's own
     if v.ldt_ents != nr_entries or v.ldt_base != address:
         with v.domain.page_lock:
             set_ldt(v, address, nr_entries)

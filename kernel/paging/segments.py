@@ -7,7 +7,7 @@ Locks: the domain's page_lock, for everything here.
 """
 
 import abi
-from kpy import Array, Ptr, i64, require, u32, u64, wrapping_add
+from kpy import Array, Ptr, Tainted, i64, inline, require, trusted, u32, u64, wrapping_add
 
 from kernel.base.ids import Mfn
 from kernel.frames.page_type import PGT_seg_desc_page, get_frame_and_type, put_frame_and_type
@@ -27,7 +27,7 @@ MAX_LDT_ENTRIES = 8192
 NR_LDT_FRAMES = 16
 
 
-def set_gdt(v: Ptr[Vcpu], frames: Ptr[Array[u64, 16]], nr_entries: u32) -> i64:
+def set_gdt(v: Ptr[Vcpu], frames: Ptr[Tainted[Array[u64, 16]]], nr_entries: u32) -> i64:
     """Make frames the GDT of a vCPU that is the running one, or stopped.
 
     Errors: -EINVAL, more entries than there is room, or a frame that is not the guest's, is mapped
@@ -38,21 +38,27 @@ def set_gdt(v: Ptr[Vcpu], frames: Ptr[Array[u64, 16]], nr_entries: u32) -> i64:
     require(get_descriptor_frames(v.domain, frames, count), -abi.EINVAL)
     destroy_gdt(v)
     for i in range(count):
-        v.gdt_frames[i] = Mfn(frames[i])
-        set_gdt_frame(v, i, Mfn(frames[i]))
+        v.gdt_frames[i] = nth_frame(frames, i)
+        set_gdt_frame(v, i, nth_frame(frames, i))
     v.gdt_ents = nr_entries
     return 0
 
 
-def get_descriptor_frames(d: Ptr[Domain], frames: Ptr[Array[u64, 16]], count: u64) -> bool:
+@inline
+def nth_frame(frames: Ptr[Tainted[Array[u64, 16]]], i: u64) -> Mfn:
+    """Return a frame of a list in the core's memory."""
+    return Mfn(trusted(frames[i]))  # get_frame_and_type takes any number
+
+
+def get_descriptor_frames(d: Ptr[Domain], frames: Ptr[Tainted[Array[u64, 16]]], count: u64) -> bool:
     """Take a reference and a seg_desc type reference to each of `count` frames of a domain.
 
     Returns: False, and none is taken, when that is impossible for one of them.
     """
     for i in range(count):
-        if not get_frame_and_type(Mfn(frames[i]), d, PGT_seg_desc_page):
+        if not get_frame_and_type(nth_frame(frames, i), d, PGT_seg_desc_page):
             for j in range(i):
-                put_frame_and_type(Mfn(frames[j]))
+                put_frame_and_type(nth_frame(frames, j))
             return False
     return True
 
@@ -68,7 +74,7 @@ def destroy_gdt(v: Ptr[Vcpu]) -> None:
             put_frame_and_type(mfn)
 
 
-def set_ldt(v: Ptr[Vcpu], base: u64, nr_entries: u32) -> None:
+def set_ldt(v: Ptr[Vcpu], base: Tainted[u64], nr_entries: u32) -> None:
     """Use `nr_entries` descriptors at guest address `base` as the LDT of the running vCPU, or of
     one that is stopped.
     """

@@ -65,11 +65,12 @@ def update_and_flush(
 ) -> i64:
     """Change the entry; flush only if that was possible, so `va` is known to be the guest's."""
     with v.domain.page_lock:
-        entry = find_l1e(v, trusted(va))
+        entry = find_l1e(v, va)
         require(entry is not None, -abi.EINVAL)
+        # any entry will do: it is checked there
         result = update_l1e(entry, trusted(value), v.domain, owner, STORE_PLAIN)
     if result == 0 and flags & abi.UVMF_FLUSHTYPE_MASK != 0:
-        return flush_mapping(v, trusted(va), flags)
+        return flush_mapping(v, trusted(va), flags)  # the guest's own address
     return result
 
 

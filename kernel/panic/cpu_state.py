@@ -10,6 +10,7 @@ from kpy import (
     Array,
     Ptr,
     Slice,
+    Tainted,
     atomic_add,
     atomic_load,
     atomic_store,
@@ -20,6 +21,7 @@ from kpy import (
     ref,
     static,
     struct,
+    trusted,
     u8,
     u32,
     u64,
@@ -67,8 +69,8 @@ class CpuState:
     kernel_mode: bool
     domain_id: u64
     vcpu_id: u64
-    guest: abi.cpu_user_regs  # of the vCPU, as they were when it entered the core
-    regs: abi.cpu_user_regs  # of the processor
+    guest: Tainted[abi.cpu_user_regs]  # of the vCPU, as they were when it entered the core
+    regs: Tainted[abi.cpu_user_regs]  # of the processor
     nr_frames: u64
     frames: Array[u64, MAX_FRAMES]
 
@@ -85,7 +87,7 @@ def is_asked(cpu: Ptr[Pcpu]) -> bool:
 
 
 @cold
-def note_state(regs: Ptr[abi.cpu_user_regs]) -> None:
+def note_state(regs: Ptr[Tainted[abi.cpu_user_regs]]) -> None:
     """Store what this processor was doing. Context: anywhere; takes no lock.
 
     Args: regs: what it was interrupted with.
@@ -96,7 +98,8 @@ def note_state(regs: Ptr[abi.cpu_user_regs]) -> None:
     state.regs = load(regs)
     state.nr_frames = 0
     if regs.cs & RING_MASK == 0:
-        state.nr_frames = collect_frames(cpu, regs.rbp, ref(state.frames))
+        # the core's own registers
+        state.nr_frames = collect_frames(cpu, trusted(regs.rbp), ref(state.frames))
     note_vcpu(cpu, state)
     atomic_store(ref(state.answered), request)
 
@@ -165,7 +168,8 @@ def print_state(state: Ptr[CpuState]) -> None:
         print_registers(ref(state.regs))
     else:
         printk(f"in the core, rsp {state.regs.rsp:#018x}")
-        print_address(state.regs.rip, state.regs.rip)
+        rip = trusted(state.regs.rip)  # the core's own
+        print_address(rip, rip)
         print_frames(state.frames[0 : state.nr_frames])
 
 
@@ -176,12 +180,13 @@ def print_work(state: Ptr[CpuState]) -> None:
         printk("no vCPU runs here")
         return
     guest = load(ref(state.guest))  # a copy: another request may change the state meanwhile
+    number = guest.rax
     mode = "kernel" if state.kernel_mode else "user"
     if state.regs.cs & RING_MASK != 0:
         printk(f"d{state.domain_id}v{state.vcpu_id} runs in {mode} mode")
-    elif guest.entry_vector == 0 and state.kernel_mode and guest.rax < NR_NAMES:
+    elif guest.entry_vector == 0 and state.kernel_mode and number < NR_NAMES:
         printk(
-            f"d{state.domain_id}v{state.vcpu_id}, hypercall {guest.rax} {names[guest.rax].text}"
+            f"d{state.domain_id}v{state.vcpu_id}, hypercall {number} {names[number].text}"
             f"({guest.rdi:#x}, {guest.rsi:#x}, {guest.rdx:#x}, {guest.r10:#x}, {guest.r8:#x})"
             f" at rip {guest.rip:#x}"
         )
@@ -193,7 +198,7 @@ def print_work(state: Ptr[CpuState]) -> None:
 
 
 @cold
-def report_all(regs: Ptr[abi.cpu_user_regs]) -> None:
+def report_all(regs: Ptr[Tainted[abi.cpu_user_regs]]) -> None:
     """Print what every processor is doing, this one first; then all go on.
 
     Args: regs: what this processor was interrupted with.
@@ -220,5 +225,5 @@ def report_from_here() -> None:
     if v is not None and not cpu.is_lazy:
         report_all(ref(v.regs))
     else:
-        here = abi.cpu_user_regs(rip=u64(report_from_here), rbp=read_rbp(), cs=CORE_CS)
+        here = Tainted[abi.cpu_user_regs](rip=u64(report_from_here), rbp=read_rbp(), cs=CORE_CS)
         report_all(ref(here))

@@ -11,6 +11,7 @@ from kpy import (
     Guest,
     Ptr,
     Slice,
+    Tainted,
     cold,
     min,
     ref,
@@ -91,7 +92,7 @@ def print_guest_frames(v: Ptr[Vcpu]) -> None:
     """Print the guest's callers along its frame pointers; where there are none, the top of its
     stack.
     """
-    words = uninitialized(Array[u64, STACK_WORDS])
+    words = uninitialized(Tainted[Array[u64, STACK_WORDS]])
     frame = v.regs.rbp
     count: u32 = 0
     while count < MAX_FRAMES and frame % 8 == 0 and read_words(frame, words[0:2]):
@@ -108,6 +109,6 @@ def print_guest_frames(v: Ptr[Vcpu]) -> None:
 
 
 @cold
-def read_words(address: u64, words: Slice[u64]) -> bool:
+def read_words(address: Tainted[u64], words: Slice[Tainted[u64]]) -> bool:
     """Read words of the running guest's memory; False where nothing is mapped."""
     return copy_slice_from_guest(words, Guest[u64](address))

@@ -11,6 +11,7 @@ from kpy import (
     Guest,
     Ptr,
     Slice,
+    Tainted,
     build_time,
     cold,
     panic,
@@ -74,7 +75,7 @@ keys = static(Array[DebugKey, NR_KEYS], key_table)
 
 
 @cold
-def handle_key(character: u8) -> None:
+def handle_key(character: Tainted[u8]) -> None:
     """Do what a key stands for. Context: no lock held."""
     if character < NR_KEYS:
         key = ref(keys[character])
@@ -205,7 +206,7 @@ def restart() -> None:
 def handle_keys_from_guest(keys: Guest[u8], count: u32) -> bool:
     """Handle keys that the toolstack sends. Returns: False when they cannot be read."""
     for i in range(count):
-        character: u8 = 0
+        character: Tainted[u8] = 0
         if not copy_from_guest(ref(character), keys.index(u64(i))):
             return False
         handle_key(character)

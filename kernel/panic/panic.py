@@ -6,7 +6,7 @@ key that domain 0 may press. A panic within the report says so in one line and s
 """
 
 import abi
-from kpy import Never, Ptr, atomic_cas, cold, export, ref, static, u32, u64
+from kpy import Never, Ptr, Tainted, atomic_cas, cold, export, ref, static, u32, u64
 
 from kernel.base.cmdline import has_option
 from kernel.console.console import end_partial_line, printk
@@ -24,7 +24,7 @@ has_failed_again = static(bool)
 @export
 @cold
 def panic_with_registers(
-    site: Ptr[PanicSite], first: u64, second: u64, regs: Ptr[abi.cpu_user_regs]
+    site: Ptr[PanicSite], first: u64, second: u64, regs: Ptr[Tainted[abi.cpu_user_regs]]
 ) -> Never:
     """Report a failed check. The compiler calls `kpy_panic` for assertions, bounds, overflow and
     `panic`; instructions.asm adds the registers.
@@ -58,7 +58,7 @@ def begin_panic() -> bool:
 
 
 @cold
-def end_panic(regs: Ptr[abi.cpu_user_regs]) -> Never:
+def end_panic(regs: Ptr[Tainted[abi.cpu_user_regs]]) -> Never:
     """Print everything, then reboot or stop, as `reboot-on-panic` says: by default somebody should
     read the console.
     """

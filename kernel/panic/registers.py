@@ -1,7 +1,7 @@
 """Registers as text, the same way for the core's own and for a guest's."""
 
 import abi
-from kpy import Ptr, cold, u64
+from kpy import Ptr, Tainted, cold, u64
 
 from kernel.console.console import printk
 from kernel.x86.bits import MSR_FS_BASE, MSR_GS_BASE, MSR_KERNEL_GS_BASE
@@ -9,7 +9,7 @@ from kernel.x86.cpu import rdmsr, read_cr0, read_cr2, read_cr3, read_cr4
 
 
 @cold
-def print_registers(r: Ptr[abi.cpu_user_regs]) -> None:
+def print_registers(r: Ptr[Tainted[abi.cpu_user_regs]]) -> None:
     """Print a register frame."""
     printk(f"rip {u64(r.cs):04x}:{r.rip:016x} rflags {r.rflags:016x} error {r.error_code:08x}")
     printk(f"rax {r.rax:016x} rbx {r.rbx:016x} rcx {r.rcx:016x}")

@@ -4,6 +4,7 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     atomic_and,
     atomic_load,
     bit,
@@ -14,6 +15,7 @@ from kpy import (
     saturating_sub,
     static,
     struct,
+    trusted,
     u32,
     u64,
 )
@@ -95,7 +97,8 @@ def find_cpu(v: Ptr[Vcpu], now: u64) -> None:
 
     An idle one, best its last, or one whose vCPU ran most.
     """
-    idle_cpus = atomic_load(ref(run_queue.idle_cpus)) & v.sched.affinity
+    # some of those that are idle
+    idle_cpus = trusted(atomic_load(ref(run_queue.idle_cpus)) & v.sched.affinity)
     if idle_cpus != 0:
         if is_uneven:
             idle_cpus = best_idle(v, idle_cpus)
@@ -176,7 +179,7 @@ def offer_work(left: Ptr[Vcpu]) -> None:
             queued = queued.sched.next
 
 
-def set_hard_affinity(v: Ptr[Vcpu], mask: u64) -> None:
+def set_hard_affinity(v: Ptr[Vcpu], mask: Tainted[u64]) -> None:
     """Restrict a vCPU to the CPUs of a mask, at least one of which is online.
 
     It leaves another one soon.

@@ -87,7 +87,7 @@ def look_at_ports(
             return False, -abi.EINVAL, 0
         if is_pending(v.domain, trusted(port)):  # it is open: in the table
             return False, 0, 0
-    return True, 0, trusted(port) if nr_ports == 1 else 0
+    return True, 0, trusted(port) if nr_ports == 1 else 0  # it is open, too
 
 
 def is_open(d: Ptr[Domain], port: Tainted[u32]) -> bool:

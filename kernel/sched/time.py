@@ -49,7 +49,7 @@ DEFAULT_PERIOD_NS = 10 * NS_PER_MS
 MAX_DELTA_NS = 1 << 50  # a timeout further away is taken for a mistake: 13 days
 PVCLOCK_TSC_STABLE = 1 << 0  # in vcpu_time_info.flags: the same on all vCPUs, never goes back
 
-wallclock_base_ns = static(u64)  # since 1970, at system time 0
+wallclock_base_ns = static(Tainted[u64])  # since 1970, at system time 0
 
 
 def init_vcpu_time(v: Ptr[Vcpu]) -> None:
@@ -88,7 +88,7 @@ def init_wallclock() -> None:
     wallclock_base_ns = saturating_sub(read_cmos_seconds() * NS_PER_S, system_time_ns())
 
 
-def set_wallclock(seconds: u64, nanoseconds: u32, at_ns: u64) -> None:
+def set_wallclock(seconds: Tainted[u64], nanoseconds: Tainted[u32], at_ns: Tainted[u64]) -> None:
     """Set the wall clock: it showed `seconds` and `nanoseconds` since 1970 at system time `at_ns`.
 
     All domains see it.
@@ -117,7 +117,7 @@ def update_wallclock(d: Ptr[Domain]) -> None:
         if d.is_dying != DOMDYING_alive:
             return
         shared = d.shared_info
-        seconds = wallclock_base_ns // NS_PER_S + u64(d.time_offset_seconds)
+        seconds = wrapping_add(wallclock_base_ns // NS_PER_S, u64(d.time_offset_seconds))
         atomic_store(ref(shared.wc_version), shared.wc_version | 1)
         shared.wc_sec = truncate(u32, seconds)
         shared.wc_sec_hi = truncate(u32, seconds >> 32)

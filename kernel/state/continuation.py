@@ -8,7 +8,7 @@ puts into rax.
 """
 
 import abi
-from kpy import Ptr, Tainted, i64, inline, trusted, u64
+from kpy import Ptr, Tainted, i64, inline, u64
 
 from kernel.state.vcpu import Vcpu
 
@@ -24,11 +24,10 @@ def hypercall_continue(
 
     Returns: -ERESTART, for the handler to return.
     """
-    # They go back to the registers that they came from
-    vcpu.continuation[0] = trusted(arg0)
-    vcpu.continuation[1] = trusted(arg1)
-    vcpu.continuation[2] = trusted(arg2)
-    vcpu.continuation[3] = trusted(arg3)
+    vcpu.continuation[0] = arg0
+    vcpu.continuation[1] = arg1
+    vcpu.continuation[2] = arg2
+    vcpu.continuation[3] = arg3
     vcpu.is_continued = True
     return -abi.ERESTART
 

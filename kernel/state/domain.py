@@ -86,15 +86,15 @@ class Domain:
     debugger_attached: (
         bool  # breakpoints and steps of its kernel pause it (kernel/panic/debugger.py)
     )
-    handle: Array[u8, 16]
+    handle: Tainted[Array[u8, 16]]
     lock: SpinLock
     flags: u32  # XEN_DOMCTL_CDF_*
-    ssidref: u32
+    ssidref: Tainted[u32]
     max_vcpus: u32
     vcpus: Array[Ptr[Vcpu] | None, MAX_VCPUS]
     hash_next: Ptr["Domain"] | None
     list_next: Ptr["Domain"] | None  # all domains by rising id
-    arch_config: abi.xen_arch_domainconfig
+    arch_config: Tainted[abi.xen_arch_domainconfig]
     watchdogs: Array[Watchdog, NR_WATCHDOGS]
     watchdogs_in_use: u32  # bit per watchdog
     kill_phase: KillPhase
@@ -110,7 +110,7 @@ class Domain:
     xenheap_pages: u32  # pages of the core that it may map
     memory_map: Vaddr | None  # a core page of e820 entries (XENMEM_set_memory_map)
     nr_memory_map: u32
-    shared_info: Ptr[abi.shared_info]  # a core page, mapped by the guest
+    shared_info: Ptr[Tainted[abi.shared_info]]  # a core page, mapped by the guest
     shared_info_mfn: Mfn
     vm_assist: u64
     dirty_cpumask: u64  # CPUs whose TLB may hold this domain's translations
@@ -131,7 +131,7 @@ class Domain:
     grant: GrantTable
 
     # Emulation (kernel/emulate/ioport.py)
-    pci_cf8: u32  # the PCI configuration address that it wrote last
+    pci_cf8: Tainted[u32]  # the PCI configuration address that it wrote last
 
 
 assert sizeof(Domain) <= 4096

@@ -8,7 +8,7 @@ guest holds.
 """
 
 import abi
-from kpy import Array, Ptr, newtype, sizeof, struct, u16, u32, union
+from kpy import Array, Ptr, Tainted, newtype, sizeof, struct, u16, u32, union
 
 from kernel.base.ids import DomId, Mfn
 from kernel.base.spinlock import SpinLock
@@ -42,7 +42,7 @@ GNTPIN_TOP_BIT_SHIFT = 7  # from a counter's unit to its highest bit
 class SharedGrantPage:
     """One frame of the table that the guest writes: nothing in it can be trusted, or read twice."""
 
-    entries: Array[abi.grant_entry_v1, GRANTS_PER_FRAME]
+    entries: Array[Tainted[abi.grant_entry_v1], GRANTS_PER_FRAME]
 
 
 @struct

@@ -4,7 +4,7 @@ Its place in a run queue, its share, and where its time went.
 """
 
 import abi
-from kpy import Ptr, struct, u64
+from kpy import Ptr, Tainted, struct, u64
 
 from kernel.state.vcpu import Vcpu
 
@@ -21,9 +21,11 @@ class SchedUnit:
     virtual_runtime: u64  # ns of processor time, scaled by DEFAULT_WEIGHT / its domain's weight
     gives_way: bool  # does not insist on LEAST_RUN_NS this time: it yields, or must leave its CPU
     dispatched_at_ns: u64  # start of the part of its run that is not yet charged
-    affinity: u64  # physical CPUs that it may use, a bit each
-    soft_affinity: u64  # those that the toolstack thinks best; told, not heeded
-    affinity_before_pin: u64  # affinity to return to after SCHEDOP_pin_override; 0: not pinned
+    affinity: Tainted[u64]  # physical CPUs that it may use, a bit each
+    soft_affinity: Tainted[u64]  # those that the toolstack thinks best; told, not heeded
+    affinity_before_pin: Tainted[
+        u64
+    ]  # affinity to return to after SCHEDOP_pin_override; 0: not pinned
     runstate: abi.vcpu_runstate_info
-    runstate_area: u64  # guest address of the guest's copy of `runstate`, 0: none
+    runstate_area: Tainted[u64]  # guest address of the guest's copy of `runstate`, 0: none
     runstate_stale: bool  # the copy could not be written from guest user mode

@@ -22,16 +22,17 @@ def record_type(name, **fields):
     return struct(packed=True)(type(name, (), {"__annotations__": names}))
 
 
+Word, Value = Tainted[u32], Tainted[u64]
 Words1, Words2, Words3, Words4 = (
-    record_type(f"Words{n}", words=Array[Tainted[u32], n]) for n in (1, 2, 3, 4)
+    record_type(f"Words{n}", words=Array[Word, n]) for n in (1, 2, 3, 4)
 )
 TraceRecord = record_type("TraceRecord", words=Array[u32, abi.TRACE_EXTRA_MAX])  # the longest
-Wide1 = record_type("Wide1", value=u64)
-Wide1Word = record_type("Wide1Word", value=u64, word=u32)
-Wide3 = record_type("Wide3", values=Array[u64, 3])
-PageFault = record_type("PageFault", rip=u64, address=u64, error_code=u32)
-Hypercall = record_type("Hypercall", number=u32, args=Array[u64, 3])
-Return = record_type("Return", number=u32, result=u64)
+Wide1 = record_type("Wide1", value=Value)
+Wide1Word = record_type("Wide1Word", value=Value, word=Word)
+Wide3 = record_type("Wide3", values=Array[Value, 3])
+PageFault = record_type("PageFault", rip=Value, address=u64, error_code=Word)
+Hypercall = record_type("Hypercall", number=Word, args=Array[Value, 3])
+Return = record_type("Return", number=Word, result=Value)
 
 # What the header of a record with a time stamp and n words says besides its event.
 HEADER_0, HEADER_1, HEADER_2, HEADER_3, HEADER_4, HEADER_5, HEADER_6, HEADER_7 = (

@@ -5,7 +5,7 @@ the entry stubs push a guest's registers straight into it.
 """
 
 import abi
-from kpy import Array, Ptr, sizeof, struct, u32, u64
+from kpy import Array, Ptr, Tainted, sizeof, struct, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.state.domain import Domain
@@ -24,13 +24,15 @@ EVENT_shutdown = 256  # in `debugger_event`: no vector, on this vCPU the domain 
 @struct(align=64)
 class Vcpu:
     pad: u64
-    regs: abi.cpu_user_regs  # offset 8: makes rsp0, the end of `ss`, a multiple of 16
+    regs: Tainted[abi.cpu_user_regs]  # offset 8: makes rsp0, the end of `ss`, a multiple of 16
     stack_top: u64  # of the physical CPU it runs on; set by switch_to
 
     vcpu_id: u32
     processor: u32  # physical CPU that runs it, or ran it last
     domain: Ptr[Domain]
-    vcpu_info: Ptr[abi.vcpu_info]  # in the shared page, or where VCPUOP_register_vcpu_info put it
+    vcpu_info: Ptr[
+        Tainted[abi.vcpu_info]
+    ]  # in the shared page, or where VCPUOP_register_vcpu_info put it
     vcpu_info_mfn: Mfn | None  # None: still in the shared page
     initialised: bool
     is_running: bool  # executes on `processor`
@@ -64,34 +66,36 @@ class Vcpu:
     debugreg: Array[u64, 8]
     gdt_ents: u32
     ldt_ents: u32
-    ldt_base: u64
+    ldt_base: Tainted[u64]
     gdt_frames: Array[Mfn | None, 14]
     ldt_frames: Array[Mfn | None, 16]  # those pages of the LDT that were used so far
 
     # Traps and segments (kernel/entry/trap.py, kernel/entry/bounce.py, kernel/entry/callback.py,
     # kernel/entry/iret.py)
-    trap_table: Ptr[Array[abi.trap_info, 256]]  # one core page, by vector; address 0: no handler
-    kernel_ss: u64
-    kernel_sp: u64
-    event_callback_eip: u64
-    failsafe_callback_eip: u64
-    syscall_callback_eip: u64
-    syscall32_callback_eip: u64
-    sysenter_callback_eip: u64
+    trap_table: Ptr[
+        Array[Tainted[abi.trap_info], 256]
+    ]  # one core page, by vector; address 0: no handler
+    kernel_ss: Tainted[u64]
+    kernel_sp: Tainted[u64]
+    event_callback_eip: Tainted[u64]
+    failsafe_callback_eip: Tainted[u64]
+    syscall_callback_eip: Tainted[u64]
+    syscall32_callback_eip: Tainted[u64]
+    sysenter_callback_eip: Tainted[u64]
     callback_flags: u64  # VGCF_*_disables_events
     nmi_pending: bool
     nmi_masked: bool  # from the delivery of an NMI to the next iret
-    fs_base: u64
-    gs_base_kernel: u64
-    gs_base_user: u64
+    fs_base: Tainted[u64]
+    gs_base_kernel: Tainted[u64]
+    gs_base_user: Tainted[u64]
 
     # Privileged instructions (kernel/emulate/)
     iopl: u32  # the I/O privilege level that PHYSDEVOP_set_iopl gave it
-    io_bitmap: u64  # guest address of its user mode's port bitmap
+    io_bitmap: Tainted[u64]  # guest address of its user mode's port bitmap
     io_bitmap_ports: u32
-    tsc_aux: u32
+    tsc_aux: Tainted[u32]
     spec_ctrl: u64  # the bits that the guest chose
-    cr4: u64  # the bits that the guest chose
+    cr4: Tainted[u64]  # the bits that the guest chose
 
     # Debugger of the toolstack (kernel/panic/debugger.py, kernel/control/debug.py)
     debugger_event: u32  # vector of the trap that stopped it, or EVENT_shutdown; 0: none to tell
@@ -99,7 +103,7 @@ class Vcpu:
     is_single_stepped: bool  # the debugger set its trap flag
 
     # Hypercalls (kernel/state/continuation.py)
-    continuation: Array[u64, 4]  # arguments with which the present one runs again …
+    continuation: Array[Tainted[u64], 4]  # arguments with which the present one runs again …
     is_continued: bool  # … if it does
 
 

@@ -13,6 +13,7 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     barrier,
     bit,
     copy,
@@ -42,7 +43,7 @@ from kernel.x86.percpu import Pcpu, this_cpu
 LOST_BYTES = HEADER_BYTES + 16
 NEVER = (1 << 32) - 1  # no value of t_buf.cons
 
-traced_cpus = static(u64, (1 << 64) - 1)  # the mask that the toolstack set
+traced_cpus = static(Tainted[u64], (1 << 64) - 1)  # the mask that the toolstack set
 is_enabled = static(bool)
 session = static(u32)  # counts the times that tracing was enabled
 virq_is_due = static(bool)  # some ring is half full; kernel/evtchn/trace_virq.py tells domain 0
@@ -239,7 +240,7 @@ def open_ring(ring: Ptr[TraceRing]) -> None:
     ring.limit = limit
 
 
-def fill_table(mask: u32) -> None:
+def fill_table(mask: Tainted[u32]) -> None:
     """Let trace calls find the subclasses of each class in an event mask."""
     for i in range(u32(len(traced_subclasses))):
         is_on = mask >> (abi.TRC_CLS_SHIFT + i) & 1 != 0

@@ -1,7 +1,7 @@
 """Tracing of events that carry addresses and other 64-bit values; see `kernel.trace.record`."""
 
 import abi
-from kpy import cold, inline, ref, truncate, u32, u64
+from kpy import Tainted, cold, inline, ref, truncate, u32, u64
 
 from kernel.state.trace_ring import (
     HEADER_2,
@@ -25,28 +25,30 @@ NUMBER_MASK = ~abi.TRC_PV_HYPERCALL_V2_ARG_MASK  # what a guest calls may be any
 
 
 @inline
-def trace_value(event: u32, value: u64) -> None:
+def trace_value(event: u32, value: Tainted[u64]) -> None:
     """Record an event with one 64-bit value."""
     if tracing(event):
         record_value(event | HEADER_2, value)
 
 
 @inline
-def trace_value_1(event: u32, value: u64, word: u32) -> None:
+def trace_value_1(event: u32, value: Tainted[u64], word: Tainted[u32]) -> None:
     """Record an event with a 64-bit value and a word."""
     if tracing(event):
         record_value_1(event | HEADER_3, value, word)
 
 
 @inline
-def trace_values_3(event: u32, first: u64, second: u64, third: u64) -> None:
+def trace_values_3(
+    event: u32, first: Tainted[u64], second: Tainted[u64], third: Tainted[u64]
+) -> None:
     """Record an event with three 64-bit values."""
     if tracing(event):
         record_values_3(event | HEADER_6, first, second, third)
 
 
 @cold
-def record_value(header: u32, value: u64) -> None:
+def record_value(header: u32, value: Tainted[u64]) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Wide1, header)
     record.value = value
@@ -54,7 +56,7 @@ def record_value(header: u32, value: u64) -> None:
 
 
 @cold
-def record_value_1(header: u32, value: u64, word: u32) -> None:
+def record_value_1(header: u32, value: Tainted[u64], word: Tainted[u32]) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Wide1Word, header)
     record.value = value
@@ -63,7 +65,9 @@ def record_value_1(header: u32, value: u64, word: u32) -> None:
 
 
 @cold
-def record_values_3(header: u32, first: u64, second: u64, third: u64) -> None:
+def record_values_3(
+    header: u32, first: Tainted[u64], second: Tainted[u64], third: Tainted[u64]
+) -> None:
     ring = ref(this_cpu().trace)
     record = begin(ring, Wide3, header)
     record.values[0] = first
@@ -73,7 +77,7 @@ def record_values_3(header: u32, first: u64, second: u64, third: u64) -> None:
 
 
 @inline
-def record_page_fault(rip: u64, address: u64, error_code: u32) -> None:
+def record_page_fault(rip: Tainted[u64], address: u64, error_code: Tainted[u32]) -> None:
     """Record TRC_PV_PAGE_FAULT."""
     ring = ref(this_cpu().trace)
     record = begin(ring, PageFault, abi.TRC_PV_PAGE_FAULT | abi.TRC_64_FLAG | HEADER_5)
@@ -84,7 +88,9 @@ def record_page_fault(rip: u64, address: u64, error_code: u32) -> None:
 
 
 @inline
-def record_hypercall(event: u32, number: u64, a: u64, b: u64, c: u64) -> None:
+def record_hypercall(
+    event: u32, number: Tainted[u64], a: Tainted[u64], b: Tainted[u64], c: Tainted[u64]
+) -> None:
     """Record that a hypercall begins; `event` says whether in a multicall."""
     ring = ref(this_cpu().trace)
     record = begin(ring, Hypercall, event | HEADER_7)
@@ -96,7 +102,7 @@ def record_hypercall(event: u32, number: u64, a: u64, b: u64, c: u64) -> None:
 
 
 @inline
-def record_return(event: u32, number: u64, result: u64) -> None:
+def record_return(event: u32, number: Tainted[u64], result: Tainted[u64]) -> None:
     """Record that a hypercall has ended."""
     ring = ref(this_cpu().trace)
     record = begin(ring, Return, event | HEADER_3)

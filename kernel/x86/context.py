@@ -7,7 +7,21 @@ that goes idle saves but unloads nothing; when the same vCPU comes back, nothing
 processor that loaded it last; both must agree for the state to be good.
 """
 
-from kpy import Ptr, atomic_and, atomic_or, bit, extern, inline, ref, truncate, u16, u32, u64
+from kpy import (
+    Ptr,
+    Tainted,
+    atomic_and,
+    atomic_or,
+    bit,
+    extern,
+    inline,
+    ref,
+    truncate,
+    trusted,
+    u16,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import PAGE_SHIFT, mfn_or_0
 from kernel.state.vcpu import Vcpu
@@ -121,7 +135,7 @@ def load_context(cpu: Ptr[Pcpu], v: Ptr[Vcpu]) -> None:
     load_cr4(v)
     if has_rdtscp and cpu.tsc_aux != v.tsc_aux:
         cpu.tsc_aux = v.tsc_aux
-        wrmsr(MSR_TSC_AUX, u64(v.tsc_aux))
+        wrmsr(MSR_TSC_AUX, u64(trusted(v.tsc_aux)))  # any 32 bits will do
     load_spec_ctrl(cpu, v.spec_ctrl)
     fpu_load(cpu, v)
 
@@ -200,42 +214,43 @@ def load_segments(v: Ptr[Vcpu]) -> None:
     A selector that the guest's tables no longer hold becomes null; the ABI's failsafe callback is
     for IRET frames only here.
     """
-    if (read_ds() | read_es() | u32(v.regs.ds) | u32(v.regs.es)) != 0:
-        load_ds_safe(u32(v.regs.ds))
-        load_es_safe(u32(v.regs.es))
-    if read_fs() | u32(v.regs.fs) != 0:
-        load_fs_safe(u32(v.regs.fs))
-    if u32(v.regs.fs) <= 3:
-        wrmsr(MSR_FS_BASE, v.fs_base)
-    if v.regs.gs <= 3:
+    regs = ref(v.regs)
+    if (read_ds() | read_es() | u32(regs.ds) | u32(regs.es)) != 0:
+        load_ds_safe(u32(trusted(regs.ds)))  # the processor looks at it
+        load_es_safe(u32(trusted(regs.es)))
+    if read_fs() | u32(regs.fs) != 0:
+        load_fs_safe(u32(trusted(regs.fs)))
+    if u32(regs.fs) <= 3:
+        wrmsr(MSR_FS_BASE, trusted(v.fs_base))  # canonical: whoever set it has looked
+    if regs.gs <= 3:
         if read_gs() != 0:
             load_gs_safe(0)
-        wrmsr(MSR_KERNEL_GS_BASE, v.gs_base_user)
+        wrmsr(MSR_KERNEL_GS_BASE, trusted(v.gs_base_user))  # canonical
     else:
-        load_user_gs_safe(u32(v.regs.gs))
-    wrmsr(MSR_GS_BASE, v.gs_base_kernel)
+        load_user_gs_safe(u32(trusted(regs.gs)))  # the processor looks at it
+    wrmsr(MSR_GS_BASE, trusted(v.gs_base_kernel))  # canonical
     if not v.kernel_mode:
         swapgs()
 
 
-def set_fs_base(v: Ptr[Vcpu], base: u64) -> None:
+def set_fs_base(v: Ptr[Vcpu], base: Tainted[u64]) -> None:
     """Set the running vCPU's FS base. The caller has checked that it is canonical, as for the next
     two.
     """
     v.fs_base = base
-    wrmsr(MSR_FS_BASE, base)
+    wrmsr(MSR_FS_BASE, trusted(base))  # canonical
 
 
-def set_gs_base_kernel(v: Ptr[Vcpu], base: u64) -> None:
+def set_gs_base_kernel(v: Ptr[Vcpu], base: Tainted[u64]) -> None:
     """Set the GS base of guest kernel mode; the running vCPU is in it."""
     v.gs_base_kernel = base
-    wrmsr(MSR_GS_BASE, base)
+    wrmsr(MSR_GS_BASE, trusted(base))  # canonical
 
 
-def set_gs_base_user(v: Ptr[Vcpu], base: u64) -> None:
+def set_gs_base_user(v: Ptr[Vcpu], base: Tainted[u64]) -> None:
     """Set the GS base of guest user mode; the running vCPU is in kernel mode."""
     v.gs_base_user = base
-    wrmsr(MSR_KERNEL_GS_BASE, base)
+    wrmsr(MSR_KERNEL_GS_BASE, trusted(base))  # canonical
 
 
 def load_gs_user_selector(selector: u32) -> bool:

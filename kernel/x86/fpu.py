@@ -7,7 +7,23 @@ everything is enabled, so nothing that a guest hid is lost. CR0.TS is set only w
 it (`fpu_taskswitch`, its cr0). Source: Intel SDM vol 1 chapter 13.
 """
 
-from kpy import Array, Ptr, Slice, extern, fill, inline, static, store, truncate, u8, u16, u32, u64
+from kpy import (
+    Array,
+    Ptr,
+    Slice,
+    Tainted,
+    extern,
+    fill,
+    inline,
+    static,
+    store,
+    truncate,
+    trusted,
+    u8,
+    u16,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import PAGE_SIZE, Vaddr
 from kernel.state.vcpu import Vcpu
@@ -76,12 +92,12 @@ def fpu_reset(v: Ptr[Vcpu]) -> None:
     fpu_forget(v)
 
 
-def fpu_fxsave_view(v: Ptr[Vcpu]) -> Ptr[Array[u8, 512]]:
+def fpu_fxsave_view(v: Ptr[Vcpu]) -> Ptr[Tainted[Array[u8, 512]]]:
     """Return the x87 and SSE part of a stopped vCPU's state, in FXSAVE's layout.
 
     Whoever writes there calls `fpu_changed` afterwards.
     """
-    return Ptr[Array[u8, 512]](v.xsave_area)
+    return Ptr[Tainted[Array[u8, 512]]](v.xsave_area)
 
 
 def fpu_changed(v: Ptr[Vcpu]) -> None:
@@ -114,7 +130,7 @@ def fpu_set_ts(v: Ptr[Vcpu], on: bool) -> None:
     set_ts(this_cpu(), on)
 
 
-def fpu_set_xcr0(v: Ptr[Vcpu], value: u64) -> bool:
+def fpu_set_xcr0(v: Ptr[Vcpu], value: Tainted[u64]) -> bool:
     """Set the running vCPU's XCR0; false when the processor would refuse the value."""
     if not has_xsave or value & XSTATE_X87 == 0 or value & ~xcr0_mask != 0:
         return False
@@ -124,8 +140,8 @@ def fpu_set_xcr0(v: Ptr[Vcpu], value: u64) -> bool:
         value & XSTATE_AVX512 != XSTATE_AVX512 or value & XSTATE_AVX == 0
     ):
         return False
-    v.xcr0 = value
-    load_xcr0(this_cpu(), value)
+    v.xcr0 = trusted(value)  # bits that the processor has, in a combination that it allows
+    load_xcr0(this_cpu(), v.xcr0)
     return True
 
 

@@ -4,7 +4,20 @@ Wires are named by global system interrupt (GSI); each I/O APIC serves a range o
 Intel 82093AA data sheet.
 """
 
-from kpy import Array, Ptr, ref, static, struct, u8, u16, u32, u64, volatile_load, volatile_store
+from kpy import (
+    Array,
+    Ptr,
+    Tainted,
+    ref,
+    static,
+    struct,
+    u8,
+    u16,
+    u32,
+    u64,
+    volatile_load,
+    volatile_store,
+)
 
 from kernel.base.spinlock import SpinLock
 from kernel.x86 import acpi
@@ -134,7 +147,7 @@ def find_ioapic(gsi: u32) -> Ptr[IoApic] | None:
     return None
 
 
-def ioapic_by_maddr(maddr: u64) -> Ptr[IoApic] | None:
+def ioapic_by_maddr(maddr: Tainted[u64]) -> Ptr[IoApic] | None:
     """Return the I/O APIC whose registers lie at a machine address."""
     for i in range(nr_ioapics):
         if acpi.io_apics[i].maddr == maddr:
@@ -142,7 +155,7 @@ def ioapic_by_maddr(maddr: u64) -> Ptr[IoApic] | None:
     return None
 
 
-def ioapic_read(maddr: u64, register: u32) -> tuple[bool, u32]:
+def ioapic_read(maddr: Tainted[u64], register: Tainted[u32]) -> tuple[bool, u32]:
     """Read a register for domain 0; false when there is no such I/O APIC."""
     io_apic = ioapic_by_maddr(maddr)
     if io_apic is None:

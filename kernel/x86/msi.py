@@ -6,7 +6,7 @@ writes messages. Domain 0's driver sets the enable bits of the capability itself
 Bus Specification 3.0, 6.8.
 """
 
-from kpy import Ptr, struct, u32, u64, volatile_load, volatile_store
+from kpy import Ptr, Tainted, struct, u32, u64, volatile_load, volatile_store
 
 from kernel.base.ids import Maddr, maddr_to_mfn
 from kernel.state.frame_table import frame_valid
@@ -42,7 +42,7 @@ class MsiSource:
     entry: u64  # address of the MSI-X table entry
 
 
-def device_address(bus: u32, devfn: u32) -> u32:
+def device_address(bus: Tainted[u32], devfn: Tainted[u32]) -> u32:
     """Return a device's configuration address, register 0."""
     return 1 << 31 | (bus & 0xFF) << 16 | (devfn & 0xFF) << 8
 
@@ -85,7 +85,7 @@ def find_msi(address: u32, source: Ptr[MsiSource]) -> bool:
     return source.capability != 0
 
 
-def find_msix(address: u32, index: u32, source: Ptr[MsiSource]) -> bool:
+def find_msix(address: u32, index: Tainted[u32], source: Ptr[MsiSource]) -> bool:
     """Fill in entry `index` of a device's MSI-X table and map it; false when there is no such
     entry.
 

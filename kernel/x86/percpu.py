@@ -18,6 +18,7 @@ data:
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     atomic_load,
     atomic_or,
     bit,
@@ -86,7 +87,7 @@ class Pcpu:
     has_ldt: bool
     ts_is_set: bool  # CR0.TS
     debug_loaded: bool  # breakpoints of a guest are armed
-    tsc_aux: u32
+    tsc_aux: Tainted[u32]
     spec_ctrl: u64
     xcr0: u64
     cr4: u64

@@ -314,7 +314,7 @@ def test_guest_addresses(jit):
             b: u64
         def nth(g: Guest[Item], i: u32) -> Guest[Item]:
             return g.index(i)
-        def address(g: Guest[Item]) -> u64:
+        def address(g: Guest[Item]) -> Tainted[u64]:
             return g.cast(u8).index(1).address()
         def make(a: u64) -> Guest[u32]:
             return Guest[u32](a)

@@ -27,6 +27,7 @@ assert sizeof(Tainted[Op]) == sizeof(Op) and offsetof(Tainted[Op], "words") == o
 NR = 4
 MASK = 0xFFF
 table = static(Array[u64, 4], [10, 11, 12, 13])
+bytes_ = static(Array[u8, 256], [(i + 1) % 256 for i in range(256)])
 last = static(Tainted[u64])
 plain_op = static(Op)
 def read_op(to: Ptr[T], from_: Guest[T]) -> bool:
@@ -66,7 +67,8 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
     "minimum": ("return table[min(x, NR - 1)] + min(n, x)", 16),
     "bits": ("y = (x | 4) ^ 1\nreturn y & 0xFF", 6),
     "inverted": ("y = ~x & ~0xfff\nreturn (~y) & 0xff", 255),
-    "shifted": ("return u64(x >> 1 == 1)", 1),
+    "shifted": ("return u64(x >> 1 == 1 and x << n == 24 and x << 1 == 6)", 1),
+    "index of a type that fits": ("return u64(bytes_[truncate(u8, x)])", 4),
     "divided": ("return u64(x // 2 == 1)", 1),
     "wrapping": ("return u64(wrapping_add(x, 1) == 4 and wrapping_mul(x, n) == 9)", 1),
     "saturating": ("return u64(saturating_sub(x, 5) == 0)", 1),
@@ -85,7 +87,7 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
     "chosen": ("y = x if n == 3 else 0\nrequire(y < 9, 0)\nreturn y", 3),
     "literals": ("y: Tainted[u16] = 1 if n == 3 else 2\nreturn u64(y & 3)", 1),
     "literal of the type": ("op.cmd = 1 << op.cmd % 8\nreturn u64(op.cmd & 7)", 4),
-    "guest address": ("g = Guest[u64](x)\nreturn g.index(x).address()", 27),
+    "guest address": ("g = Guest[u64](x)\nreturn u64(g.index(x).address() == 27)", 1),
     "stored": ("global last\nlast = x\nrequire(last < 9, 0)\nreturn last", 3),
     "assigned a plain number": ("x = n\nreturn table[x]", 13),
     "masked in place": ("x &= 3\nreturn table[x]", 13),
@@ -96,7 +98,7 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
     "field of a field": ("require(op.where.offset < 9, 0)\nreturn u64(op.where.offset + 1)", 8),
     "newtype field": ("require(op.where.mfn == Mfn(6), 0)\nreturn u64(op.where.mfn)", 6),
     "element": ("require(op.words[2] < 9, 0)\nreturn u64(op.words[2] + 1)", 9),
-    "guest address in a field": ("return op.list.address()", 5),
+    "guest address in a field": ("return op.list.address() & 7", 5),
     "field set": ("op.nr = 2\nreturn table[op.nr]", 12),
     "signed equal": ("require(op.status == -2, 0)\nreturn u64(op.status + 4)", 2),
     "signed chain": ("require(-5 <= op.status <= 3, 0)\nreturn u64(op.status + 4)", 2),
@@ -111,6 +113,8 @@ ACCEPTED = {  # name: (body of f, what it gives for x = 3)
                      "return u64(y == 5 and atomic_xor(ref(op.nr), n) == 4)", 1),
     "cast": ("o = cast(Where, ref(op.words))\nrequire(o.offset < 4, 0)\n"
              "return table[o.offset]", 10),
+    "plain copied": ("copy(op, ref(plain_op))\ncopy_slice(op.words[:], plain_op.words[:])\n"
+                     "return 1 if op.nr == 0 else 0", 1),
     "cast back": ("w: Ptr[Tainted[Array[u32, 4]]] = cast(Array[u32, 4], ref(op.words))\n"
                   "return u64(w[2] == 8)", 1),
     "slice": ("s: Slice[Tainted[u32]] = op.words[:]\nrequire(s[2] < 9, 0)\nreturn u64(s[2])", 8),
@@ -142,7 +146,9 @@ REFUSED = {
     "added in place": ("x += 1", "a guest gave `x`: it cannot be added", "`wrapping_add`"),
     "subtracted": ("y = n - x", "cannot be subtracted", "`saturating_sub`"),
     "multiplied": ("y = x * 8", "cannot be multiplied", "`wrapping_mul`"),
-    "shifted left": ("y = x << 3", "cannot be shifted left", "upper bound"),
+    "shifted left": ("return x << 3", "expected `u64`", ""),
+    "index of a type that may be too large": ("y = truncate(u8, x)\nreturn table[y]",
+                                              "cannot be an index", ""),
     "shift count": ("y = n >> x", "cannot be a count", "upper bound"),
     "bit": ("y = bit(x)", "a guest gave `x`: it cannot be", "upper bound"),
     "divisor": ("y = n // x", "cannot be a divisor", "upper bound"),
@@ -185,6 +191,7 @@ REFUSED = {
     "newtypes": ("y = u32(Mfn(x))", "it may not fit in `u32`", ""),
     "bool": ("y: Tainted[bool] = True", "only integers, structs and arrays can be tainted", ""),
     "stored": ("table[0] = x", "expected `u64`, found `Tainted[u64]`", "upper bound"),
+    "guest address": ("return op.list.address() + 8", "cannot be added", "`wrapping_add`"),
     "untainted source": ("o = Op()\nget(ref(o), Guest[Op](n))", "expected `Ptr[Tainted[T]]`",
                          "a guest gives what is there: make it a `Tainted[Op]`"),
     "atomic": ("atomic_add(ref(op.nr), 1)", "takes a pointer to an integer", ""),
@@ -193,6 +200,8 @@ REFUSED = {
                       "a guest gave what is there: take it as `Ptr[Tainted[Where]]`"),
     "cast field": ("return table[cast(Where, ref(op.words)).offset]", "cannot be an index", ""),
     "plain slice": ("s: Slice[u32] = op.words[:]", "found `Slice[Tainted[u32]]`", "take it as"),
+    "copied to plain": ("copy(ref(plain_op), op)", "cannot copy a `Tainted[Op]` to a `Op`", ""),
+    "slice copied to plain": ("copy_slice(plain_op.words[:], op.words[:])", "cannot copy", ""),
     "plain for tainted": ("o: Ptr[Tainted[Op]] = ref(plain_op)", "found `Ptr[Op]`",
                           "a guest gives what is there: make it a `Tainted[Op]`"),
 }  # fmt: skip

@@ -2,7 +2,7 @@
 time, and interrupts, which strike wherever a processor is in guest mode or asleep.
 """
 
-from kpy import Ptr, i64, ref, truncate, u32, u64
+from kpy import Ptr, i64, ref, truncate, trusted, u32, u64, wrapping_add
 
 from kernel.entry.trap import SYSCALL_BYTES
 from kernel.sched.place import can_run
@@ -109,7 +109,7 @@ def hypercall(v: Ptr[Vcpu], number: u64, a: u64, b: u64, c: u64, d: u64, e: u64)
     v.regs.r10 = d
     v.regs.r8 = e
     outcome = execute_syscall(v)
-    return outcome, truncate(i64, v.regs.rax)
+    return outcome, trusted(truncate(i64, v.regs.rax))
 
 
 def execute_syscall(v: Ptr[Vcpu]) -> u32:
@@ -117,15 +117,16 @@ def execute_syscall(v: Ptr[Vcpu]) -> u32:
     CALL_*.
     """
     start = v.regs.rip
+    behind = wrapping_add(start, SYSCALL_BYTES)
     while True:
         number = wait_for_cpu(v)
         if number == NO_CPU:
             return CALL_STOPPED
-        v.regs.rip = start + SYSCALL_BYTES
+        v.regs.rip = behind
         cpus[number].entry = Entry.SYSCALL
         continue_cpu(number)
         settle()
-        if v.regs.rip == start + SYSCALL_BYTES:
+        if v.regs.rip == behind:
             return CALL_DONE
         if v.regs.rip != start:
             return CALL_LEFT

@@ -8,7 +8,7 @@ steps, or waits for another one; then a processor gets the turn that has an inte
 one with steps left, one that was stopped, one that waits. So a plan describes a run wholly.
 """
 
-from kpy import Array, Ptr, i64, ref, static, struct, truncate, u32, u64
+from kpy import Array, Ptr, Tainted, i64, ref, static, struct, truncate, trusted, u32, u64
 
 from kernel.state.vcpu import Vcpu
 from tests.model import processors
@@ -66,7 +66,7 @@ class Racer:
     nr_steps: u32
     end: u32  # of the steps that it may do in this run
     position: u32  # the step to do next, or in work
-    rsp: u64  # of the vCPU between steps
+    rsp: Tainted[u64]  # of the vCPU between steps
     is_in_call: bool
     is_in_fault: bool
     is_repeated: bool  # the call in work came back with -ERESTART
@@ -268,7 +268,7 @@ def end_call(racer: Ptr[Racer]) -> None:
         processors.nr_repeats += 1
         return
     step = ref(racer.steps[racer.position])
-    step.result = truncate(i64, v.regs.rax)
+    step.result = trusted(truncate(i64, v.regs.rax))
     racer.position += 1
     if v.regs.rip != SYSCALL_AT + SYSCALL_BYTES:
         racer.end = racer.position  # in its event callback: nothing more of it

@@ -3,15 +3,11 @@ kernel/frames alone, so that the protocol of owners, references, types and stamp
 place. `next`, by which frames between two owners are linked, is whoever's they are.
 """
 
-import dataclasses
-import sys
-
 import pytest
-from kpy.check import checker, typed
-from kpy.front import modules
-from kpy.front.program import Program
+from kpy.check import typed
 
 from kernel.state.frame_table import Frame
+from tests.unit.typed_tree import core_functions, nodes_of
 
 # Steps of the protocol, which are wrong when they are made alone.
 STEPS = {
@@ -31,40 +27,14 @@ ROOM = "kernel.frames."
 
 
 @pytest.fixture(scope="module")
-def instances():
-    """Every function of the core, checked."""
-    program = Program()
-    modules.load(program, "kernel.main")
-    core = [module for name, module in sys.modules.items() if name.startswith("kernel.")]
-    roots = [each for module in core for each in modules.declared_instances(program, module)]
-    found = checker.check_all(program, roots)
-    assert not len(program.diagnostics)
-    return found
-
-
-@pytest.fixture(scope="module")
-def accesses(instances):
+def accesses():
     """(module, function, field) of every access to a field of a Frame in the core."""
     return {
         (instance.function.module, instance.function.name, node.field.name)
-        for instance in instances
+        for instance in core_functions()
         for node in nodes_of(instance.body)
         if isinstance(node, typed.FieldOf) and node.base.type is Frame
     }
-
-
-def nodes_of(tree):
-    """Yield every node of a typed tree."""
-    if isinstance(tree, list | tuple):
-        for each in tree:
-            yield from nodes_of(each)
-    elif isinstance(tree, dict):
-        yield from nodes_of(list(tree.values()))
-    elif isinstance(tree, typed.Node | typed.Body):
-        yield tree
-        for field in dataclasses.fields(tree):
-            if field.name not in ("at", "type"):
-                yield from nodes_of(getattr(tree, field.name))
 
 
 def test_only_the_frames_room_looks_into_a_frame(accesses):
@@ -82,10 +52,10 @@ def test_the_search_finds_what_it_looks_for(accesses):
         assert any(each[1:] == (function, field) for each in accesses), function
 
 
-def test_only_the_frames_room_makes_the_steps_of_its_protocol(instances):
+def test_only_the_frames_room_makes_the_steps_of_its_protocol():
     calls = {
         (instance.function.module, instance.function.name, callee.function.name)
-        for instance in instances
+        for instance in core_functions()
         for callee in instance.callees
         if callee.function.module.startswith(ROOM) and callee.function.name in STEPS
     }

@@ -157,7 +157,7 @@ def _zero(cx, node, name, want, pointer):
 @builtin("copy")(2)
 def _copy(cx, node, name, want, destination, origin):
     destination, origin = _pointer(cx, destination), _pointer(cx, origin)
-    if destination.type is not origin.type:
+    if destination.type.target not in (origin.type.target, origin.type.target.tainted()):
         cx.error(node, f"cannot copy a `{origin.type.target}` to a `{destination.type.target}`")
     return typed.Operation(node, NONE, "copy", [destination, origin])
 
@@ -179,7 +179,7 @@ def _fill(cx, node, name, want, target, new):
 @builtin("copy_slice")(2)
 def _copy_slice(cx, node, name, want, destination, origin):
     destination, origin = _slice(cx, destination), _slice(cx, origin)
-    if destination.type is not origin.type:
+    if destination.type.element not in (origin.type.element, origin.type.element.tainted()):
         cx.error(node, f"cannot copy a `{origin.type}` to a `{destination.type}`")
     return typed.Operation(node, NONE, "copy_slice", [destination, origin])
 

@@ -98,13 +98,17 @@ def _of_build_time(cx, node):
     return f"what changes at run time is a static, `{node.id} = static({made}, …)` at module level"
 
 
-def integer(cx, node):
-    """Check an index, length or count: any integer type."""
+def integer(cx, node, count=0):
+    """Check an index, length or count: any integer type. One that a guest gave is an index where no
+    number of its type is too large for the `count` elements.
+    """
     expr = settle(cx, expression(cx, node, u64))
     if isinstance(expr.type, TaintedType):
-        from kpy.check.taint import refuse
+        from kpy.check.taint import bare, refuse
 
-        refuse(cx, expr, "an index or length")
+        if expr.type.signed or 1 << expr.type.bits > count:
+            refuse(cx, expr, "an index or length")
+        expr = bare(expr)
     if not is_integer(expr.type):
         advice = f"check it first, `{cx.text(node)} is not None`" if is_optional(expr.type) else ""
         cx.error(node, f"expected an integer, found `{expr.type}`", help=advice)
@@ -217,7 +221,8 @@ def _subscript(cx, node, want):
     base, element, volatile = indexable(cx, base)
     if isinstance(node.slice, ast.Slice):
         return _slice(cx, node, base)
-    index = integer(cx, node.slice)
+    count = base.type.count if isinstance(base.type, ArrayType) else 0
+    index = integer(cx, node.slice, count)
     checked = True
     if isinstance(index, typed.Const) and isinstance(base.type, ArrayType):
         if not 0 <= index.value < base.type.count:

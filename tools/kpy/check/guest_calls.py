@@ -4,7 +4,7 @@ from kpy.check import typed
 from kpy.check.builtin_calls import length
 from kpy.check.convert import to_integer
 from kpy.check.expr import expression
-from kpy.check.taint import bare, is_tainted
+from kpy.check.taint import bare, is_tainted, taint
 from kpy.front.structs import size_of
 from kpy.front.types import GuestType, intern, u64
 
@@ -40,7 +40,7 @@ def _index(cx, node, guest, number):
 
 @guest_method("address", 0)
 def _address(cx, node, guest):
-    return typed.Convert(node, u64, guest, "same")
+    return taint(typed.Convert(node, u64, guest, "same"))
 
 
 @guest_method("cast", 1)

@@ -9,7 +9,7 @@ from kpy.check.convert import how_long
 from kpy.check.expr import describe
 from kpy.front.types import TaintedType
 
-OVERFLOWING = {"+": "added", "-": "subtracted", "*": "multiplied", "<<": "shifted left"}
+OVERFLOWING = {"+": "added", "-": "subtracted", "*": "multiplied"}
 RIGHT_SIDES = {"//": "a divisor", "%": "a divisor", "<<": "a count", ">>": "a count"}
 SAFE = {"+": "wrapping_add", "-": "saturating_sub", "*": "wrapping_mul"}
 
