@@ -18,8 +18,8 @@ help: ## list the targets
 	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
 	@echo "SEED=n repeats: make run SEED=7 gives the same console each time, make test SEED=7 the same random tests"
 
-setup: ## have the Debian packages and build/venv
-	@python3 -m tools.setup
+setup: ## have the host's programs and build/venv
+	@python3 -m tools.setup $(SETUP_FOR)
 
 build: setup ## build the core, the example kernels and dom0's image
 	@$(PYTHON) -m tools.run build
@@ -29,6 +29,8 @@ run: setup ## boot, run the example kernel in a domain, exit with its exit code
 
 check: setup ## within a minute: ruff, the compiler's check, the tests that your change touches
 	@$(PYTHON) -m tools.check
+
+test debug: SETUP_FOR := test
 
 test: setup ## run all tests
 	@$(PYTHON) -m tools.run build

@@ -1,19 +1,17 @@
 """`make debug` with Debian's gdb in batch mode: the core and a toy kernel in one session."""
 
 import re
-import shutil
 import subprocess
 import sys
 
-import pytest
-
+from tests.host_tools import needs
 from tools.setup.paths import ROOT
 from tools.setup.patience import PATIENCE_S
 
 KERNEL = "build/guest_debuggee.elf"
 DEBUG = (sys.executable, "-m", "tools.run", "debug")
 
-pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+pytestmark = needs("gdb")
 
 
 def debug(*commands, kernel=KERNEL, options=()):

@@ -1,7 +1,6 @@
 """DWARF: Debian's gdb shows lines, arguments, locals, statics and structs of a compiled program."""
 
 import re
-import shutil
 import subprocess
 
 import pytest
@@ -12,6 +11,7 @@ from kpy.front import modules
 from kpy.front.program import Program
 from kpy.lower.unit import Unit
 
+from tests.host_tools import needs
 from tools.setup.patience import PATIENCE_S
 
 PROGRAM = """
@@ -84,7 +84,7 @@ define void @memcpy(ptr %p, ptr %q, i64 %n) { ret void }
     path.write_bytes(backend.compile_object(text, "x86_64-unknown-none-elf"))
 
 
-@pytest.mark.skipif(not shutil.which("gdb"), reason="needs gdb")
+@needs("gdb")
 def test_gdb_shows_the_python_program(executable):
     commands = [
         "break inspect",

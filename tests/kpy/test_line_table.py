@@ -4,7 +4,6 @@ carries for its own backtraces, against that.
 
 import random
 import re
-import shutil
 import subprocess
 from pathlib import Path
 
@@ -18,6 +17,7 @@ from kpy.emit import lines
 from linetable.encode import MAX_DEPTH, make_table
 from linetable.reader import Frames
 from tests.c_compiler import compile_c
+from tests.host_tools import needs
 from tools.run.build import build_core
 from tools.setup.paths import ROOT
 
@@ -66,7 +66,7 @@ def by_binutils(elf, addresses):
         yield [(n, p.split(" (disc")[0]) for n, p in zip(words[::2], words[1::2], strict=True)]
 
 
-@pytest.mark.skipif(not shutil.which("addr2line"), reason="no addr2line: apt-get install binutils")
+@needs("addr2line", "binutils")
 def test_source_lines_are_those_of_addr2line(elf, source):
     compared, addresses = 0, some_addresses(source)
     for address, theirs in zip(addresses, by_binutils(elf, addresses), strict=True):

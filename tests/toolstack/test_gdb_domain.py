@@ -1,19 +1,19 @@
 """`xm gdb` on real domains: Debian's gdb, Python source lines, two vCPUs, and stock Linux."""
 
 import re
-import shutil
 import time
 
 import pytest
 
 from tests.guests.domu import Domains
+from tests.host_tools import needs
 from tests.toolstack.guest_console import GuestConsole
 from tests.toolstack.test_domains import LINUX, xm
 from tools.qemu.hosts import default_kind
 from tools.setup.patience import PATIENCE_S
 
 pytestmark = [
-    pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed"),
+    needs("gdb"),
     pytest.mark.skipif(default_kind() == "xen", reason="Debian's Xen has no CONFIG_GDBSX"),
 ]
 

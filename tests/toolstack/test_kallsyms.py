@@ -1,6 +1,5 @@
 """Symbols out of a stripped Linux: Debian's own kernel, which the image has."""
 
-import shutil
 import struct
 import subprocess
 
@@ -9,6 +8,7 @@ import xen_codecs as abi
 from dwarf.kallsyms import DIGITS, find_symbols
 from xm import kallsyms
 
+from tests.host_tools import needs
 from tests.toolstack import tiny_guest
 from tools.image.build import build_image
 from tools.setup.patience import PATIENCE_S
@@ -37,7 +37,7 @@ def test_names_are_where_the_kernel_says(linux, symbols):
     assert symbols["start_kernel"][1] in "tT"
 
 
-@pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+@needs("gdb")
 def test_gdb_reads_what_we_write(symbols, tmp_path):
     path = tmp_path / "symbols.elf"
     path.write_bytes(kallsyms.make_elf(symbols))

@@ -1,17 +1,15 @@
 """`xm gdb` with Debian's gdb, against xend in this process: the guest traps when the test says."""
 
 import asyncio
-import shutil
 
-import pytest
-
+from tests.host_tools import needs
 from tests.toolstack import fake_debug, tiny_guest
 from tests.toolstack.test_xm import write_cfg, xm
 from tests.toolstack.xend_in_process import until, with_xend
 
 BP = 3
 
-pytestmark = pytest.mark.skipif(not shutil.which("gdb"), reason="gdb is not installed")
+pytestmark = needs("gdb")
 
 
 def batch(*commands):

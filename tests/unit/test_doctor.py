@@ -10,9 +10,10 @@ import pytest
 
 from tools.doctor import __main__ as doctor
 from tools.doctor import host, software, state
-from tools.doctor.finding import BAD, GOOD, INSTALL, REMARK, Finding
+from tools.doctor.finding import BAD, GOOD, REMARK, Finding
 from tools.setup.paths import ROOT
 from tools.setup.patience import PATIENCE_S
+from tools.setup.programs import install_line
 
 
 def run(*words: str, **environment: str) -> subprocess.CompletedProcess:
@@ -27,7 +28,7 @@ def test_here_all_that_is_needed_is_there():
     assert done.returncode == 0, done.stdout + done.stderr
     assert "All that is needed is here" in done.stdout
     assert "\x1b" not in done.stdout, "colours, and no terminal"
-    for what in ("python", "packages", "QEMU", "accelerator", "memory", "core", "left over"):
+    for what in ("python", "programs", "QEMU", "accelerator", "memory", "core", "left over"):
         assert any(line[6:].startswith(what) for line in done.stdout.splitlines()), what
     assert max(map(len, done.stdout.splitlines())) <= doctor.WIDTH
     assert "PROXEN_ACCEL says" in done.stdout
@@ -36,11 +37,12 @@ def test_here_all_that_is_needed_is_there():
 def test_without_programs_it_says_what_to_install():
     done = run(PATH="/nowhere")
     assert done.returncode == 1 and done.stderr == ""
-    assert "BAD   packages" in done.stdout and "qemu-system-x86_64 does not run" in done.stdout
-    (install,) = (line.strip() for line in done.stdout.splitlines() if "apt-get" in line)
-    assert install.removeprefix("sudo ").startswith(f"{INSTALL} ")
-    assert {"qemu-system-x86", "gdb", "util-linux"} <= set(install.split())
-    assert "Not well: packages, QEMU, gdb." in done.stdout
+    assert "BAD   programs" in done.stdout and "qemu-system-x86_64 does not run" in done.stdout
+    needed, wished = (line.strip() for line in done.stdout.splitlines() if "apt-get" in line)
+    assert needed.removeprefix("sudo ").startswith(install_line([]))
+    assert {"qemu-system-x86", "util-linux"} <= set(needed.split()) and "gdb" not in needed
+    assert "gdb" in wished.split()
+    assert "Not well: programs, QEMU." in done.stdout
 
 
 def test_wrong_usage_and_help():
@@ -136,9 +138,12 @@ def test_a_leftover_qemu_is_found(monkeypatch, tmp_path):
 
 def test_the_page_tells_what_to_do_once_each(monkeypatch):
     monkeypatch.setattr(os, "geteuid", lambda: 1000)
-    findings = [Finding(BAD, name, "", f"{INSTALL} x {name}") for name in ("a", "b")]
+    findings = [Finding(BAD, name, "", install_line(["x", name])) for name in ("a", "b")]
     findings += [Finding(REMARK, "c", "", "make build"), Finding(REMARK, "d", "", "make build")]
     text = doctor.summary(findings)
-    assert f"    sudo {INSTALL} x a b\n" in text and text.count("    make build\n") == 1
+    assert (
+        f"    sudo {install_line(['x', 'a', 'b'])}\n" in text
+        and text.count("    make build\n") == 1
+    )
     assert text.endswith("Not well: a, b.")
     assert doctor.render(findings[0], True).startswith("\x1b[31;1mBAD")

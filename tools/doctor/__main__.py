@@ -8,7 +8,8 @@ import sys
 import textwrap
 
 from tools.doctor import host, software, state
-from tools.doctor.finding import BAD, GOOD, INSTALL, REMARK, Finding
+from tools.doctor.finding import BAD, GOOD, REMARK, Finding
+from tools.setup.programs import install_line
 
 WIDTH = 110
 COLUMN = 20
@@ -20,11 +21,10 @@ Says what is installed, which QEMU and accelerator will be used and why, what is
 and how to mend what is missing. BAD: make run cannot work. note: it can, but read this."""
 CHECKS = (
     software.python,
-    software.debian_packages,
+    software.programs,
     software.venv,
     software.qemu,
     host.kvm,
-    software.gdb,
     software.real_xen,
     host.processors,
     host.memory,
@@ -82,15 +82,16 @@ def summary(findings: list[Finding]) -> str:
 
 def merged(mends: list[str]) -> list[str]:
     """Return commands once each, with all installations in one."""
-    installs = [mend.removeprefix(INSTALL).split() for mend in mends if mend.startswith(INSTALL)]
+    prefix = install_line([])
+    installs = [mend.removeprefix(prefix).split() for mend in mends if mend.startswith(prefix)]
     names = dict.fromkeys(name for words in installs for name in words)
-    others = [mend for mend in mends if not mend.startswith(INSTALL)]
-    return list(dict.fromkeys([*([f"{INSTALL} {' '.join(names)}"] if names else []), *others]))
+    others = [mend for mend in mends if not mend.startswith(prefix)]
+    return list(dict.fromkeys([*([install_line(list(names))] if names else []), *others]))
 
 
 def as_root(command: str) -> str:
     """Put sudo before what only root may do."""
-    needs_root = command.startswith(("apt-get", "usermod")) and os.geteuid() != 0
+    needs_root = command.startswith(("apt-get", "dnf", "usermod")) and os.geteuid() != 0
     return f"sudo {command}" if needs_root else command
 
 

@@ -4,7 +4,6 @@ import subprocess
 from dataclasses import dataclass
 
 GOOD, REMARK, BAD = "ok", "note", "BAD"
-INSTALL = "apt-get install -y --no-install-recommends"
 
 
 @dataclass(frozen=True)

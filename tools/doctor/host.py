@@ -45,7 +45,7 @@ def disk_space() -> Finding:
     needed = BUILT_DISK_GIB if (BUILD / "image").exists() else DISK_GIB
     detail = f"{free:.1f} GiB free at {ROOT}"
     if free < needed:
-        return Finding(BAD, "disk space", f"{detail}, {needed} are needed", "apt-get clean")
+        return Finding(BAD, "disk space", f"{detail}, {needed} are needed; make room")
     return Finding(GOOD, "disk space", detail)
 
 

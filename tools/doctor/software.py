@@ -3,11 +3,12 @@
 import re
 import sys
 from importlib.metadata import distributions
+from pathlib import Path
 
-from tools.doctor.finding import BAD, GOOD, INSTALL, REMARK, Finding, ask
-from tools.setup.debian import LISTING, SEARCH, missing
+from tools.doctor.finding import BAD, GOOD, REMARK, Finding, ask
 from tools.setup.paths import REAL_XEN, VENV
-from tools.setup.venv import PYTHON, REQUIREMENTS, is_fresh
+from tools.setup.programs import SEARCH, install_line, listing, missing
+from tools.setup.venv import PYTHON, REQUIREMENTS, is_fresh, pins
 
 PYTHON_NEEDED = (3, 11)
 QEMU = "qemu-system-x86_64"
@@ -23,41 +24,58 @@ def python() -> Finding:
     version = sys.version.split()[0]
     if sys.version_info[:2] < PYTHON_NEEDED:
         wanted = ".".join(map(str, PYTHON_NEEDED))
-        return Finding(BAD, "python", f"{version}, but {wanted} is needed", f"{INSTALL} python3")
+        return Finding(
+            BAD, "python", f"{version}, but {wanted} is needed", install_line(["python3"])
+        )
     return Finding(GOOD, "python", f"{version} at {sys.executable}")
 
 
-def debian_packages() -> list[Finding]:
-    """Every package that setup installs, with its version where dpkg knows it."""
-    names = [line.split()[0] for line in LISTING.read_text().splitlines() if _is_entry(line)]
-    lacking = missing()
+def programs() -> list[Finding]:
+    """Every program that the host must bring, with its package's version where dpkg knows it."""
+    lacking = {end: missing(end) for end in ("run", "test")}
+    names = dict.fromkeys(program.name for program in listing())
     listed = ask("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *names)
     versions = dict(line.split(" ", 1) for line in listed.splitlines())
-    there = [f"{name} {versions.get(name, '')}".strip() for name in names if name not in lacking]
-    findings = [Finding(GOOD, "packages", ", ".join(there))] if there else []
-    if lacking:
-        words = " ".join(lacking)
-        findings.append(Finding(BAD, "packages", f"missing: {words}", f"{INSTALL} {words}"))
+    there = [n for n in names if n not in [*lacking["run"], *lacking["test"]]]
+    found = [f"{name} {versions.get(name, '')}".strip() for name in there]
+    findings = [Finding(GOOD, "programs", ", ".join(found))] if found else []
+    if words := lacking["run"]:
+        detail = f"missing: {' '.join(words)}"
+        findings.append(Finding(BAD, "programs", detail, install_line(words)))
+    if words := lacking["test"]:
+        detail = f"missing: {' '.join(words)}; only tests and `make debug` use it"
+        findings.append(Finding(REMARK, "programs", detail, install_line(words)))
     return findings
 
 
-def _is_entry(line: str) -> bool:
-    return bool(line.strip()) and not line.startswith("#")
-
-
 def venv() -> Finding:
-    """The virtual environment: every pinned package in its version."""
+    """The virtual environment: every package in a version that is tried."""
+    what = "build/venv"
     if not PYTHON.exists():
-        return Finding(REMARK, "build/venv", "not made yet", "make setup")
-    wanted = dict(re.findall(r"^([\w.-]+)==(\S+)", REQUIREMENTS.read_text(), re.MULTILINE))
-    folder = VENV / "lib" / f"python{sys.version_info[0]}.{sys.version_info[1]}" / "site-packages"
-    found = {d.metadata["Name"].lower(): d.version for d in distributions(path=[str(folder)])}
-    wrong = [f"{name} {v}" for name, v in wanted.items() if found.get(name.lower()) != v]
-    if wrong or not is_fresh():
-        detail = f"lacks {', '.join(wrong)}" if wrong else "made for another Python or other pins"
-        return Finding(REMARK, "build/venv", detail, "make setup")
-    listed = ", ".join(f"{name} {version}" for name, version in wanted.items())
-    return Finding(GOOD, "build/venv", listed)
+        return Finding(REMARK, what, "not made yet", "make setup")
+    wanted = dict(re.findall(r"^([\w.-]+)==([^;\s]+)", pins().read_text(), re.MULTILINE))
+    names = dict.fromkeys(re.findall(r"^[\w.-]+", REQUIREMENTS.read_text(), re.MULTILINE))
+    found = {_key(d.metadata["Name"]): d.version for d in distributions(path=[str(_packages())])}
+    lacking = [name for name in names if _key(name) not in found]
+    if lacking:
+        return Finding(REMARK, what, f"lacks {', '.join(lacking)}", "make setup")
+    listed = ", ".join(f"{name} {found[_key(name)]}" for name in names)
+    if not is_fresh():
+        return Finding(
+            REMARK, what, f"made for another Python or other pins: {listed}", "make setup"
+        )
+    other = [name for name in names if found[_key(name)] != wanted.get(name)]
+    return Finding(GOOD, what, f"{listed}{'; not pinned: ' if other else ''}{', '.join(other)}")
+
+
+def _packages() -> Path:
+    version = f"python{sys.version_info[0]}.{sys.version_info[1]}"
+    return VENV / "lib" / version / "site-packages"
+
+
+def _key(name: str) -> str:
+    """Return a name as package indices compare it."""
+    return re.sub(r"[-_.]+", "-", name).lower()
 
 
 def qemu() -> Finding:
@@ -65,24 +83,15 @@ def qemu() -> Finding:
     text = ask(QEMU, "--version")
     found = re.search(r"version (\d+)\.(\d+)[\d.]*", text)
     if found is None:
-        mend = f"{INSTALL} qemu-system-x86"
+        mend = install_line(["qemu-system-x86"])
         return Finding(BAD, "QEMU", f"{QEMU} does not run; looked in {SEARCH}", mend)
     version = (int(found[1]), int(found[2]))
     if version == TRIED_QEMU:
         return Finding(GOOD, "QEMU", f"{found[0]}, the one that is tested; known: {QEMU_7_2_BUGS}")
     if version < TRIED_QEMU:
         detail = f"{found[0]} is older than 7.2, with which all is tested"
-        return Finding(REMARK, "QEMU", detail, f"{INSTALL} qemu-system-x86")
+        return Finding(REMARK, "QEMU", detail, install_line(["qemu-system-x86"]))
     return Finding(REMARK, "QEMU", f"{found[0]} is newer than 7.2, with which all is tested")
-
-
-def gdb() -> Finding:
-    """The debugger of `make debug` and `xm gdb`."""
-    line = ask("gdb", "--version").partition("\n")[0]
-    if not line:
-        detail = "missing; `make debug` and `xm gdb` need it"
-        return Finding(BAD, "gdb", detail, f"{INSTALL} gdb")
-    return Finding(GOOD, "gdb", line)
 
 
 def real_xen() -> Finding:

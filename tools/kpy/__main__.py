@@ -10,6 +10,7 @@ from kpy.front import forward, imports, modules
 from kpy.front.diagnostics import Reported
 from kpy.front.program import Program
 from kpy.front.target import BadTarget, find_targets
+from tools.setup.plain import plain_errors
 
 
 def check(arguments):
@@ -136,7 +137,8 @@ def parser():
 def main():
     arguments = parser().parse_args()
     try:
-        return arguments.run(arguments)
+        with plain_errors():
+            return arguments.run(arguments)
     except BrokenPipeError:
         return 1
     except BadTarget as error:

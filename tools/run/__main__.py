@@ -11,6 +11,7 @@ from tools.run.build import build_all, build_to_run
 from tools.run.debug import debug
 from tools.run.example import run_example
 from tools.run.repeat import run_repeatably
+from tools.setup.plain import plain_errors
 from tools.setup.progress import say
 
 COMMANDS = {
@@ -47,10 +48,11 @@ def main(words: list[str]) -> int:
     Returns: the exit code; 2 for wrong usage.
     """
     try:
-        if words[:1] == ["debug"]:  # has options of its own
-            return debug(words[1:])
-        chosen = options(words)
-        return COMMANDS[chosen.command](chosen.seed) or 0
+        with plain_errors():
+            if words[:1] == ["debug"]:  # has options of its own
+                return debug(words[1:])
+            chosen = options(words)
+            return COMMANDS[chosen.command](chosen.seed) or 0
     except MachineFailure as failure:
         say(str(failure))
         return 1

@@ -21,6 +21,7 @@ from tools.qemu.repeatable import repeatable, seed_number
 from tools.run.build import build_programs
 from tools.run.repeat import example_machine
 from tools.setup.paths import BUILD, ROOT, TOOLS, VMLINUX
+from tools.setup.programs import install_line
 from tools.setup.progress import fail, say
 
 SYMBOLS = BUILD / "proxen.elf"
@@ -71,7 +72,7 @@ def debug(words: list[str]) -> int:
     options = parse(words)
     gdb = shutil.which("gdb")
     if gdb is None:
-        raise fail("gdb is not installed; install it with `apt install gdb`")
+        raise fail(f"gdb is not installed; install it with `{install_line(['gdb'])}`")
     machine_config = toy_machine(options) if options.kernel else linux_machine(options)
     with Machine(machine_config) as machine:
         log = (machine.folder / "serial.log").relative_to(ROOT)
