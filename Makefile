@@ -1,9 +1,12 @@
 # Thin: each target sets up what it needs and hands over to Python in tools/.
-# Everything that is made goes below build/; HV=xen runs on real Xen 4.17 instead of Proxen.
+# Everything that is made goes below build/; HV=xen runs on real Xen 4.17 instead of Proxen;
+# DOM0=trixie or sid takes that Debian release's kernel for domain 0 instead of bookworm's.
 
 PYTHON := build/venv/bin/python
 HV ?= proxen
 export PROXEN_HV := $(HV)
+DOM0 ?= bookworm
+export PROXEN_DOM0 := $(DOM0)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/tools:$(CURDIR)/build/gen
 export PYTHONDONTWRITEBYTECODE := 1
 PYTEST_ARGS ?=
@@ -16,6 +19,7 @@ seed := $(if $(SEED),--seed $(SEED))
 help: ## list the targets
 	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
+	@echo "DOM0=trixie or DOM0=sid runs that Debian release's kernel as domain 0, instead of bookworm's"
 	@echo "SEED=n repeats: make run SEED=7 gives the same console each time, make test SEED=7 the same random tests"
 
 setup: ## have the host's programs and build/venv

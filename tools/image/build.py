@@ -6,9 +6,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 from tools.image import disk, kernel, ramdisk, toolstack
-from tools.image.userspace import FILES, UserSpace, user_space
+from tools.image.userspace import FILES, STAMP, UserSpace, user_space
 from tools.setup.paths import BUILD, IMAGE, VMLINUX, VMLINUZ
-from tools.setup.progress import step
+from tools.setup.progress import fail, step
 from tools.setup.stamp import Stamp, fingerprint
 
 ROOT_DISK = IMAGE / "root.img"
@@ -36,23 +36,27 @@ def build_image() -> Image:
     """Build or find the dom0 image; one builder at a time, the next one finds it done.
 
     Returns: the paths of its parts.
+    Errors: SystemExit, a package cannot be had, or there is no space or right to write.
     """
-    BUILD.mkdir(exist_ok=True)
-    with (BUILD / "image.lock").open("w") as lock:
-        fcntl.flock(lock, fcntl.LOCK_EX)
-        return _build_image()
+    try:
+        BUILD.mkdir(exist_ok=True)
+        with (BUILD / "image.lock").open("w") as lock:
+            fcntl.flock(lock, fcntl.LOCK_EX)
+            return _build_image()
+    except OSError as error:
+        raise fail(f"cannot build dom0's image: {error}") from None
 
 
 def _build_image() -> Image:
     tree = user_space()
     stock = kernel.stock_kernel(tree)
-    names = "\n".join([stock.debs.digest, (IMAGE / "root.stamp").read_text()])
+    names = "\n".join([stock.debs.digest, STAMP.read_text()])
     digest = fingerprint(names, FILES, *Path(__file__).parent.glob("*.py"))
     products = (ROOT_DISK, VMLINUZ, VMLINUX, ramdisk.DOM0, ramdisk.DOMU)
     stamp = Stamp(IMAGE / "image.stamp", *products)
     if not stamp.fresh(digest):
         stamp.forget()
-        with step("build dom0's image"):
+        with step(f"build dom0's image, Linux {stock.release}"):
             _build(stock, tree)
         stamp.record(digest)
     toolstack.toolstack_disk(tree)
@@ -60,10 +64,10 @@ def _build_image() -> Image:
 
 
 def _build(stock: kernel.Kernel, tree: UserSpace) -> None:
-    shutil.rmtree(IMAGE / "staging", ignore_errors=True)
+    for folder in (IMAGE / "staging", kernel.MODULES):
+        shutil.rmtree(folder, ignore_errors=True)
     kernel.write_images(stock)
     ramdisk.dom0_ramdisk(stock, tree)
     ramdisk.domu_ramdisk(stock, tree)
-    shutil.rmtree(tree.tree / "usr/lib/modules", ignore_errors=True)
-    kernel.copy_modules(stock, kernel.DOM0_MODULES, tree.tree, tree)
-    disk.make_ext4(ROOT_DISK, ROOT_LABEL, tree.tree, SPARE_MIB, tree)
+    kernel.copy_modules(stock, kernel.DOM0_MODULES, kernel.MODULES, tree)
+    disk.make_ext4(ROOT_DISK, ROOT_LABEL, [tree.tree, kernel.MODULES], SPARE_MIB, tree)

@@ -3,16 +3,21 @@
 Every file stays byte-identical with the package; only which modules come along is our choice.
 """
 
+import lzma
 import shutil
 from pathlib import Path, PurePosixPath
 
 from tools.image.bzimage import elf_kernel
+from tools.image.debian.suites import SUITES
 from tools.image.packages import Debs, kernel
 from tools.image.unpack import unpack
 from tools.image.userspace import UserSpace
-from tools.setup.paths import CACHE, IMAGE, VMLINUX, VMLINUZ
-from tools.setup.progress import step
+from tools.setup.paths import CACHE, DOM0, IMAGE, VMLINUX, VMLINUZ
+from tools.setup.progress import fail, step
 from tools.setup.stamp import Stamp, fingerprint
+
+ONLY_OLDER = ("crc32c_generic", "crc32c-intel")  # since Linux 6.14 what they did is in the library
+MODULES = IMAGE / "modules"  # those on dom0's root disk
 
 # What it takes to mount the root disk: on QEMU and on a PC.
 BOOT_MODULES = (
@@ -59,9 +64,6 @@ DOMU_MODULES = (
 )
 
 
-SUITE = "bookworm"
-
-
 class Kernel:
     """The unpacked packages of a kernel."""
 
@@ -83,26 +85,25 @@ class Kernel:
 
     @property
     def vmlinuz(self) -> Path:
-        """The kernel image as Debian ships it."""
-        (image,) = (self.tree / "boot").glob("vmlinuz-*")
+        """The kernel image as Debian ships it: beside its modules in newer releases."""
+        (image,) = (*self.tree.glob("boot/vmlinuz-*"), *self.folder.glob("vmlinuz"))
         return image
 
     def modules(self, *names: str) -> list[Path]:
         """Return the files of modules and of what they need, in loading order, relative paths.
 
-        Errors: KeyError, the kernel has no such module, neither built in nor as a file.
+        Errors: KeyError, the kernel has no such module, neither built in nor as a file, and no
+                older one had it.
         """
         needs = self._dependencies()
-        built_in = {
-            Path(line).stem for line in (self.folder / "modules.builtin").read_text().split()
-        }
+        built_in = {_name(line) for line in (self.folder / "modules.builtin").read_text().split()}
         by_name = {_name(path): path for path in needs}
         order: dict[str, None] = {}
         for name in names:
             if _name(name) in by_name:
                 path = by_name[_name(name)]
                 order.update(dict.fromkeys([*reversed(needs[path]), path]))
-            elif _name(name) not in {_name(known) for known in built_in}:
+            elif _name(name) not in built_in and name not in ONLY_OLDER:
                 raise KeyError(f"{self.release} has no module {name}")
         return [Path(path) for path in order]
 
@@ -116,8 +117,10 @@ class Kernel:
 
 
 def stock_kernel(user_space: UserSpace) -> Kernel:
-    """Return the kernel's packages, unpacked into the cache, its modules indexed."""
-    found = Kernel(kernel(SUITE))
+    """Return the kernel that DOM0 names, unpacked into the cache, its modules indexed."""
+    if DOM0 not in SUITES:
+        raise fail(f"DOM0 is {DOM0!r}; it can be {', '.join(SUITES)}")
+    found = Kernel(kernel(DOM0))
     stamp = Stamp(found.tree.with_suffix(".stamp"), found.tree)
     digest = fingerprint(found.debs.digest)
     if not stamp.fresh(digest):
@@ -148,12 +151,16 @@ def write_images(stock: Kernel) -> None:
 
 
 def copy_modules(stock: Kernel, names: tuple[str, ...], base: Path, user_space: UserSpace) -> None:
-    """Copy modules and what they need below base/usr/lib/modules, and index the copy."""
+    """Copy modules and what they need below base/usr/lib/modules, and index the copy.
+
+    Those that are shipped packed are unpacked: dom0 loads them without spending its time on that.
+    """
     target = base / "usr/lib/modules" / stock.release
     for path in stock.modules(*names):
-        place = target / path
+        place = target / path.parent / f"{path.name.partition('.')[0]}.ko"
         place.parent.mkdir(parents=True, exist_ok=True)
-        shutil.copyfile(stock.folder / path, place)
+        contents = (stock.folder / path).read_bytes()
+        place.write_bytes(lzma.decompress(contents) if path.suffix == ".xz" else contents)
     for index in ("modules.builtin", "modules.builtin.modinfo", "modules.order"):
         shutil.copyfile(stock.folder / index, target / index)
     depmod(user_space, base, stock.release)
@@ -165,4 +172,4 @@ def _kernel_file(path: PurePosixPath) -> bool:
 
 def _name(path: str) -> str:
     """Return a module's name as the kernel knows it: xen-blkback.ko is xen_blkback."""
-    return Path(path).name.removesuffix(".ko").replace("-", "_")
+    return Path(path).name.partition(".")[0].replace("-", "_")

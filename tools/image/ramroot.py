@@ -9,13 +9,14 @@ from pathlib import Path
 
 from tools.image import toolstack
 from tools.image.cpio import Cpio
-from tools.image.userspace import FILES
-from tools.setup.paths import IMAGE
+from tools.image.kernel import MODULES
+from tools.image.tree import Entries, entries_of, is_program
+from tools.image.userspace import FILES, STAMP
+from tools.setup.paths import IMAGE, USER_SPACE
 from tools.setup.progress import step
 from tools.setup.stamp import Stamp, fingerprint
 
 RAM_ROOT = IMAGE / "ram-root.cpio"
-ROOT_TREE = IMAGE / "root"
 OPT = "opt/proxen"
 JOB = "job"
 # What such a machine has no use for: drivers of disks and network cards, kernels for other domains.
@@ -27,7 +28,8 @@ def ram_root() -> Path:
 
     Returns: its path.
     """
-    made_from = [(IMAGE / name).read_text() for name in ("image.stamp", "root.stamp", "opt.stamp")]
+    stamps = (IMAGE / "image.stamp", IMAGE / "opt.stamp", STAMP)
+    made_from = [stamp.read_text() for stamp in stamps]
     digest = fingerprint(*made_from, FILES / "ram", Path(__file__))
     stamp = Stamp(IMAGE / "ram-root.stamp", RAM_ROOT)
     if not stamp.fresh(digest):
@@ -58,15 +60,15 @@ def _archive() -> bytes:
     archive.file("init", (FILES / "ram/init").read_bytes(), 0o755)
     archive.folder("dev")
     archive.character_device("dev/console", 5, 1)
-    _add_tree(archive, ROOT_TREE, "")
-    _add_tree(archive, toolstack.TREE, OPT)
+    _add(archive, entries_of([USER_SPACE, MODULES]), "")
+    _add(archive, entries_of([toolstack.TREE]), OPT)
     return archive.bytes()
 
 
-def _add_tree(archive: Cpio, tree: Path, place: str) -> None:
-    """Add what is below a folder of ours below `place`, in the order of the names."""
-    for path in sorted(tree.rglob("*")):
-        name = str(Path(place, path.relative_to(tree)))
+def _add(archive: Cpio, entries: Entries, place: str) -> None:
+    """Add the contents of folders below `place`."""
+    for below, path in entries.items():
+        name = str(Path(place, below))
         if any(part in name for part in LEFT_OUT):
             continue
         if path.is_symlink():
@@ -74,4 +76,4 @@ def _add_tree(archive: Cpio, tree: Path, place: str) -> None:
         elif path.is_dir():
             archive.folder(name)
         else:
-            archive.file(name, path.read_bytes(), 0o755 if path.stat().st_mode & 0o100 else 0o644)
+            archive.file(name, path.read_bytes(), 0o755 if is_program(path) else 0o644)

@@ -40,7 +40,7 @@ def toolstack_disk(user_space: UserSpace) -> Path:
         stamp.forget()
         _copy()
         user_space.byte_compile(TREE)
-        make_ext4(DISK, LABEL, TREE, spare_mib=1, user_space=user_space)
+        make_ext4(DISK, LABEL, [TREE], spare_mib=1, user_space=user_space)
         stamp.record(digest)
     return DISK
 

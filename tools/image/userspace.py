@@ -5,19 +5,30 @@ below. Programs of the tree can be run on the build machine, through the tree's 
 that nothing depends on what is installed there.
 """
 
-import os
 import shutil
 import subprocess
 from pathlib import Path
 
 from tools.image import packages
 from tools.image.unpack import MERGED, needed, unpack
-from tools.setup.paths import IMAGE
-from tools.setup.progress import step
+from tools.setup.paths import USER_SPACE
+from tools.setup.progress import fail, step
 from tools.setup.stamp import Stamp, fingerprint
 
 FILES = Path(__file__).with_name("files")
+STAMP = USER_SPACE.with_suffix(".stamp")
 FOLDERS = ("dev", "proc", "sys", "run", "tmp", "root", "mnt", "opt/proxen", "var/lib", "var/log")
+ENVIRONMENT = {"PATH": "/usr/bin:/bin", "LC_ALL": "C.UTF-8", "TZ": "UTC", "PYTHONHASHSEED": "0"}
+COMPILERS = 4  # processes, whatever the number of processors: it shows in the product
+COMPILE = """
+from importlib.util import cache_from_source
+from py_compile import PycInvalidationMode, compile
+from sys import argv
+folder, *files = argv[1:]
+for name in files:
+    source, mode = f"{folder}/{name}", PycInvalidationMode.UNCHECKED_HASH
+    compile(source, cache_from_source(source) + ".new", name, True, invalidation_mode=mode)
+"""
 LIBRARIES = "usr/lib/x86_64-linux-gnu"
 
 
@@ -32,21 +43,33 @@ class UserSpace:
         """The static busybox, which runs everywhere."""
         return self.tree / "usr/bin/busybox"
 
-    def run(self, program: str, *arguments: str) -> str:
+    def run(self, program: str, *arguments: str, **environment: str) -> tuple[str, str]:
         """Run a dynamically linked program of the tree on the build machine.
 
-        It sees our files as root's: a builder who is not root enters a user namespace for that.
-        Returns: its standard output.
+        It sees nothing of the host's environment, so that its product depends on its inputs alone.
+        Returns: what it said on standard output and on standard error.
+        Errors: SystemExit, it failed.
         """
+        with self.start(program, *arguments, **environment) as child:
+            said, complaints = child.communicate()
+        if child.returncode:
+            raise fail(f"{program} failed: {' '.join(complaints.split())}")
+        return said, complaints
+
+    def start(self, program: str, *arguments: str, **environment: str) -> subprocess.Popen:
+        """Start such a program, what it says going into pipes."""
         loader = self.tree / "usr/lib64/ld-linux-x86-64.so.2"
-        as_root = [] if os.geteuid() == 0 else ["unshare", "--map-root-user"]
-        command = [*as_root, loader, "--argv0", program, "--library-path", self.tree / LIBRARIES]
+        command = [loader, "--argv0", program, "--library-path", self.tree / LIBRARIES]
         command += [self._find(program), *arguments]
-        environment = os.environ | {"MKE2FS_CONFIG": str(self.tree / "etc/mke2fs.conf")}
-        done = subprocess.run(
-            command, check=True, stdout=subprocess.PIPE, text=True, env=environment
+        settings = ENVIRONMENT | {"MKE2FS_CONFIG": str(self.tree / "etc/mke2fs.conf")}
+        return subprocess.Popen(
+            command,
+            stdout=subprocess.PIPE,
+            stderr=subprocess.PIPE,
+            text=True,
+            env=settings | environment,
+            umask=0o022,
         )
-        return done.stdout
 
     def _find(self, program: str) -> Path:
         """Return the file of a program; its absolute links mean places in the tree, not here."""
@@ -67,17 +90,27 @@ class UserSpace:
         """Compile all Python below folders: dom0's daemons would spend seconds on that.
 
         The .pyc files are not checked against the sources at import, so file times play no part.
+        What a process compiled before shows in them, so each has its files in a fixed order, and
+        the products get their names when all have ended: none imports what another compiled.
         """
         for folder in folders:
-            self.run(
-                *("python3.11", "-I", "-m", "compileall", "-q", "-j", "0"),
-                *("--invalidation-mode", "unchecked-hash", "-s", str(folder), str(folder)),
-            )
+            files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py"))
+            children = [self._compiler(folder, files[i::COMPILERS]) for i in range(COMPILERS)]
+            complaints = [child.communicate()[1] for child in children]
+            if any(child.returncode for child in children):
+                raise fail(f"dom0's Python does not compile: {' '.join(complaints).strip()[-200:]}")
+            for made in folder.rglob("*.pyc.new"):
+                made.rename(made.with_suffix(""))
+
+    def _compiler(self, folder: Path, files: list[str]) -> subprocess.Popen:
+        words = ("-s", "-P", "-c", COMPILE, str(folder), *files)
+        home = {"PYTHONHOME": str(self.tree / "usr"), "PYTHONDONTWRITEBYTECODE": "1"}
+        return self.start("python3.11", *words, **home)
 
 
 def user_space() -> UserSpace:
     """Return the user space; built only when the packages or our files changed."""
-    made = UserSpace(IMAGE / "root")
+    made = UserSpace(USER_SPACE)
     debs = packages.user_space()
     digest = fingerprint(
         debs.digest,
@@ -85,7 +118,7 @@ def user_space() -> UserSpace:
         Path(__file__),
         Path(unpack.__code__.co_filename),
     )
-    stamp = Stamp(IMAGE / "root.stamp", made.tree)
+    stamp = Stamp(STAMP, made.tree)
     if not stamp.fresh(digest):
         stamp.forget()
         with step(f"unpack dom0's user space, {debs}"):

@@ -8,7 +8,7 @@ from pathlib import Path
 
 from tools.image import packages
 from tools.image.debian.archive import members
-from tools.setup.paths import IMAGE, REAL_XEN
+from tools.setup.paths import REAL_XEN
 from tools.setup.stamp import Stamp, fingerprint
 
 PATTERN = "boot/xen-*-amd64.gz"
@@ -18,7 +18,7 @@ def real_xen() -> Path:
     """Return Xen 4.17 as the plain 32-bit ELF file that QEMU's multiboot loader takes."""
     debs = packages.real_xen()
     digest = fingerprint(debs.digest)
-    stamp = Stamp(IMAGE / "xen.stamp", REAL_XEN)
+    stamp = Stamp(REAL_XEN.with_suffix(".stamp"), REAL_XEN)
     if not stamp.fresh(digest):
         REAL_XEN.parent.mkdir(parents=True, exist_ok=True)
         REAL_XEN.write_bytes(gzip.decompress(_packed(*debs.files)))
