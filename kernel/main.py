@@ -25,11 +25,12 @@ from kernel.sched.schedule import schedule_first
 from kernel.sched.time import init_wallclock
 from kernel.state.frame_table import FRAME_BYTES
 from kernel.state.vcpu import Vcpu
-from kernel.x86 import acpi
+from kernel.x86 import acpi, efi
 from kernel.x86.apic import apic_id, apic_map, apic_timer_calibrate
 from kernel.x86.boot_area import MULTIBOOT2_BOOTLOADER_MAGIC
 from kernel.x86.boot_info import boot_command_line, nr_modules, use_direct_map
 from kernel.x86.bootmem import find_free_ranges, lift_alloc_limit, pages_taken, settle_memory_map
+from kernel.x86.calibrate import measure_tsc_khz
 from kernel.x86.core_maps import map_frame_tables
 from kernel.x86.cpu import rdtsc, write_cr3
 from kernel.x86.descriptors import fill_idt, load_descriptor_tables
@@ -108,10 +109,13 @@ def start_on_own_stack() -> Never:
     """Go on with the first processor's own area: interrupt controllers, time, memory, processors,
     domain 0.
     """
+    efi.efi_init()
+    if efi.efi_revision != 0:
+        printk(f"UEFI {efi.efi_revision >> 16}.{(efi.efi_revision & 0xFFFF) // 10}")
     if not acpi.acpi_init():
         printk("no ACPI tables: one processor, no I/O APIC")
     apic_map(acpi.apic_maddr)
-    tsc_init(acpi.pm_timer_port)
+    tsc_init(measure_tsc_khz())
     fpu_init()
     read_speculation()
     empty_buffers_on_exit()

@@ -59,6 +59,13 @@ typedef struct xenpf_read_memtype xenpf_read_memtype_t;
 #define XEN_FW_DISK_MBR_SIGNATURE 2
 #define XEN_FW_VBEDDC_INFO        3
 #define XEN_FW_EFI_INFO           4
+#define XEN_FW_EFI_VERSION        0
+#define XEN_FW_EFI_CONFIG_TABLE   1
+#define XEN_FW_EFI_VENDOR         2
+#define XEN_FW_EFI_MEM_INFO       3
+#define XEN_FW_EFI_RT_VERSION     4
+#define XEN_FW_EFI_PCI_ROM        5
+#define XEN_FW_EFI_APPLE_PROPERTIES 6
 #define XEN_FW_KBD_SHIFT_FLAGS    5
 
 union xenpf_efi_info {

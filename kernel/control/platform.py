@@ -27,6 +27,7 @@ from kpy import (
 from kernel.base.guest_memory import copy_from_guest, copy_to_guest
 from kernel.base.registry import hypercall, parameter_types, part_of, register, structure_of
 from kernel.console.console import printk
+from kernel.control.efi_info import efi_info
 from kernel.sched.time import set_wallclock
 from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import cpu_by_id, nr_cpus
@@ -96,15 +97,16 @@ def settime64(op: Ptr[Tainted[abi.xenpf_settime64]]) -> Result[None]:
 
 @platform_op(abi.XENPF_firmware_info, result=True)
 def firmware_info(op: Ptr[Tainted[abi.xenpf_firmware_info]]) -> i64:
-    """Tell what the BIOS said at boot: nothing, since a multiboot kernel does not ask it.
+    """Tell what the firmware said at boot: of a BIOS nothing, since a multiboot kernel does not ask
+    it.
 
-    Errors: -ESRCH, no (more) disks, no display data; -ENOSYS, no EFI; -EINVAL, unknown.
+    Errors: -ESRCH, no (more) disks, no display data; -EINVAL, unknown; those of `efi_info`.
     """
     match op.type:
         case abi.XEN_FW_DISK_INFO | abi.XEN_FW_DISK_MBR_SIGNATURE | abi.XEN_FW_VBEDDC_INFO:
             return -abi.ESRCH
         case abi.XEN_FW_EFI_INFO:
-            return -abi.ENOSYS
+            return efi_info(op.index, ref(op.u.efi_info))
         case abi.XEN_FW_KBD_SHIFT_FLAGS:
             require(op.index == 0, -abi.ESRCH)
             op.u.kbd_shift_flags = 0

@@ -10,9 +10,9 @@ from kpy import Array, Ptr, Tainted, build_time, inline, static, trusted, u8, u1
 
 from kernel.console.uart import COM1_PORT, is_present
 from kernel.state.domain import Domain
+from kernel.x86.calibrate import PIT_CHANNEL_2
 from kernel.x86.pci import CONFIG_ADDRESS, CONFIG_DATA, pci_config_read, pci_config_write
 from kernel.x86.port import read_port, write_port
-from kernel.x86.tsc import PIT_CHANNEL_2
 
 PCI_CONFIG_ENABLE = 1 << 31
 COM1_LAST = 0x3FF

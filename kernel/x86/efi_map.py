@@ -3,7 +3,7 @@
 Source: UEFI 2.10, 7.2.1 (memory types), 7.2.3 (memory descriptors).
 """
 
-from kpy import Array, Ptr, load, ref, static, struct, u32, u64
+from kpy import Array, Ptr, Tainted, load, ref, static, struct, u32, u64
 
 from kernel.base.ids import PAGE_SIZE
 from kernel.x86.bootmem import (
@@ -93,3 +93,12 @@ def e820_kind(type: u32) -> u32:
             return E820_UNUSABLE
         case _:
             return E820_RESERVED
+
+
+def find_efi_memory(maddr: Tainted[u64]) -> Ptr[EfiMemory] | None:
+    """Return the descriptor of the stretch in which an address lies."""
+    for i in range(nr_efi_regions):
+        found = ref(efi_map[i])
+        if found.start <= maddr < found.start + found.nr_pages * PAGE_SIZE:
+            return found
+    return None

@@ -69,7 +69,8 @@ def ioapic_init() -> None:
     """Map the I/O APICs, mask every wire, and take the firmware's word for the ISA ones. The old
     controller is silenced.
     """
-    silence_pic()
+    if acpi.has_pic:
+        silence_pic()
     for i in range(acpi.nr_io_apics):
         add_ioapic(acpi.io_apics[i].maddr, acpi.io_apics[i].first_gsi)
     for irq in range(NR_ISA_IRQS):

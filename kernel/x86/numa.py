@@ -7,8 +7,9 @@ as the SRAT first mentions their proximity domains. Source: ACPI 6.4, 5.2.16, 5.
 from kpy import Array, bit, static, struct, u32, u64
 
 from kernel.x86 import acpi, topology
-from kernel.x86.acpi import ENABLED, read8, read32, read64
+from kernel.x86.acpi import ENABLED
 from kernel.x86.percpu import cpu_by_id, nr_cpus
+from kernel.x86.table_read import read8, read32, read64
 
 MAX_NODES = 16
 MAX_RANGES = 64

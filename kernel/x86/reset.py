@@ -6,7 +6,7 @@ PCI reset port for machines without.
 
 from kpy import Never, static, u16
 
-from kernel.x86 import acpi
+from kernel.x86 import fixed_hardware
 from kernel.x86.cpu import disable_interrupts, halt_forever, out8, out16, pause
 
 SLEEP_ENABLE = 1 << 13
@@ -27,8 +27,8 @@ def stop_on_nmi() -> None:
 def reboot() -> Never:
     """Restart the machine."""
     disable_interrupts()
-    if acpi.reset_port != 0:
-        out8(acpi.reset_port, acpi.reset_value)
+    if fixed_hardware.reset_port != 0:
+        out8(fixed_hardware.reset_port, fixed_hardware.reset_value)
         wait_a_little()
     out8(PCI_RESET_PORT, 0x02)
     out8(PCI_RESET_PORT, 0x06)
@@ -47,10 +47,10 @@ def wait_a_little() -> None:
 def enter_sleep_state(pm1a_value: u16, pm1b_value: u16) -> None:
     """Write the PM1 control registers as domain 0 worked them out; after S5 it is dark."""
     disable_interrupts()
-    if acpi.pm1a_control_port != 0:
-        out16(acpi.pm1a_control_port, pm1a_value | SLEEP_ENABLE)
-    if acpi.pm1b_control_port != 0:
-        out16(acpi.pm1b_control_port, pm1b_value | SLEEP_ENABLE)
+    if fixed_hardware.pm1a_control_port != 0:
+        out16(fixed_hardware.pm1a_control_port, pm1a_value | SLEEP_ENABLE)
+    if fixed_hardware.pm1b_control_port != 0:
+        out16(fixed_hardware.pm1b_control_port, pm1b_value | SLEEP_ENABLE)
     wait_a_little()
 
 

@@ -5,6 +5,7 @@ Source: Motorola MC146818A data sheet. The clock is taken to run in UTC, in the 
 
 from kpy import Array, static, u8, u64
 
+from kernel.x86 import fixed_hardware
 from kernel.x86.cpu import in8, out8
 
 CMOS_INDEX = 0x70
@@ -34,7 +35,11 @@ def read_number(register: u8, is_binary: bool) -> u64:
 
 
 def read_cmos_seconds() -> u64:
-    """Return the seconds since 1970-01-01 00:00 UTC."""
+    """Return the seconds since 1970-01-01 00:00 UTC; 0 where ACPI says that there is no clock, for
+    domain 0 to set.
+    """
+    if not fixed_hardware.has_cmos_clock:
+        return 0
     for _ in range(PATIENCE):
         if read_cmos(STATUS_A) & UPDATE_IN_PROGRESS == 0:
             break

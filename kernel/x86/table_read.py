@@ -1,0 +1,27 @@
+"""Reading numbers from firmware tables, which need not be aligned."""
+
+from kpy import Ptr, load, u8, u16, u32, u64
+
+
+def read8(address: u64) -> u8:
+    return load(Ptr[u8](address))
+
+
+def read16(address: u64) -> u16:
+    return u16(read8(address)) | u16(read8(address + 1)) << 8
+
+
+def read32(address: u64) -> u32:
+    return u32(read16(address)) | u32(read16(address + 2)) << 16
+
+
+def read64(address: u64) -> u64:
+    return u64(read32(address)) | u64(read32(address + 4)) << 32
+
+
+def checksum(address: u64, length: u64) -> u32:
+    """Return the sum of bytes, modulo 256."""
+    total: u32 = 0
+    for i in range(length):
+        total += u32(read8(address + i))
+    return total & 0xFF
