@@ -168,7 +168,8 @@ def domctl_gdbsx_guestmemio(
     remain = copy_pages(v, io, length)
     domain_unpause(d)
     io.remain = remain
-    return 0 if remain == 0 else -abi.EFAULT
+    require(remain == 0, -abi.EFAULT)
+    return 0
 
 
 def copy_pages(v: Ptr[Vcpu], io: Ptr[Tainted[abi.xen_domctl_gdbsx_memio]], length: u32) -> u32:

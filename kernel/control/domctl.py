@@ -99,11 +99,14 @@ def serve_domctl(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
     if op.cmd == abi.XEN_DOMCTL_createdomain:
         return createdomain(op)
     with find_target(op) as domain:
-        if domain is None:
-            is_reserved = op.domain >= abi.DOMID_FIRST_RESERVED
-            is_question = op.cmd == abi.XEN_DOMCTL_getdomaininfo
-            return -abi.EINVAL if is_reserved and is_question else -abi.ESRCH
+        require(domain is not None, why_nobody(op))
         return run_operation(vcpu, domain, op)
+
+
+def why_nobody(op: Ptr[Tainted[abi.xen_domctl]]) -> i64:
+    """Return the error for an operation about no domain that there is."""
+    is_question = op.cmd == abi.XEN_DOMCTL_getdomaininfo
+    return -abi.EINVAL if is_question and op.domain >= abi.DOMID_FIRST_RESERVED else -abi.ESRCH
 
 
 @gives_back(put_domain)

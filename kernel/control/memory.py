@@ -3,7 +3,17 @@ mode, NUMA nodes.
 """
 
 import abi
-from kpy import Ptr, Tainted, i64, ref, require, truncate, trusted, u32
+from kpy import (
+    Ptr,
+    Tainted,
+    i64,
+    ok,
+    ref,
+    require,
+    truncate,
+    trusted,
+    u32,
+)
 
 from kernel.base.guest_bitmap import read_bitmap
 from kernel.base.ids import Mfn
@@ -95,7 +105,6 @@ def domctl_setnodeaffinity(op: Ptr[Tainted[abi.xen_domctl_nodeaffinity]]) -> i64
 
     Errors: -EFAULT, the mask; -EINVAL, node 0 isn't in it.
     """
-    nodes, readable = read_bitmap(ref(op.nodemap))
-    require(readable, -abi.EFAULT)
+    nodes = ok(read_bitmap(ref(op.nodemap)))
     require(nodes & 1 != 0, -abi.EINVAL)
     return 0

@@ -5,7 +5,19 @@ they saw it off, nobody is in the middle of a record, and the rings can be put i
 """
 
 import abi
-from kpy import Ptr, Tainted, bit, i64, ref, require, static, u32, u64, wrapping_add
+from kpy import (
+    Ptr,
+    Tainted,
+    bit,
+    i64,
+    ok,
+    ref,
+    require,
+    static,
+    u32,
+    u64,
+    wrapping_add,
+)
 
 from kernel.base.guest_bitmap import read_bitmap
 from kernel.base.ids import Vaddr
@@ -57,8 +69,7 @@ def sysctl_tbuf_op(op: Ptr[Tainted[abi.xen_sysctl]]) -> i64:
 
 def set_cpu_mask(bitmap: Ptr[Tainted[abi.xenctl_bitmap]]) -> i64:
     """Choose the processors that record. Errors: -EFAULT, the bitmap."""
-    mask, was_read = read_bitmap(bitmap)
-    require(was_read, -abi.EFAULT)
+    mask = ok(read_bitmap(bitmap))
     was_enabled = kernel.trace.turn.is_enabled
     disable()
     kernel.trace.turn.traced_cpus = mask

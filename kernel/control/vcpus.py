@@ -112,15 +112,13 @@ def domctl_setvcpuaffinity(
     vcpu = vcpu_of(d, affinity.vcpu)
     require(vcpu is not None, -abi.ESRCH)
     if affinity.flags & abi.XEN_VCPUAFFINITY_HARD:
-        wanted, readable = read_bitmap(ref(affinity.cpumap_hard))
-        require(readable, -abi.EFAULT)
+        wanted = ok(read_bitmap(ref(affinity.cpumap_hard)))
         effective = wanted & online_cpus()
         require(effective != 0, -abi.EINVAL)
         set_hard_affinity(vcpu, wanted)
         require(write_bitmap(ref(affinity.cpumap_hard), effective), -abi.EFAULT)
     if affinity.flags & abi.XEN_VCPUAFFINITY_SOFT:
-        preferred, readable = read_bitmap(ref(affinity.cpumap_soft))
-        require(readable, -abi.EFAULT)
+        preferred = ok(read_bitmap(ref(affinity.cpumap_soft)))
         require(preferred & online_cpus() != 0, -abi.EINVAL)
         vcpu.sched.soft_affinity = preferred
         effective = preferred & vcpu.sched.affinity & online_cpus()

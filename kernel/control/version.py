@@ -11,6 +11,7 @@ from kpy import (
     build_time,
     copy_slice,
     i64,
+    inline,
     ref,
     require,
     static,
@@ -71,6 +72,26 @@ def do_xen_version(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: Tainted[u64]) ->
     match command:
         case abi.XENVER_version:
             return XEN_MAJOR << 16 | XEN_MINOR
+        case abi.XENVER_get_features:
+            return get_features(vcpu, arg)
+        case abi.XENVER_pagesize:
+            require(arg == 0, -abi.EINVAL)
+            return PAGE_SIZE
+        case abi.XENVER_guest_handle:
+            return answer(arg, ref(vcpu.domain.handle))
+        case abi.XENVER_commandline:
+            return command_line(vcpu, arg)
+        case abi.XENVER_build_id:
+            require(vcpu.domain.is_privileged, -abi.EPERM)
+            return -abi.ENODATA
+        case _:
+            return answer_all(command, arg)
+
+
+@inline
+def answer_all(command: Tainted[u32], arg: Tainted[u64]) -> i64:
+    """Say what is the same for everybody. Errors: -EFAULT; -ENOSYS, no such command."""
+    match command:
         case abi.XENVER_extraversion:
             return answer(arg, ref(extraversion))
         case abi.XENVER_compile_info:
@@ -82,17 +103,6 @@ def do_xen_version(vcpu: Ptr[Vcpu], command: Tainted[u32], arg: Tainted[u64]) ->
         case abi.XENVER_platform_parameters:
             where = abi.xen_platform_parameters(virt_start=abi.HYPERVISOR_VIRT_START)
             return answer(arg, ref(where))
-        case abi.XENVER_get_features:
-            return get_features(vcpu, arg)
-        case abi.XENVER_pagesize:
-            require(arg == 0, -abi.EINVAL)
-            return PAGE_SIZE
-        case abi.XENVER_guest_handle:
-            return answer(arg, ref(vcpu.domain.handle))
-        case abi.XENVER_commandline:
-            return command_line(vcpu, arg)
-        case abi.XENVER_build_id:
-            return -abi.ENODATA if vcpu.domain.is_privileged else -abi.EPERM
         case _:
             return -abi.ENOSYS
 

@@ -60,17 +60,22 @@ def create_domain(
     free_buried_domains()
     d = new_domain(config, domain_id)
     require(d is not None, -abi.ENOMEM)
-    if not fill_domain(d, config):
+    result = enter_domain(d, config)
+    if result != 0:
         discard_domain(d)
-        return -abi.ENOMEM
-    update_wallclock(d)
-    if not link_domain(d):
-        discard_domain(d)
-        return -abi.EEXIST
+        return result
     trace_1(abi.TRC_DOM0_DOM_ADD, u32(d.domain_id))
     if d.is_privileged:
         kernel.state.domain.dom0 = d
     return d
+
+
+def enter_domain(d: Ptr[Domain], config: Ptr[Tainted[abi.xen_domctl_createdomain]]) -> i64:
+    """Complete a new domain and let everybody find it. Errors: -ENOMEM, -EEXIST."""
+    require(fill_domain(d, config), -abi.ENOMEM)
+    update_wallclock(d)
+    require(link_domain(d), -abi.EEXIST)
+    return 0
 
 
 def check_config(config: Ptr[Tainted[abi.xen_domctl_createdomain]]) -> Result[None]:
@@ -91,8 +96,7 @@ def new_domain(
 ) -> Ptr[Domain] | None:
     """Allocate a domain and set the fields that need nothing else."""
     address = alloc_core_page()
-    if address is None:
-        return None
+    require(address is not None, None)
     # A fresh core page, that nobody else knows
     d = Ptr[Domain](u64(address))
     d.domain_id = domain_id
@@ -118,8 +122,7 @@ def fill_domain(d: Ptr[Domain], config: Ptr[Tainted[abi.xen_domctl_createdomain]
     d.shared_info = Ptr[Tainted[abi.shared_info]](u64(shared))
     d.shared_info_mfn = core_page_mfn(shared)
     share_core_page(shared, d, True)
-    if init_evtchn(d, config.max_evtchn_port).error != 0 or not create_perdomain(d):
-        return False
+    require(init_evtchn(d, config.max_evtchn_port).error == 0 and create_perdomain(d), False)
     return init_grant_table(d, config.max_grant_frames, config.max_maptrack_frames)
 
 

@@ -7,7 +7,12 @@ until they let go; the last such frame gives up the reference that keeps the `Do
 """
 
 import abi
-from kpy import Ptr, i64, require
+from kpy import (
+    Ptr,
+    i64,
+    ok,
+    require,
+)
 
 from kernel.base.ids import Mfn
 from kernel.frames.claims import set_claim
@@ -38,17 +43,15 @@ def relinquish_memory(d: Ptr[Domain]) -> i64:
     """
     for i in range(d.max_vcpus):
         v = d.vcpus[i]
-        if v is not None and leave_tables(d, v) != 0:
-            return -abi.ERESTART
+        if v is not None:
+            ok(leave_tables(d, v))
     count = 0
     mfn = first_frame(d)
     while mfn is not None:
-        if relinquish_frame(d, mfn) != 0:
-            return -abi.ERESTART
+        ok(relinquish_frame(d, mfn))
         mfn = first_frame(d)
         count += 1
-        if count % FRAMES_PER_LOOK == 0 and preempt_pending():
-            return -abi.ERESTART
+        require(count % FRAMES_PER_LOOK != 0 or not preempt_pending(), -abi.ERESTART)
     set_claim(d, 0)
     with d.page_lock:
         page = d.memory_map
@@ -63,14 +66,14 @@ def leave_tables(d: Ptr[Domain], v: Ptr[Vcpu]) -> i64:
 
     Errors: -ERESTART, to be called again.
     """
-    while put_old_guest_table(v) == 0:
+    while True:
+        ok(put_old_guest_table(v))
         with d.page_lock:
             destroy_gdt(v)
             destroy_ldt(v)
             table = take_base_pointer(v)
             require(table is not None, 0)
             release_table(v, d, table, L4)
-    return -abi.ERESTART
 
 
 def take_base_pointer(v: Ptr[Vcpu]) -> Mfn | None:
@@ -97,15 +100,13 @@ def relinquish_frame(d: Ptr[Domain], mfn: Mfn) -> i64:
     Errors: -ERESTART, to be called again.
     """
     with frame_of(mfn, d) as frame:
-        if frame is None:
-            return 0  # another processor is just freeing it
+        require(frame is not None, 0)  # another processor is just freeing it
         with d.page_lock:
-            result = drop_table_uses(d, mfn, frame)
-        if result == 0:
-            with heap_lock:
-                set_aside(d, mfn)
-            drop_allocation(frame)
-        return result
+            ok(drop_table_uses(d, mfn, frame))
+        with heap_lock:
+            set_aside(d, mfn)
+        drop_allocation(frame)
+    return 0
 
 
 def drop_table_uses(d: Ptr[Domain], mfn: Mfn, frame: Ptr[Frame]) -> i64:

@@ -210,7 +210,7 @@ def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]])
     c.ctrlreg[2] = v.vcpu_info.arch.cr2
     c.ctrlreg[4] = guest_cr4(v)
     for i in range(u32(NR_DEBUG_REGISTERS)):
-        c.debugreg[i], _ = get_debugreg(v, i)
+        c.debugreg[i] = get_debugreg(v, i).value  # there are so many
     c.event_callback_eip = v.event_callback_eip
     c.failsafe_callback_eip = v.failsafe_callback_eip
     c.syscall_callback_eip = v.syscall_callback_eip

@@ -6,7 +6,16 @@ nothing for the core.
 """
 
 import abi
-from kpy import Ptr, Tainted, load, store, trusted, u32, u64
+from kpy import (
+    Ptr,
+    Tainted,
+    load,
+    require,
+    store,
+    trusted,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import PAGE_SHIFT, Mfn, mfn_or_0
 from kernel.emulate.instruction import Instruction, decoded_reg, decoded_rm, gpr
@@ -45,8 +54,7 @@ def write_control(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
     value = load(gpr(vcpu, decoded_rm(instruction)))
     match decoded_reg(instruction):
         case 0:
-            if (value ^ guest_cr0(vcpu)) & ~CR0_TS:
-                return False
+            require((value ^ guest_cr0(vcpu)) & ~CR0_TS == 0, False)
             fpu_set_ts(vcpu, value & CR0_TS != 0)
         case 2:
             vcpu.vcpu_info.arch.cr2 = value
@@ -84,10 +92,10 @@ def guest_cr4(vcpu: Ptr[Vcpu]) -> Tainted[u64]:
 
 def read_debug(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:
     """mov from a debug register."""
-    value, exists = get_debugreg(vcpu, u32(decoded_reg(instruction)))
-    if exists:
-        store(gpr(vcpu, decoded_rm(instruction)), value)
-    return exists
+    found = get_debugreg(vcpu, u32(decoded_reg(instruction)))
+    require(found.error == 0, False)
+    store(gpr(vcpu, decoded_rm(instruction)), found.value)
+    return True
 
 
 def write_debug(vcpu: Ptr[Vcpu], instruction: Ptr[Instruction]) -> bool:

@@ -6,7 +6,18 @@ enabled any.
 """
 
 import abi
-from kpy import Ptr, Tainted, i64, require, truncate, trusted, u32, u64
+from kpy import (
+    Ptr,
+    Result,
+    Tainted,
+    i64,
+    ok,
+    require,
+    truncate,
+    trusted,
+    u32,
+    u64,
+)
 
 from kernel.base.guest_memory import guest_address_okay
 from kernel.base.registry import hypercall
@@ -38,23 +49,20 @@ def do_get_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32]) -> i64:
 
     Hypercall: get_debugreg(register). Errors: -ENODEV, no such register.
     """
-    value, exists = get_debugreg(vcpu, register)
-    require(exists, -abi.ENODEV)
-    return truncate(i64, value)
+    return truncate(i64, ok(get_debugreg(vcpu, register)))
 
 
-def get_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32]) -> tuple[u64, bool]:
-    """Return a debug register as the guest sees it; False: it has none of that number.
-
-    4 and 5 are 6 and 7.
-    """
-    if register < 4:
-        return vcpu.debugreg[register], True
-    if register == 4 or register == 6:
-        return vcpu.debugreg[6] | DR6_FIXED, True
-    if register == 5 or register == 7:
-        return vcpu.debugreg[7] | DR7_FIXED, True
-    return 0, False
+def get_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32]) -> Result[u64]:
+    """Return a debug register as the guest sees it; 4 and 5 are 6 and 7. Errors: -ENODEV."""
+    match register:
+        case 0 | 1 | 2 | 3:
+            return vcpu.debugreg[register]
+        case 4 | 6:
+            return vcpu.debugreg[6] | DR6_FIXED
+        case 5 | 7:
+            return vcpu.debugreg[7] | DR7_FIXED
+        case _:
+            return -abi.ENODEV
 
 
 def set_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u64]) -> i64:
@@ -67,18 +75,19 @@ def set_debugreg(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u64]) -
 
 def set_debugreg_value(vcpu: Ptr[Vcpu], register: Tainted[u32], value: Tainted[u64]) -> i64:
     """Check and set a debug register, not yet that of the processor."""
-    if register < 4:
-        require(guest_address_okay(value), -abi.EPERM)
-        vcpu.debugreg[register] = trusted(value)  # an address of the guest's own
-    elif register == 4 or register == 6:
-        require(value >> 32 == 0, -abi.EINVAL)
-        vcpu.debugreg[6] = trusted(value) & ~DR6_RESERVED | DR6_FIXED  # flags
-    elif register == 5 or register == 7:
-        require(value >> 32 == 0, -abi.EINVAL)
-        require(control_allowed(value), -abi.EPERM)
-        vcpu.debugreg[7] = trusted(value) & ~DR7_RESERVED | DR7_FIXED  # flags
-    else:
-        return -abi.ENODEV
+    match register:
+        case 0 | 1 | 2 | 3:
+            require(guest_address_okay(value), -abi.EPERM)
+            vcpu.debugreg[register] = trusted(value)  # an address of the guest's own
+        case 4 | 6:
+            require(value >> 32 == 0, -abi.EINVAL)
+            vcpu.debugreg[6] = trusted(value) & ~DR6_RESERVED | DR6_FIXED  # flags
+        case 5 | 7:
+            require(value >> 32 == 0, -abi.EINVAL)
+            require(control_allowed(value), -abi.EPERM)
+            vcpu.debugreg[7] = trusted(value) & ~DR7_RESERVED | DR7_FIXED  # flags
+        case _:
+            return -abi.ENODEV
     return 0
 
 

@@ -20,6 +20,7 @@ from kpy import (
     inline,
     noinline,
     ref,
+    require,
     static,
     truncate,
     u32,
@@ -117,9 +118,7 @@ def call_handler(
 
     Returns: its result. Errors: -ENOSYS, nobody handles that number.
     """
-    if number >= NR_HYPERCALLS:
-        return -abi.ENOSYS
+    require(number < NR_HYPERCALLS, -abi.ENOSYS)
     handler = hypercall_table[number]
-    if handler is None:
-        return -abi.ENOSYS
+    require(handler is not None, -abi.ENOSYS)
     return handler(vcpu, arg0, arg1, arg2, arg3, arg4)

@@ -74,8 +74,7 @@ def call_entry(vcpu: Ptr[Vcpu], entry: Ptr[Tainted[abi.multicall_entry]]) -> i64
     A multicall in a multicall would be recursion and is refused. So is iret: what follows it would
     be served in user mode, with the page tables loaded that it may then release.
     """
-    if entry.op in (abi.__HYPERVISOR_multicall, abi.__HYPERVISOR_iret):
-        return -abi.EINVAL
+    require(entry.op not in (abi.__HYPERVISOR_multicall, abi.__HYPERVISOR_iret), -abi.EINVAL)
     args = ref(entry.args)
     if tracing(abi.TRC_PV_HYPERCALL_SUBCALL):
         return call_traced(vcpu, entry)

@@ -119,8 +119,7 @@ def evtchn_close_all(d: Ptr[Domain]) -> i64:
     while port < d.evtchn.nr_ports:  # read again: somebody may just have been opening one
         if is_open(d, port):
             close_port(d, port)
-            if preempt_pending():
-                return -abi.ERESTART
+            require(not preempt_pending(), -abi.ERESTART)
         port += 1
     return 0
 

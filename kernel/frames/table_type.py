@@ -8,11 +8,24 @@ needs one while the type is counted.
 Locks: the page_lock of the domain that owns the tables, for all of it.
 """
 
-from kpy import Ptr, atomic_cas, atomic_load, atomic_or, atomic_sub, inline, ref, u32
+import abi
+from kpy import (
+    Ptr,
+    Result,
+    atomic_cas,
+    atomic_load,
+    atomic_or,
+    atomic_sub,
+    inline,
+    ref,
+    require,
+    u32,
+)
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import frame_of, put_reference
+from kernel.frames.frame import frame_of, get_frame, put_frame, put_reference
 from kernel.frames.page_type import (
+    TYPE_BUSY,
     TYPE_COUNT_MASK,
     TYPE_ONE,
     PGT_partial,
@@ -30,9 +43,18 @@ ENTRIES = 512  # of a table, and the cursor of one that is validated
 
 
 @inline
-def begin_table(mfn: Mfn, level: u32) -> u32:
-    """Count one more user of a frame that the caller holds as a page table. Returns: TYPE_*."""
-    return begin_type(frame_at(mfn), table_type(level))
+def get_table(mfn: Mfn, d: Ptr[Domain], level: u32) -> Result[u32]:
+    """Take a reference to a frame of a domain, and count one more user of it as a page table.
+
+    Returns: TYPE_READY, TYPE_FRESH or TYPE_PARTIAL. Errors: -EINVAL, not the domain's, or in use as
+    something else.
+    """
+    require(get_frame(mfn, d), -abi.EINVAL)
+    outcome = begin_type(frame_at(mfn), table_type(level))
+    if outcome == TYPE_BUSY:
+        put_frame(mfn)
+        return -abi.EINVAL
+    return outcome
 
 
 @inline

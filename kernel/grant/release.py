@@ -1,7 +1,12 @@
 """Letting go of everything that a dying domain has mapped of others."""
 
 import abi
-from kpy import Ptr, i64, u32
+from kpy import (
+    Ptr,
+    i64,
+    require,
+    u32,
+)
 
 from kernel.grant.map import pin_unit
 from kernel.grant.maptrack import maptrack_at
@@ -24,8 +29,7 @@ def grant_release_mappings(d: Ptr[Domain]) -> i64:
         if entry is not None and entry.flags != 0:
             release_mapping(d, entry)
         d.grant.release_cursor += 1
-        if d.grant.release_cursor % 64 == 0 and preempt_pending():
-            return -abi.ERESTART
+        require(d.grant.release_cursor % 64 != 0 or not preempt_pending(), -abi.ERESTART)
     return 0
 
 

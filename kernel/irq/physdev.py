@@ -188,8 +188,7 @@ def physdev_pirq_eoi_gmfn(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_pirq_eo
 def physdev_apic_read(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_apic]]) -> Result[None]:
     """Read a register of an I/O APIC. Errors: -EINVAL, there is none at that address."""
     require(caller.domain.is_privileged, -abi.EPERM)
-    found, op.value = ioapic_read(op.apic_physbase, op.reg)
-    require(found, -abi.EINVAL)
+    op.value = ok(ioapic_read(op.apic_physbase, op.reg))
 
 
 @physdev_op(abi.PHYSDEVOP_apic_write)
@@ -199,8 +198,8 @@ def physdev_apic_write(caller: Ptr[Vcpu], op: Ptr[Tainted[abi.physdev_apic]]) ->
     Errors: -EINVAL, there is none at that address; else -EPERM.
     """
     require(caller.domain.is_privileged, -abi.EPERM)
-    found, _ = ioapic_read(op.apic_physbase, 0)
-    return -abi.EPERM if found else -abi.EINVAL
+    ok(ioapic_read(op.apic_physbase, 0))
+    return -abi.EPERM
 
 
 @physdev_op(abi.PHYSDEVOP_alloc_irq_vector, result=True)

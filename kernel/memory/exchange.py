@@ -124,8 +124,7 @@ def exchange_all(d: Ptr[Domain], x: Ptr[Exchange]) -> i64:
     first = x.nr_exchanged // x.in_per_chunk
     count = x.nr_extents // x.in_per_chunk
     for chunk in range(first, count):
-        if chunk != first and preempt_pending():
-            return -abi.ERESTART
+        require(chunk == first or not preempt_pending(), -abi.ERESTART)
         ok(exchange_chunk(d, x, chunk))
         x.request.nr_exchanged = (chunk + 1) * x.in_per_chunk
     return 0

@@ -64,7 +64,7 @@ def get_subject(v: Ptr[Vcpu], domid: Tainted[u16]) -> Result[Ptr[Domain]]:
     d = get_domain_or_self(v.domain, domid)
     require(d is not None, -abi.ESRCH)
     if not may_act_on(v.domain, d.domain_id):
-        put_domain(d)
+        put_domain(d)  # what would have been the caller's
         return -abi.EPERM
     return d
 
@@ -115,7 +115,8 @@ def memory_add_to_physmap(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_add_to_physmap]]
     """
     require(op.space != abi.XENMAPSPACE_gmfn_foreign, -abi.ENOSYS)
     with get_domain_or_self(v.domain, op.domid) as d:
-        return -abi.ESRCH if d is None else -abi.EACCES
+        require(d is not None, -abi.ESRCH)
+    return -abi.EACCES
 
 
 @memory_op(abi.XENMEM_remove_from_physmap, whole=True)
@@ -125,14 +126,16 @@ def memory_remove_from_physmap(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_remove_from
     Errors: -ESRCH; else -EACCES.
     """
     with get_domain_or_self(v.domain, op.domid) as d:
-        return -abi.ESRCH if d is None else -abi.EACCES
+        require(d is not None, -abi.ESRCH)
+    return -abi.EACCES
 
 
 @memory_op(abi.XENMEM_set_pod_target)
 def memory_set_pod_target(v: Ptr[Vcpu], op: Ptr[Tainted[abi.xen_pod_target]]) -> i64:
     """Refuse to populate on demand: PV domains never do. Errors: -ESRCH; else -EINVAL."""
     with get_domain_or_self(v.domain, op.domid) as d:
-        return -abi.ESRCH if d is None else -abi.EINVAL
+        require(d is not None, -abi.ESRCH)
+    return -abi.EINVAL
 
 
 @memory_op(abi.XENMEM_get_pod_target)

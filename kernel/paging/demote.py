@@ -5,7 +5,15 @@ owns the tables.
 """
 
 import abi
-from kpy import Ptr, bit, i64, ref, u32, u64
+from kpy import (
+    Ptr,
+    bit,
+    i64,
+    ref,
+    require,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import page_at, put_frame
@@ -64,13 +72,13 @@ def demote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
             if drop_table(d, child, level - 1):
                 enter_table(walk, level - 1, child, ENTRIES)
                 return WALK_GOES_ON
-            if is_time_to_stop(walk):
-                return -abi.ERESTART
+            require(not is_time_to_stop(walk), -abi.ERESTART)
     finish_demotion(walk.tables[level], level)
     if level == walk.top:
         return WALK_DONE
     walk.level = level + 1
-    return -abi.ERESTART if is_time_to_stop(walk) else WALK_GOES_ON
+    require(not is_time_to_stop(walk), -abi.ERESTART)
+    return WALK_GOES_ON
 
 
 def finish_demotion(table: Mfn, level: u32) -> None:

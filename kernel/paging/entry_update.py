@@ -51,7 +51,8 @@ def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner],
     if new & PTE_PRESENT:
         require(not bad_l1_flags(new, d), -abi.EINVAL)
         if changed & ~FREE_TO_CHANGE == 0:
-            return 0 if store_entry(entry, old, adjusted_l1e(new), how) else -abi.EBUSY
+            require(store_entry(entry, old, adjusted_l1e(new), how), -abi.EBUSY)
+            return 0
         if changed & ~(FREE_TO_CHANGE | PTE_WRITE) == 0 and is_plain_frame(new, owner):
             return toggle_writable(entry, old, new, how)
     return replace_l1e(entry, old, new, d, owner, how)
@@ -113,7 +114,8 @@ def update_upper_entry(
     if new & PTE_PRESENT:
         require(new & UPPER_DISALLOWED == 0, -abi.EINVAL)
         if (old ^ new) & ~FREE_TO_CHANGE == 0:
-            return 0 if store_entry(entry, old, adjusted_upper(new), how) else -abi.EBUSY
+            require(store_entry(entry, old, adjusted_upper(new), how), -abi.EBUSY)
+            return 0
         ok(acquire_table(v, d, entry_mfn(new), level - 1))
     unneeded = old
     result: i64 = 0

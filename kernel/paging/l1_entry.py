@@ -40,8 +40,8 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     mfn = entry_mfn(l1e)
     if not frame_valid(mfn):
         return check_io_frame(l1e, d, owner)
-    is_taken = get_mappable_frame(mfn, d, owner, l1e & PTE_WRITE != 0)
-    return 0 if is_taken else -abi.EBUSY
+    require(get_mappable_frame(mfn, d, owner, l1e & PTE_WRITE != 0), -abi.EBUSY)
+    return 0
 
 
 @noinline
@@ -50,11 +50,9 @@ def check_io_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     mfn = entry_mfn(l1e)
     refusal = -abi.EINVAL if l1e & PTE_ADDRESS == PTE_ADDRESS else -abi.EPERM
     named = owner.domain
-    if named is None:
-        return refusal
+    require(named is not None, refusal)
     rights = min(io_frame_rights(named, mfn), io_frame_rights(d, mfn))
-    if rights == IO_none:
-        return refusal
+    require(rights != IO_none, refusal)
     if l1e & PTE_WRITE and rights != IO_write:
         return PTE_WRITE
     return 0

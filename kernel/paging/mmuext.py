@@ -190,8 +190,9 @@ def flush(v: Ptr[Vcpu], op: Ptr[Tainted[abi.mmuext_op]]) -> i64:
     va = op.arg1.linear_addr
     cpus = v.domain.dirty_cpumask
     if op.cmd in (abi.MMUEXT_TLB_FLUSH_MULTI, abi.MMUEXT_INVLPG_MULTI):
-        cpus, readable = cpus_of_vcpus(v.domain, op.arg2.vcpumask)
-        require(readable, -abi.EINVAL)
+        found = cpus_of_vcpus(v.domain, op.arg2.vcpumask)
+        require(found.error == 0, -abi.EINVAL)
+        cpus = found.value
     if is_single and not guest_address_okay(va):
         return 0
     va = trusted(va)  # it is looked at for one address only, which is the guest's
@@ -210,8 +211,8 @@ def flush_cache(d: Ptr[Domain], cmd: Tainted[u32]) -> i64:
 
     Errors: -EACCES (FLUSH_CACHE), -EINVAL (FLUSH_CACHE_GLOBAL), a domain without device memory.
     """
-    if not has_io_memory(d):
-        return -abi.EACCES if cmd == abi.MMUEXT_FLUSH_CACHE else -abi.EINVAL
+    is_local = cmd == abi.MMUEXT_FLUSH_CACHE
+    require(has_io_memory(d), -abi.EACCES if is_local else -abi.EINVAL)
     wbinvd()
     return 0
 

@@ -6,7 +6,7 @@ import abi
 from kpy import Ptr, copy, i64, require, zero
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import get_frame, page_at, put_frame
+from kernel.frames.frame import frame_of, page_at
 from kernel.frames.page_type import get_writable_frame, put_frame_and_type
 from kernel.state.domain import Domain
 
@@ -24,12 +24,9 @@ def clear_guest_page(d: Ptr[Domain], mfn: Mfn) -> i64:
 
 def copy_guest_page(d: Ptr[Domain], to: Mfn, from_: Mfn) -> i64:
     """Copy one frame of domain `d` to another. Errors: -EINVAL, as for clearing."""
-    require(get_frame(from_, d), -abi.EINVAL)
-    if not get_writable_frame(to, d):
-        put_frame(from_)
-        return -abi.EINVAL
-    if to != from_:
-        copy(page_at(to), page_at(from_))
-    put_frame_and_type(to)
-    put_frame(from_)
+    with frame_of(from_, d) as source:
+        require(source is not None and get_writable_frame(to, d), -abi.EINVAL)
+        if to != from_:
+            copy(page_at(to), page_at(from_))
+        put_frame_and_type(to)
     return 0

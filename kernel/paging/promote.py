@@ -5,13 +5,21 @@ owns the tables.
 """
 
 import abi
-from kpy import Ptr, i64, ref, require, u32, u64
+from kpy import (
+    Ptr,
+    i64,
+    ok,
+    ref,
+    require,
+    u32,
+    u64,
+)
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import get_frame, page_at, put_frame
+from kernel.frames.frame import page_at, put_frame
 from kernel.frames.page_owner import PageOwner
-from kernel.frames.page_type import TYPE_BUSY, TYPE_PARTIAL, TYPE_READY, end_type, fail_type
-from kernel.frames.table_type import ENTRIES, begin_table, cursor_of
+from kernel.frames.page_type import TYPE_PARTIAL, TYPE_READY, end_type, fail_type
+from kernel.frames.table_type import ENTRIES, cursor_of, get_table
 from kernel.paging.demote import demote_l1
 from kernel.paging.entry import (
     UPPER_DISALLOWED,
@@ -71,8 +79,7 @@ def promote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
             table[index] = adjusted_upper(entry)
             walk.cursors[level] = index + 1
             walk.has_partial_child[level] = False  # somebody else has gone on with it
-            if is_time_to_stop(walk):
-                return -abi.ERESTART
+            require(not is_time_to_stop(walk), -abi.ERESTART)
         else:
             walk.cursors[level] = index + 1
     if level == 4:
@@ -81,7 +88,8 @@ def promote_step(d: Ptr[Domain], walk: Ptr[Walk]) -> i64:
     if level == walk.top:
         return WALK_DONE
     leave_child(walk)
-    return -abi.ERESTART if is_time_to_stop(walk) else WALK_GOES_ON
+    require(not is_time_to_stop(walk), -abi.ERESTART)
+    return WALK_GOES_ON
 
 
 def leave_child(walk: Ptr[Walk]) -> None:
@@ -104,13 +112,9 @@ def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: u64) -> i64:
     """
     require(entry & UPPER_DISALLOWED == 0, -abi.EINVAL)
     child = entry_mfn(entry)
-    require(get_frame(child, d), -abi.EINVAL)
-    outcome = begin_table(child, walk.level - 1)
+    outcome = ok(get_table(child, d, walk.level - 1))
     if outcome == TYPE_READY:
         return 0
-    if outcome == TYPE_BUSY:
-        put_frame(child)
-        return -abi.EINVAL
     if walk.level == 2:
         return promote_l1_child(d, child)
     cursor: u32 = 0

@@ -23,9 +23,9 @@ from kpy import (
 )
 
 from kernel.base.ids import Mfn
-from kernel.frames.frame import get_frame, hold_frame, owner_of, put_frame
-from kernel.frames.page_type import TYPE_BUSY, TYPE_PARTIAL, TYPE_READY
-from kernel.frames.table_type import begin_table, cursor_of, is_partial, level_of
+from kernel.frames.frame import hold_frame, owner_of, put_frame
+from kernel.frames.page_type import TYPE_PARTIAL, TYPE_READY
+from kernel.frames.table_type import cursor_of, get_table, is_partial, level_of
 from kernel.paging.demote import demote, drop_table
 from kernel.paging.promote import promote
 from kernel.state.domain import Domain
@@ -39,13 +39,9 @@ def acquire_table(v: Ptr[Vcpu], d: Ptr[Domain], mfn: Mfn, level: u32) -> i64:
 
     Errors: -EINVAL and others, the frame can't be such a table; -ERESTART, validation takes longer.
     """
-    require(get_frame(mfn, d), -abi.EINVAL)
-    outcome = begin_table(mfn, level)
+    outcome = ok(get_table(mfn, d, level))
     if outcome == TYPE_READY:
         return 0
-    if outcome == TYPE_BUSY:
-        put_frame(mfn)
-        return -abi.EINVAL
     cursor: u32 = 0
     if outcome == TYPE_PARTIAL:
         cursor = cursor_of(mfn)

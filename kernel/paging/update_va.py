@@ -3,7 +3,21 @@ makes stale.
 """
 
 import abi
-from kpy import Guest, Ptr, Tainted, atomic_load, bit, i64, inline, ok, ref, require, trusted, u64
+from kpy import (
+    Guest,
+    Ptr,
+    Result,
+    Tainted,
+    atomic_load,
+    bit,
+    i64,
+    inline,
+    ok,
+    ref,
+    require,
+    trusted,
+    u64,
+)
 
 from kernel.base.guest_memory import copy_from_guest
 from kernel.base.registry import hypercall
@@ -87,8 +101,7 @@ def flush_mapping(v: Ptr[Vcpu], va: u64, flags: Tainted[u64]) -> i64:
     elif flags & abi.UVMF_FLUSHTYPE_MASK == abi.UVMF_FLUSHTYPE_MASK:
         return 0  # neither kind of flush
     elif where != abi.UVMF_LOCAL:
-        cpus, readable = cpus_of_vcpus(v.domain, where)
-        require(readable, -abi.EFAULT)
+        cpus = ok(cpus_of_vcpus(v.domain, where))
     flush_va(cpus, va, is_single)
     return 0
 
@@ -106,14 +119,14 @@ def flush_va(cpus: u64, va: u64, is_single: bool) -> None:
         flush_tlb_local()
 
 
-def cpus_of_vcpus(d: Ptr[Domain], bitmap: Tainted[u64]) -> tuple[u64, bool]:
-    """Return the processors on which the vCPUs of a guest's bitmap have translations, and whether
-    the bitmap could be read.
+def cpus_of_vcpus(d: Ptr[Domain], bitmap: Tainted[u64]) -> Result[u64]:
+    """Return the processors on which the vCPUs of a guest's bitmap have translations.
+
+    Errors: -EFAULT, the bitmap.
     """
     wanted: Tainted[u64] = 0
     cpus: u64 = 0
-    if not copy_from_guest(ref(wanted), Guest[u64](bitmap)):
-        return 0, False
+    require(copy_from_guest(ref(wanted), Guest[u64](bitmap)), -abi.EFAULT)
     for i in range(u64(d.max_vcpus)):
         v = d.vcpus[i]
         if v is not None and wanted & bit(i) != 0:
@@ -121,4 +134,4 @@ def cpus_of_vcpus(d: Ptr[Domain], bitmap: Tainted[u64]) -> tuple[u64, bool]:
             loaded = atomic_load(ref(v.loaded_cpu))  # once: other processors change it
             if loaded != 0:
                 cpus |= bit(u64(loaded) - 1)
-    return cpus & d.dirty_cpumask, True
+    return cpus & d.dirty_cpumask

@@ -8,7 +8,14 @@ puts into rax.
 """
 
 import abi
-from kpy import Ptr, Tainted, i64, inline, u64
+from kpy import (
+    Ptr,
+    Tainted,
+    i64,
+    inline,
+    require,
+    u64,
+)
 
 from kernel.state.vcpu import Vcpu
 
@@ -35,7 +42,6 @@ def hypercall_continue(
 @inline
 def take_continuation(vcpu: Ptr[Vcpu], result: i64) -> bool:
     """Say whether a handler that returned `result` shall run again, with the arguments stored."""
-    if result != -abi.ERESTART or not vcpu.is_continued:
-        return False
+    require(result == -abi.ERESTART and vcpu.is_continued, False)
     vcpu.is_continued = False
     return True

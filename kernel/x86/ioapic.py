@@ -4,11 +4,14 @@ Wires are named by global system interrupt (GSI); each I/O APIC serves a range o
 Intel 82093AA data sheet.
 """
 
+import abi
 from kpy import (
     Array,
     Ptr,
+    Result,
     Tainted,
     ref,
+    require,
     static,
     struct,
     u8,
@@ -156,13 +159,12 @@ def ioapic_by_maddr(maddr: Tainted[u64]) -> Ptr[IoApic] | None:
     return None
 
 
-def ioapic_read(maddr: Tainted[u64], register: Tainted[u32]) -> tuple[bool, u32]:
-    """Read a register for domain 0; false when there is no such I/O APIC."""
+def ioapic_read(maddr: Tainted[u64], register: Tainted[u32]) -> Result[u32]:
+    """Read a register for domain 0. Errors: -EINVAL, there is no I/O APIC at that address."""
     io_apic = ioapic_by_maddr(maddr)
-    if io_apic is None:
-        return False, 0
+    require(io_apic is not None, -abi.EINVAL)
     with ioapic_lock:
-        return True, read_register(io_apic, register & 0xFF)
+        return read_register(io_apic, register & 0xFF)
 
 
 def gsi_for_isa_irq(irq: u32) -> u32:
