@@ -93,12 +93,11 @@ def table_level(info: u64) -> u32:
 
 @inline
 def is_table(info: u64) -> bool:
-    """Say whether a frame is a page table in force, one whose entries may be changed by request."""
-    return (
-        PGT_l1_page_table <= (info & PGT_type_mask) <= PGT_l4_page_table
-        and info & PGT_validated != 0
-        and info & TYPE_COUNT_MASK != 0
-    )
+    """Say whether a frame is a page table in force, one whose entries may be changed by request:
+    while it is validated it has users.
+    """
+    is_typed = PGT_l1_page_table <= (info & PGT_type_mask) <= PGT_l4_page_table
+    return is_typed and info & PGT_validated != 0
 
 
 @noinline

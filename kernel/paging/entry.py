@@ -67,12 +67,11 @@ def is_core_slot(level: u32, index: u64) -> bool:
 def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
     """Replace an entry that was `old`.
 
-    The processor may set accessed and dirty bits in it at any time. No later load overtakes the
-    store: a stamp that is read for what the old entry led to is of a time when nobody can find it
-    any more (kernel/x86/tlb.py).
+    The processor may set accessed and dirty bits in it at any time; all else changes under the
+    page_lock only. No later load overtakes the store: a stamp that is read for what the old entry
+    led to is of a time when nobody can find it any more (kernel/x86/tlb.py).
 
-    Returns: False when it has changed, with STORE_IF_SAME, or in more than these bits, with
-    STORE_KEEP_AD.
+    Returns: False when it has changed, with STORE_IF_SAME.
     """
     if how == STORE_PLAIN:
         atomic_store(entry, new)
@@ -85,8 +84,9 @@ def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
         found, done = atomic_cas(entry, expected, wanted)
         if done:
             return True
-        if how == STORE_IF_SAME or (found ^ expected) & ~AD_BITS != 0:
+        if how == STORE_IF_SAME:
             return False
+        assert (found ^ expected) & ~AD_BITS == 0, "an entry changed without its page_lock"
         expected = found
 
 

@@ -21,7 +21,7 @@ from kpy import (
 
 from kernel.frames.frame import owner_id
 from kernel.frames.page_owner import PageOwner
-from kernel.frames.page_type import get_writable_type, held_descriptors, put_frame_type
+from kernel.frames.page_type import get_writable_type, put_frame_type
 from kernel.paging.entry import (
     FREE_TO_CHANGE,
     UPPER_DISALLOWED,
@@ -53,18 +53,16 @@ def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner],
         if changed & ~FREE_TO_CHANGE == 0:
             require(store_entry(entry, old, adjusted_l1e(new), how), -abi.EBUSY)
             return 0
-        if changed & ~(FREE_TO_CHANGE | PTE_WRITE) == 0 and is_plain_frame(new, owner):
+        if changed & ~(FREE_TO_CHANGE | PTE_WRITE) == 0 and is_frame_of(owner, new):
             return toggle_writable(entry, old, new, how)
     return replace_l1e(entry, old, new, d, owner, how)
 
 
 @inline
-def is_plain_frame(l1e: u64, owner: Ptr[PageOwner]) -> bool:
-    """Say whether an entry leads to RAM of `owner` that holds no descriptors."""
+def is_frame_of(owner: Ptr[PageOwner], l1e: u64) -> bool:
+    """Say whether an entry leads to RAM of `owner`."""
     mfn = entry_mfn(l1e)
-    if not frame_valid(mfn):
-        return False
-    return owner_id(mfn) == owner.domain_id and not held_descriptors(mfn)
+    return frame_valid(mfn) and owner_id(mfn) == owner.domain_id
 
 
 @inline
@@ -106,22 +104,18 @@ def update_upper_entry(
     """Replace an entry of a table of level 2 to 4 of domain `d`, on behalf of vCPU `v`.
 
     Errors: -EINVAL, the entry is the core's, bits that are not allowed, or the frame can't
-    be a table of the level below; -EBUSY, the entry changed meanwhile; -ERESTART, validating the
-    new table takes longer: the same request again goes on with it.
+    be a table of the level below; -ERESTART, validating the new table takes longer: the same
+    request again goes on with it.
     """
     require(not is_core_slot(level, (u64(entry) & 4095) >> 3), -abi.EINVAL)
     old = read_entry(entry)
     if new & PTE_PRESENT:
         require(new & UPPER_DISALLOWED == 0, -abi.EINVAL)
         if (old ^ new) & ~FREE_TO_CHANGE == 0:
-            require(store_entry(entry, old, adjusted_upper(new), how), -abi.EBUSY)
+            store_entry(entry, old, adjusted_upper(new), how)
             return 0
         ok(acquire_table(v, d, entry_mfn(new), level - 1))
-    unneeded = old
-    result: i64 = 0
-    if not store_entry(entry, old, adjusted_upper(new), how):
-        unneeded = new
-        result = -abi.EBUSY
-    if unneeded & PTE_PRESENT:
-        release_table(v, d, entry_mfn(unneeded), level - 1)
-    return result
+    store_entry(entry, old, adjusted_upper(new), how)
+    if old & PTE_PRESENT:
+        release_table(v, d, entry_mfn(old), level - 1)
+    return 0
