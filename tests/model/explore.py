@@ -101,8 +101,9 @@ def is_refusal(step, result):
     """
     if result is None or step.kind in (turns.READ, turns.WRITE):
         return False
-    is_open = step.kind == turns.FAULT or step.number in TELL_ELSEWHERE
-    return result < 0 or result == 0 and is_open
+    if step.kind == turns.FAULT:
+        return result != turns.EMULATED
+    return result < 0 or result == 0 and step.number in TELL_ELSEWHERE
 
 
 def shown(results, left_out):

@@ -31,6 +31,7 @@ from kernel.x86.canonical import is_canonical
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from tests.model.processors import (
     GUEST_READ,
+    GUEST_WALK,
     GUEST_WRITE,
     NR_TRANSLATIONS,
     NR_UPPER_ENTRIES,
@@ -123,9 +124,11 @@ def walk_from(start: u64, start_level: u32, address: u64, access: u32, found: Pt
     table = start
     level = start_level
     while True:
-        check_walkable(table, level)
         index = address >> (12 + 9 * u64(level - 1)) & 511
         entry = Ptr[u64](DIRECTMAP_VIRT_START + table * PAGE + index * 8)
+        if level == 1:
+            note_guest_access(GUEST_WALK, u64(entry))
+        check_walkable(table, level)
         value = load(entry)
         if value & PTE_PRESENT == 0:
             return False

@@ -44,6 +44,7 @@ STOPPED = 4  # before an access to memory
 
 GUEST_READ = 0xFFFFFFFF  # sites of accesses by the model's own code: copies from or to guest memory
 GUEST_WRITE = 0xFFFFFFFE
+GUEST_WALK = 0xFFFFFFFD  # and looks into an L1 table for such a copy
 NEVER_STOPS = (1 << 64) - 1
 MOST_ACCESSES = 1 << 16  # that are noted of all processors together
 

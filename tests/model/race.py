@@ -21,9 +21,13 @@ from kpy.lower.switch_points import LOAD, STORE
 
 from tests.model import turns
 from tests.model.memory import PAGE
-from tests.model.processors import GUEST_READ, GUEST_WRITE, MOST_ACCESSES
+from tests.model.processors import GUEST_READ, GUEST_WALK, GUEST_WRITE, MOST_ACCESSES
 
-COPIES = {GUEST_READ: LOAD, GUEST_WRITE: STORE}
+OWN_SITES = {  # of the model's code: kind, size, what happens
+    GUEST_READ: (LOAD, PAGE, "a copy from guest memory"),
+    GUEST_WRITE: (STORE, PAGE, "a copy to guest memory"),
+    GUEST_WALK: (LOAD, 8, "a look into an L1 table for a copy"),
+}
 STEP = struct.Struct("<I12xQ32xq")  # of turns.Step: kind, first argument, result
 STEP_BYTES, RACER_BYTES = size_of(turns.Step), size_of(turns.Racer)
 STEPS_OFFSET = turns.Racer.fields["steps"].offset
@@ -49,8 +53,8 @@ def read(address):
 
 
 def fault(address, word, error_code):
-    """A step in which the guest's kernel stores a word where that faults; its result: whether the
-    core mended that.
+    """A step in which the guest's kernel stores a word where that faults; its result: EMULATED,
+    AGAIN (turns.py), or 0 where the core did not mend that.
     """
     return Step(turns.FAULT, address, [word, error_code, 0, 0, 0])
 
@@ -164,18 +168,20 @@ class Race:
 
     def kind_of(self, access):
         """Whether an access loads, stores, or does both at once."""
-        if access.site in COPIES:
-            return COPIES[access.site]
+        if access.site in OWN_SITES:
+            return OWN_SITES[access.site][0]
         return self.machine.points.sites[access.site].kind
 
     def size_of(self, access):
         """How many bytes an access is about, at most."""
-        return PAGE if access.site in COPIES else self.machine.points.sites[access.site].size
+        if access.site in OWN_SITES:
+            return OWN_SITES[access.site][1]
+        return self.machine.points.sites[access.site].size
 
     def where(self, access):
         """Where in the source an access is."""
-        if access.site in COPIES:
-            return f"a copy of guest memory ({COPIES[access.site]})"
+        if access.site in OWN_SITES:
+            return OWN_SITES[access.site][2]
         return str(self.machine.points.sites[access.site])
 
     def explain(self, schedule):

@@ -46,6 +46,9 @@ READ = 1
 WRITE = 2
 FAULT = 3  # a page fault: in kernel mode, by the instruction that is at CODE_AT
 
+# What a fault that was mended results in: the guest goes on behind the instruction, or tries again
+EMULATED, AGAIN = 1, 2
+
 NOT_DONE = 1 << 62  # the result of a step that the vCPU did not come to, or not back from
 
 
@@ -54,7 +57,7 @@ class Step:
     kind: u32
     number: u64  # of the hypercall, or the address
     arguments: Array[u64, 5]  # the first: the word that is written, or what is in rax; error code
-    result: i64  # of the hypercall; the bytes left by a fault; whether the core mended a fault
+    result: i64  # of the hypercall; the bytes left by a fault; EMULATED, AGAIN, or 0
 
 
 @struct
@@ -235,8 +238,11 @@ def begin_fault(number: u32, v: Ptr[Vcpu], step: Ptr[Step]) -> None:
 def end_fault(racer: Ptr[Racer], v: Ptr[Vcpu]) -> None:
     """Note whether the core mended a fault, or handed it to the guest's handler, which returns."""
     step = ref(racer.steps[racer.position])
-    is_mended = v.regs.rip == CODE_AT + CODE_BYTES or v.regs.rip == CODE_AT
-    step.result = 1 if is_mended else 0
+    step.result = 0
+    if v.regs.rip == CODE_AT + CODE_BYTES:
+        step.result = EMULATED
+    elif v.regs.rip == CODE_AT:
+        step.result = AGAIN
     v.regs.rip = SYSCALL_AT
     v.regs.rsp = racer.rsp
     racer.is_in_fault = False
