@@ -29,7 +29,7 @@ from kpy.jit.memory import View
 from kpy.lower.switch_points import SwitchPoints
 
 from kernel.state.frame_table import FRAME_BYTES, Frame
-from tests.model import instructions, uncured
+from tests.model import failing, instructions, uncured
 from tests.model.boot import boot
 from tests.model.guest import create_guest
 from tests.model.memory import FIRST, PLACE, Memory, Snapshot, moved_constants
@@ -60,6 +60,7 @@ CALLABLE = [
     *(f"kernel.{name}" for name in ("domain.free", "frames.allocation", "frames.exchange")),
     *(f"kernel.{name}" for name in ("frames.m2p", "x86.percpu", "x86.smp", "x86.tsc")),
     "tests.model.drive",
+    "tests.model.failing",
     "tests.model.processors",
     "tests.model.turns",
 ]
@@ -94,7 +95,7 @@ class Machine:
                 [*CALLABLE, *also],
                 switch_points=self.points,
                 edges=edges,
-                variants=uncured.VERSIONS,
+                variants=uncured.VERSIONS | failing.VERSIONS,
             )
         self.functions = {}
         self.dom0 = boot(self)

@@ -532,16 +532,18 @@ INTERRUPTS = [
     dom0("eoi: not mapped", physdev(abi.PHYSDEVOP_eoi, abi.physdev_eoi, irq=200), EINVAL),
     dom0("map_pirq: no such wire, by dom0's number", map_pirq(0, index=5000), EINVAL),
     *(
-        dom0(
-            f"{type_.name} {command}: another segment",
+        Wrong(
+            f"{type_.name} {command}: another segment, {who}",
             physdev(command, type_, seg=1),
-            ENODEV,
+            error,
+            who,
             with_device,
         )
         for command, type_ in (
             (abi.PHYSDEVOP_pci_device_add, abi.physdev_pci_device_add),
             (abi.PHYSDEVOP_pci_device_remove, abi.physdev_pci_device),
         )
+        for who, error in (("dom0", ENODEV), ("guest", EPERM))
     ),
     dom0(
         "prepare_msix: a device that has none",

@@ -1,8 +1,9 @@
 """A heap that runs out at each allocation of every call that allocates.
 
 `fails_cleanly` makes a call with 0 free frames, then with 1, and so on until it succeeds: each time
-before it says so in its own way, nothing has changed, and nothing is lost. Whoever writes a call
-that allocates adds a row.
+before it says so in its own way, nothing has changed, and nothing is lost. `misses_one` lets each
+single page that the call needs for the core fail to come, and those after it come. Whoever writes a
+call that allocates adds a row.
 """
 
 from dataclasses import dataclass
@@ -23,6 +24,7 @@ UPDATE_VA = abi.__HYPERVISOR_update_va_mapping
 DATA = BASE + FIRST_DATA_PAGE * PAGE
 LIST = BASE + 20 * PAGE
 MOST_FRAMES = 64
+ALLOCATE = "kernel.frames.core_page.alloc_core_page"
 
 
 def dom0(machine):
@@ -97,6 +99,27 @@ def fails_cleanly(machine, call):
             assert call.make(machine) not in call.refusals, "and then there is enough"
         assert call.is_for_good or free_without_guests(machine) == whole, "something is lost"
     raise AssertionError(f"{call}: {result} even with {count} free frames")
+
+
+def misses_one(machine, call):
+    """Make a call without each of the core's pages that it takes; return how many those are."""
+    whole = free_without_guests(machine)
+    left = machine["tests.model.failing.nr_until_failure"]
+    for count in range(MOST_FRAMES):
+        machine.start_over()
+        if call.first:
+            call.first(machine)
+        before = picture(machine)
+        left.value = count + 1
+        result = call.make(machine)
+        if left.value != 0:
+            return count
+        assert result in call.refusals, f"{call}: {result} without page {count}"
+        if not call.leaves_trace:
+            expect_unchanged(machine, before)
+        invariants.check(machine)
+        assert call.is_for_good or free_without_guests(machine) == whole, "something is lost"
+    raise AssertionError(f"{call} takes ever more pages")
 
 
 def free_without_guests(machine):
@@ -287,6 +310,16 @@ for command in (abi.XENMEM_increase_reservation, abi.XENMEM_populate_physmap):
 def test_fails_cleanly(machine, call):
     """At every allocation."""
     assert fails_cleanly(machine, call) == call.takes
+
+
+@pytest.mark.parametrize("call", CALLS, ids=str)
+def test_misses_one(machine, call):
+    """Whatever comes after what failed."""
+    machine.program.use_version(ALLOCATE)
+    try:
+        assert misses_one(machine, call) in (call.takes, 0)
+    finally:
+        machine.program.use_version(None)
 
 
 def test_nothing_is_lost_in_what_stays_half_made(machine):

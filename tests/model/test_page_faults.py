@@ -220,10 +220,15 @@ def with_ldt(guest):
     """A guest whose LDT lies in two pages, of which it has one mapped: 512 + 256 descriptors."""
     for number in (18, 19):
         remap(guest, number, PRESENT | USER)
-    fields = {"cmd": abi.MMUEXT_SET_LDT, "arg1": {"linear_addr": BASE + 18 * PAGE}}
+    set_ldt(guest, 18)
+    return guest
+
+
+def set_ldt(guest, number):
+    """Let an LDT of 768 descriptors begin with a page of the guest's."""
+    fields = {"cmd": abi.MMUEXT_SET_LDT, "arg1": {"linear_addr": BASE + number * PAGE}}
     at = guest.guest.put(abi.mmuext_op, arg2={"nr_ents": 768}, **fields)
     assert guest.guest.call(MMUEXT_OP, at, 1, 0, abi.DOMID_SELF) == 0
-    return guest
 
 
 def touch(guest, offset, error=0):
@@ -290,3 +295,20 @@ def test_a_stack_that_cannot_take_the_fault_ends_the_domain(guest):
     regs.rip, regs.rsp = CODE, STACK
     guest.machine["tests.model.drive.trap"](guest.v, PF, WRITE_FAULT, NOTHING_MAPPED)
     assert guest.guest.domain.is_shut_down and guest.guest.domain.shutdown_code == 3
+
+
+def test_an_ldt_stays_while_mappings_of_other_frames_go(with_ldt):
+    """A page table's, and one of what was an LDT before; it goes with a mapping of its own."""
+    guest = with_ldt
+    table = guest.guest.pages[L1] << 12 | PRESENT | USER
+    assert guest.guest.call(UPDATE_VA, BASE + 25 * PAGE, table, abi.UVMF_INVLPG) == 0
+    for number in (19, 18):
+        set_ldt(guest, number)
+        assert touch(guest, 0) == "again"
+    frame = guest.v.ldt_frames[0]
+    remap(guest, 19, 0)
+    remap(guest, 25, 0)
+    assert guest.v.ldt_frames[0] == frame
+    remap(guest, 18, 0)
+    assert guest.v.ldt_frames[0] is None
+    invariants.check(guest.machine)

@@ -19,6 +19,7 @@ def machine():
             "kernel.frames.allocation",
             "kernel.frames.frame",
             "kernel.frames.claims",
+            "kernel.frames.page_type",
         ],
     )
 
@@ -112,6 +113,20 @@ def test_claims(fresh):
     assert claim(builder, 0) == 0
     assert fresh.alloc(other, 5) is not None
     assert fresh["kernel.frames.claims.nr_claimed"].value == 0
+
+
+def test_what_was_given_up_is_memory_of_nobody(fresh):
+    """The second frame of a free block still says what it was, and whose."""
+    dom0 = fresh.new_domain(0)
+    block = fresh.alloc(dom0, 1)
+    take = fresh["kernel.frames.page_type.get_writable_frame"]
+    assert take(block + 1, dom0)
+    fresh["kernel.frames.page_type.put_frame_and_type"](block + 1)
+    for mfn in (block, block + 1):
+        drop(fresh, mfn)
+    assert fresh.frame(block + 1).owner == 0 and fresh.nr_free == NR_FRAMES
+    assert not take(block + 1, dom0)
+    assert fresh.counts(block + 1) == (0, 0, 0)
 
 
 def test_a_shared_core_page_goes_last(fresh):

@@ -96,3 +96,17 @@ def test_memory_never_mapped_is_the_oldest(machine, clock):
     mfn = machine["kernel.frames.heap.take_block"](0, ANY_ZONE)
     machine["kernel.frames.heap.give_block"](mfn, 0, clock - 1)
     assert any(machine.frame(head).stamp == clock - 1 for head, _ in blocks(machine))
+
+
+def test_blocks_join_only_with_what_the_table_describes(machine):
+    """Behind its end there is no frame, whatever lies there."""
+    machine.start_over()
+    whole = NR_FRAMES.bit_length() - 1
+    assert machine["kernel.frames.heap.take_block"](whole, ANY_ZONE) == FIRST
+    beyond = machine.frame(END)
+    beyond.info, beyond.order = 1 << 28, whole
+    try:
+        machine["kernel.frames.heap.give_block"](FIRST, whole, 0)
+        assert blocks(machine) == {(FIRST, whole)}
+    finally:
+        beyond.info = beyond.order = 0

@@ -184,3 +184,12 @@ def test_a_reserved_pirq_is_given_out_once(machine):
     assert machine.call("irq.pirq_map.reserve_pirq", True) == first + 1
     assert machine.call("irq.pirq_map.unmap_pirq", first) == -EINVAL
     assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, first) == first
+
+
+def test_a_message_needs_a_pirq_that_there_is(machine):
+    """One of the caller's choice, or any that is free."""
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, NR_PIRQS) == -EINVAL
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, NR_PIRQS - 1) == NR_PIRQS - 1
+    while machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY) >= 0:
+        pass
+    assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY) == -ENOSPC

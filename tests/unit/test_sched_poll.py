@@ -120,3 +120,13 @@ def test_timeout_wakes_once(machine):
     assert machine.d.evtchn.polling_vcpus == 0
     expired(machine.v.poll_timer)
     assert machine.woken == [2]
+
+
+def test_a_poll_that_an_event_ended_wakes_from_no_later_sleep(machine):
+    """Its timer goes on; the vCPU waits for an event now, not for a time."""
+    machine.poll(70, timeout=1)
+    machine.program["kernel.sched.wake.vcpu_unblock"](machine.v)
+    assert machine.woken == [2]
+    machine.v.pause_flags = VPF_blocked
+    machine.program.poll_timed_out(machine.v.poll_timer)
+    assert machine.woken == [2] and machine.v.pause_flags == VPF_blocked

@@ -247,3 +247,12 @@ def test_a_guest_cannot_forge_the_layout_of_its_hypercalls(machine):
     _, begin, end = parse_records(0, machine.reader.read())
     assert kind_of(begin.event).arguments(begin.words) == {"op": 0xF0025, "a0": 1, "a1": 2, "a2": 3}
     assert kind_of(end.event).arguments(end.words)["op"] == 0xF0025
+
+
+def test_a_record_that_the_end_overtook_is_dropped(machine):
+    """Whoever saw that the event is traced writes it yet, and nobody opens the ring again."""
+    machine.start(400)
+    machine.program[VIEW + "is_enabled"].value = False
+    machine.record(1)
+    assert machine.read() == []
+    assert machine.program[VIEW + "is_parked"](machine.cpu.trace)
