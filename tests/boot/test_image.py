@@ -2,6 +2,7 @@
 
 import hashlib
 import lzma
+import os
 import subprocess
 
 import pytest
@@ -13,6 +14,7 @@ from tools.image import packages
 from tools.image.build import ROOT_DISK, build_image
 from tools.image.bzimage import payload
 from tools.image.debian.archive import members
+from tools.image.disk import make_ext4
 from tools.image.userspace import user_space
 from tools.setup.paths import IMAGE
 
@@ -77,6 +79,31 @@ def test_a_second_build_changes_nothing(image):
     assert [
         path.stat().st_mtime_ns for path in (*again.disks, again.initramfs, again.vmlinux)
     ] == before
+
+
+def test_what_a_host_stores_sparsely_shows_nowhere(tree, tmp_path):
+    """A file system may keep holes, or fill them: the same image comes of both."""
+    images = []
+    for name in ("sparse", "full"):
+        folder, image = tmp_path / name, tmp_path / f"{name}.img"
+        folder.mkdir()
+        with (folder / "file").open("wb") as file:
+            file.write(b"start")
+            if name == "sparse":
+                file.seek(1 << 20)
+            else:
+                file.write(bytes((1 << 20) - 5))
+            file.write(b"end")
+        make_ext4(image, "label", [folder], 1, tree)
+        images.append(hashlib.sha256(image.read_bytes()).hexdigest())
+    assert images[0] == images[1]
+
+
+def test_a_disk_that_is_too_small_is_one_sentence(tree, tmp_path, monkeypatch):
+    (tmp_path / "file").write_bytes(os.urandom(8 << 20))
+    monkeypatch.setattr("tools.image.disk._blocks", lambda _file: 1)
+    with pytest.raises(SystemExit, match="could not fill .*i.img: write: Could not allocate"):
+        make_ext4(tmp_path / "i.img", "label", [tmp_path], 0, tree)
 
 
 def _md5(path) -> str:

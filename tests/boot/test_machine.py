@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 from tools.image.build import build_image
-from tools.qemu.config import Config, Disk, command_line
+from tools.qemu.config import Config, Disk, command_line, files
 from tools.qemu.machine import Machine, MachineFailure
 from tools.qemu.milestones import fatal_line, last_milestone
 from tools.setup.paths import ROOT
@@ -22,8 +22,16 @@ def _line(**changes) -> str:
 
 def test_commas_in_module_arguments_do_not_split_modules():
     line = _line(hypervisor=Path("/h"), initramfs=Path("/i"), kernel_args="console=hvc0,a")
-    assert "-kernel /h" in line
-    assert "-initrd /k console=hvc0,,a,/i" in line
+    assert "-kernel hypervisor" in line
+    assert "-initrd kernel console=hvc0,,a,initrd" in line
+
+
+def test_what_a_machine_boots_from_is_linked_whatever_its_path():
+    odd = Path("/a folder, with a comma/disk 0.img")
+    config = Config("t", Path("/k"), hypervisor=Path("/h"), disks=(Disk(odd), Disk(Path("/b"))))
+    assert "comma" not in " ".join(command_line(config, "tcg"))
+    named = {"hypervisor": Path("/h"), "kernel": Path("/k"), "disk0": odd, "disk1": Path("/b")}
+    assert files(config) == named
 
 
 def test_ports_listen_on_localhost_and_are_picked_freely():
@@ -35,8 +43,8 @@ def test_ports_listen_on_localhost_and_are_picked_freely():
 def test_disks_keep_their_order(bus, device):
     line = _line(disk_bus=bus, disks=(Disk(Path("/a")), Disk(Path("/b"), scratch=False)))
     assert f"{device},drive=disk0" in line
-    assert line.index("file=/a,format=raw,snapshot=on") < line.index(
-        "file=/b,format=raw,snapshot=off"
+    assert line.index("file=disk0,format=raw,snapshot=on") < line.index(
+        "file=disk1,format=raw,snapshot=off"
     )
 
 

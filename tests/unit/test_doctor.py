@@ -1,7 +1,9 @@
 """make doctor: it runs where nothing is set up, tells good from bad, and says what mends it."""
 
+import itertools
 import json
 import os
+import re
 import subprocess
 import sys
 import time
@@ -147,3 +149,25 @@ def test_the_page_tells_what_to_do_once_each(monkeypatch):
     )
     assert text.endswith("Not well: a, b.")
     assert doctor.render(findings[0], True).startswith("\x1b[31;1mBAD")
+
+
+def packages_finding(**environment):
+    """Return what the doctor says of dom0's packages."""
+    lines = run(**environment).stdout.split("dom0 packages", 1)[1].splitlines()
+    rest = itertools.takewhile(lambda line: line.startswith(" " * 10), lines[1:])
+    return " ".join(" ".join([lines[0], *rest]).split())
+
+
+def test_packages_that_are_missing_are_counted_and_their_mirror_is_named(monkeypatch, tmp_path):
+    monkeypatch.setenv("DEBIAN_MIRROR", "http://near/debian")
+    monkeypatch.setattr(state.store, "POOL", tmp_path)
+    found = state.packages()
+    assert found.state == GOOD
+    assert re.fullmatch(
+        r"(\d+) of \1 are not here; make run fetches \d+ MiB from http://near/debian", found.detail
+    )
+
+
+def test_a_release_or_a_mirror_that_is_none_is_bad():
+    assert "DOM0 is 'woody'" in packages_finding(PROXEN_DOM0="woody")
+    assert "DEBIAN_MIRROR is 'near', which is no" in packages_finding(DEBIAN_MIRROR="near")

@@ -9,7 +9,7 @@ import pytest
 
 from tests.unit.debian_mirror import KEYRING_FILE, SIGNER, SUITE, Mirror, deb_of, write_lock
 from tools.image import packages
-from tools.image.debian import http, lockfile, renew, store
+from tools.image.debian import http, instead, lockfile, renew, store
 from tools.image.debian.suites import SUITES
 
 OLD, NEW = "linux-image-7.1-amd64", "linux-image-7.2-amd64"
@@ -21,7 +21,7 @@ def mirror(monkeypatch, tmp_path):
     place = Mirror()
     monkeypatch.setenv("DEBIAN_MIRROR", f"{place.url} {place.url}-security")
     monkeypatch.setattr(store, "POOL", tmp_path / "pool")
-    monkeypatch.setattr(packages, "NEWEST", tmp_path / "newest")
+    monkeypatch.setattr(instead, "NOTES", tmp_path / "newest")
     monkeypatch.setattr(lockfile, "FOLDER", tmp_path / "lock")
     monkeypatch.setattr(http, "PAUSE_S", 0)
     monkeypatch.setattr("tools.image.debian.signature.SUITES", {SUITE: SUITES[SUITE]})

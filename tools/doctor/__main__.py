@@ -30,6 +30,7 @@ CHECKS = (
     host.memory,
     host.disk_space,
     state.core,
+    state.packages,
     state.image,
     state.running_machine,
     state.leftovers,

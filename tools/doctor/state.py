@@ -6,8 +6,12 @@ import json
 import os
 from pathlib import Path
 
-from tools.doctor.finding import GOOD, REMARK, Finding
-from tools.setup.paths import BUILD, CORE, IMAGE, ROOT, RUNS
+from tools.doctor.finding import BAD, GOOD, REMARK, Finding
+from tools.image.debian import store
+from tools.image.debian.instead import packages_of
+from tools.image.debian.mirror import mirror
+from tools.image.debian.suites import SUITES, unknown_release
+from tools.setup.paths import BUILD, CORE, DOM0, IMAGE, ROOT, RUNS
 
 CORE_STAMP = BUILD / "obj/proxen.stamp"
 CURRENT = RUNS / "current"
@@ -44,6 +48,26 @@ def _digest(name: str) -> str | None:
         return hashlib.sha256(Path(name).read_bytes()).hexdigest()
     except OSError:
         return None
+
+
+def packages() -> Finding:
+    """The Debian packages that dom0's image is made of, and where the missing ones come from."""
+    what = "dom0 packages"
+    try:
+        if DOM0 not in SUITES:
+            raise unknown_release()
+        pinned = packages_of("bookworm", "user-space") + packages_of(DOM0, "kernel")
+        source = mirror()
+    except SystemExit as error:
+        return Finding(BAD, what, str(error).removeprefix("proxen: "))
+    missing = [package for package in pinned if not store.has(package)]
+    kernel = next(package for package in pinned if package.name.startswith("linux-image"))
+    if not missing:
+        return Finding(GOOD, what, f"all {len(pinned)} are here; kernel {kernel.version}")
+    size = sum(package.size for package in missing) >> 20
+    way = " through apt" if source.by_apt else ""
+    detail = f"{len(missing)} of {len(pinned)} are not here; make run fetches {size} MiB"
+    return Finding(GOOD, what, f"{detail} from {source}{way}")
 
 
 def image() -> Finding:

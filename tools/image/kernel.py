@@ -8,12 +8,12 @@ import shutil
 from pathlib import Path, PurePosixPath
 
 from tools.image.bzimage import elf_kernel
-from tools.image.debian.suites import SUITES
+from tools.image.debian.suites import SUITES, unknown_release
 from tools.image.packages import Debs, kernel
 from tools.image.unpack import unpack
 from tools.image.userspace import UserSpace
 from tools.setup.paths import CACHE, DOM0, IMAGE, VMLINUX, VMLINUZ
-from tools.setup.progress import fail, step
+from tools.setup.progress import step
 from tools.setup.stamp import Stamp, fingerprint
 
 ONLY_OLDER = ("crc32c_generic", "crc32c-intel")  # since Linux 6.14 what they did is in the library
@@ -119,7 +119,7 @@ class Kernel:
 def stock_kernel(user_space: UserSpace) -> Kernel:
     """Return the kernel that DOM0 names, unpacked into the cache, its modules indexed."""
     if DOM0 not in SUITES:
-        raise fail(f"DOM0 is {DOM0!r}; it can be {', '.join(SUITES)}")
+        raise unknown_release()
     found = Kernel(kernel(DOM0))
     stamp = Stamp(found.tree.with_suffix(".stamp"), found.tree)
     digest = fingerprint(found.debs.digest)

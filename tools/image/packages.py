@@ -9,18 +9,17 @@ from pathlib import Path
 
 from tools.image.debian import store
 from tools.image.debian.index import read_index
-from tools.image.debian.lockfile import Package, changes, locked, parse, render
+from tools.image.debian.instead import packages_of, take
+from tools.image.debian.lockfile import Package, changes
 from tools.image.debian.mirror import Mirror, mirror
 from tools.image.debian.resolve import resolve
 from tools.image.debian.signature import archive_keys
 from tools.image.debian.suites import SUITES
-from tools.setup.paths import CACHE
 from tools.setup.progress import fail, say, step
 from tools.setup.stamp import fingerprint
 
 USER_SPACE_SUITE = "bookworm"
-REAL_XEN_SUITE = "bookworm"
-NEWEST = CACHE / "newest"  # what stands for pinned sets that the mirror has no more
+REAL_XENS = {"4.17": "bookworm", "4.20": "trixie"}  # by version, the suite that has it
 
 
 @dataclass(frozen=True)
@@ -54,9 +53,9 @@ def kernel(suite: str) -> Debs:
     return fetched(suite, "kernel")
 
 
-def real_xen() -> Debs:
-    """Return the package of the hypervisor that we compare ourselves with."""
-    return fetched(REAL_XEN_SUITE, "xen")
+def real_xen(version: str) -> Debs:
+    """Return the package of a hypervisor that we compare ourselves with."""
+    return fetched(REAL_XENS[version], "xen")
 
 
 def fetched(suite: str, name: str) -> Debs:
@@ -64,8 +63,7 @@ def fetched(suite: str, name: str) -> Debs:
 
     Errors: SystemExit, one of them cannot be had.
     """
-    pinned = locked(suite)[name]
-    packages = _newest_of(suite, name, pinned) or pinned
+    packages = packages_of(suite, name)
     if not all(map(store.has, packages)):
         with step(f"fetch Debian packages ({suite}, {name})"):
             packages = _fetch(suite, name, packages)
@@ -82,27 +80,10 @@ def _fetch(suite: str, name: str, packages: list[Package]) -> list[Package]:
         say(f"{source} has other packages than the lock file; {suite}: {line}")
     if gone := store.fetch(newest, source):
         raise fail(f"{source} lacks {gone[0]}, which its own index names; wait until it is in step")
-    _remember(suite, name, newest)
+    take(suite, name, newest)
     return newest
 
 
 def _ask(suite: str, name: str, source: Mirror) -> list[Package]:
     index = read_index(SUITES[suite], source, archive_keys(source))
     return sorted(resolve(index, SUITES[suite].sets[name]), key=str)
-
-
-def _newest_of(suite: str, name: str, pinned: list[Package]) -> list[Package] | None:
-    """Return what was once taken in place of the pinned packages."""
-    file = _note(suite, name, pinned)
-    return parse(file.read_text(), file.name)[name] if file.exists() else None
-
-
-def _remember(suite: str, name: str, packages: list[Package]) -> None:
-    file = _note(suite, name, locked(suite)[name])
-    file.parent.mkdir(parents=True, exist_ok=True)
-    file.write_text(render(suite, {name: packages}))
-
-
-def _note(suite: str, name: str, pinned: list[Package]) -> Path:
-    digest = Debs(pinned).digest
-    return NEWEST / f"{suite}-{name}-{digest[:16]}.lock"

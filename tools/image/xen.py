@@ -14,16 +14,17 @@ from tools.setup.stamp import Stamp, fingerprint
 PATTERN = "boot/xen-*-amd64.gz"
 
 
-def real_xen() -> Path:
-    """Return Xen 4.17 as the plain 32-bit ELF file that QEMU's multiboot loader takes."""
-    debs = packages.real_xen()
+def real_xen(version: str = "4.17") -> Path:
+    """Return a version of Xen as the plain 32-bit ELF file that QEMU's multiboot loader takes."""
+    file = REAL_XEN.with_name(f"xen-{version}")
+    debs = packages.real_xen(version)
     digest = fingerprint(debs.digest)
-    stamp = Stamp(REAL_XEN.with_suffix(".stamp"), REAL_XEN)
+    stamp = Stamp(file.with_name(f"{file.name}.stamp"), file)
     if not stamp.fresh(digest):
-        REAL_XEN.parent.mkdir(parents=True, exist_ok=True)
-        REAL_XEN.write_bytes(gzip.decompress(_packed(*debs.files)))
+        file.parent.mkdir(parents=True, exist_ok=True)
+        file.write_bytes(gzip.decompress(_packed(*debs.files)))
         stamp.record(digest)
-    return REAL_XEN
+    return file
 
 
 def _packed(deb: Path) -> bytes:

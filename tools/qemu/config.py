@@ -52,7 +52,7 @@ class Config:
 
 
 def command_line(config: Config, accelerator: str) -> list[str]:
-    """Return the QEMU command for a machine; sockets and logs are relative to its run folder."""
+    """Return the QEMU command for a machine; all files that it names are in its run folder."""
     return [
         "qemu-system-x86_64",
         *("-name", config.name, "-machine", "q35", "-cpu", config.cpu),
@@ -67,14 +67,25 @@ def command_line(config: Config, accelerator: str) -> list[str]:
     ]
 
 
+def files(config: Config) -> dict[str, Path]:
+    """Return the files that a machine boots from, by the names that it has for them.
+
+    QEMU takes a space or a comma in a path for the end of it, and a boot loader hands paths on to
+    what it boots; so a run folder links these names to wherever the files are.
+    """
+    named = {"hypervisor": config.hypervisor, "kernel": config.kernel, "initrd": config.initramfs}
+    named |= {f"disk{number}": disk.image for number, disk in enumerate(config.disks)}
+    return {name: path.absolute() for name, path in named.items() if path is not None}
+
+
 def _boot(config: Config) -> list[str]:
     if config.hypervisor is None:
-        ramdisk = ["-initrd", str(config.initramfs)] if config.initramfs else []
-        return ["-kernel", str(config.kernel), *ramdisk, "-append", config.kernel_args]
+        ramdisk = ["-initrd", "initrd"] if config.initramfs else []
+        return ["-kernel", "kernel", *ramdisk, "-append", config.kernel_args]
     # A comma separates modules, so one inside a module's arguments is doubled.
-    modules = [f"{config.kernel} {config.kernel_args}".strip().replace(",", ",,")]
-    modules += [str(config.initramfs)] if config.initramfs else []
-    boot = ["-kernel", str(config.hypervisor), "-append", config.hypervisor_args]
+    modules = [f"kernel {config.kernel_args}".strip().replace(",", ",,")]
+    modules += ["initrd"] if config.initramfs else []
+    boot = ["-kernel", "hypervisor", "-append", config.hypervisor_args]
     return [*boot, "-initrd", ",".join(modules)]
 
 
@@ -96,7 +107,7 @@ def _disks(config: Config) -> list[str]:
     words = []
     for number, disk in enumerate(config.disks):
         snapshot = "on" if disk.scratch else "off"
-        drive = f"if=none,id=disk{number},file={disk.image},format=raw,snapshot={snapshot}"
+        drive = f"if=none,id=disk{number},file=disk{number},format=raw,snapshot={snapshot}"
         bus = f",bus=ide.{number}" if config.disk_bus == "ahci" else ""
         device = f"{DISK_DEVICES[config.disk_bus]},drive=disk{number},serial=disk{number}{bus}"
         words += ["-drive", drive, "-device", device]

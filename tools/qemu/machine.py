@@ -1,8 +1,8 @@
 """A QEMU machine: started, watched, talked to and ended; its traces stay in build/run/<name>-<n>/.
 
-Folder: `command` (to paste into a shell), `serial.log`, `qemu.log`, after a failure `failure` and
-`registers`, and `cpus` where it went silent. QEMU ends with this process, except a detached one
-(`make up`), which tools.run.current finds again.
+Folder: `command` (to paste into a shell), links to what it boots from, `serial.log`, `qemu.log`,
+after a failure `failure` and `registers`, and `cpus` where it went silent. QEMU ends with this
+process, except a detached one (`make up`), which tools.run.current finds again.
 """
 
 import contextlib
@@ -16,7 +16,7 @@ from pathlib import Path
 from qemu.qmp import QMPError
 
 from tools.qemu.accelerator import accelerator
-from tools.qemu.config import XEND_PORT, Config, command_line
+from tools.qemu.config import XEND_PORT, Config, command_line, files
 from tools.qemu.cpus import what_cpus_do
 from tools.qemu.milestones import NMI_ANSWERED, fatal_line, last_milestone, report_is_whole
 from tools.qemu.monitor import Monitor
@@ -64,7 +64,12 @@ class Machine:
     def start(self) -> None:
         """Start QEMU and connect to it."""
         command = command_line(self.config, self._accelerator())
-        (self.folder / "command").write_text(f"cd {self.folder}\n{shlex.join(command)}\n")
+        for name, path in files(self.config).items():
+            if not path.exists():
+                raise self.failure(f"there is no {path}")
+            (self.folder / name).symlink_to(path)
+        folder = shlex.quote(str(self.folder))
+        (self.folder / "command").write_text(f"cd {folder}\n{shlex.join(command)}\n")
         if not self.config.detached:
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         self.serial.make_files()

@@ -7,12 +7,10 @@ nobody types.
 """
 
 import argparse
-import os
 from dataclasses import replace
-from pathlib import Path
 
 from tools.qemu.config import Config
-from tools.setup.paths import CORE, RUNS
+from tools.setup.paths import CORE
 
 # An instruction takes 2^3 ns of the guest's time: 125 million a second, about what TCG does. With a
 # shorter time waiting loops would waste instructions, with a longer one timer ticks would.
@@ -47,9 +45,6 @@ def repeatable(config: Config, seed: int) -> Config:
     machine = seeded(config, seed)
     return replace(
         machine,
-        kernel=_from_run_folder(config.kernel),
-        initramfs=_from_run_folder(config.initramfs),
-        hypervisor=_from_run_folder(config.hypervisor),
         hypervisor_args=machine.hypervisor_args.replace("dom0_max_vcpus=2", "dom0_max_vcpus=1"),
         disks=(),
         nic=None,
@@ -58,12 +53,3 @@ def repeatable(config: Config, seed: int) -> Config:
         icount=f"shift={SHIFT},sleep=off",
         extra=(*machine.extra, *FIXED_DATE),
     )
-
-
-def _from_run_folder(path: Path | None) -> Path | None:
-    """Return a file's path as QEMU sees it from the run folder.
-
-    A boot loader hands paths on to what it boots, which spends instructions on every character; so
-    they must be the same wherever the tree is.
-    """
-    return None if path is None else Path(os.path.relpath(path, RUNS / "any"))

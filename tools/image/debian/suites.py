@@ -4,6 +4,9 @@ import re
 from collections.abc import Callable
 from dataclasses import dataclass
 
+from tools.setup.paths import DOM0
+from tools.setup.progress import fail
+
 # Their programs are for maintainer scripts and package management, which dom0 has none of.
 LEFT_OUT = {"debconf", "dpkg", "gcc-12-base", "libdb5.3", "mawk", "tar", "readline-common"}
 PROGRAMS = (
@@ -42,6 +45,11 @@ class Suite:
             found += [("debian", f"{self.name}-updates")]
             found += [("debian-security", f"{self.name}-security")]
         return found
+
+
+def unknown_release() -> SystemExit:
+    """Return the exit for a DOM0 that names no release; for `raise unknown_release()`."""
+    return fail(f"DOM0 is {DOM0!r}; it can be {', '.join(SUITES)}")
 
 
 def _single(package: str) -> Set:
