@@ -36,7 +36,7 @@ from kernel.paging.entry_update import update_l1e, update_upper_entry
 from kernel.paging.foreign import find_page_owner, may_act_on
 from kernel.paging.table_ref import put_old_guest_table
 from kernel.state.continuation import hypercall_continue
-from kernel.state.domain import Domain, get_domain_by_id, put_domain
+from kernel.state.domain import Domain, get_domain_by_id
 from kernel.state.vcpu import Vcpu
 from kernel.x86.preempt import preempt_pending
 
@@ -86,25 +86,27 @@ def do_mmu_update(
     list_ = Guest[abi.mmu_update](requests)
     require(guest_array_okay(list_, u64(wanted)), -abi.EFAULT)
     wanted = trusted(wanted)  # so many are in the guest's memory
-    result = find_table_owner(v, truncate(u32, foreign) >> 16, ref(batch))
-    if result == 0:
-        result = serve_batch(v, list_, wanted, done_out, foreign, ref(batch))
-        if batch.tables != v.domain:
-            put_domain(batch.tables)
-    return result
+    number = truncate(u32, foreign) >> 16
+    if number != 0:
+        return serve_other(v, list_, wanted, done_out, foreign, ref(batch))
+    return serve_batch(v, list_, wanted, done_out, foreign, ref(batch))
 
 
-@inline
-def find_table_owner(v: Ptr[Vcpu], number: Tainted[u32], batch: Ptr[Batch]) -> i64:
-    """Look up whose page tables are meant: 0 for the caller's, else a domain id + 1."""
-    if number == 0:
-        return 0
-    domain = get_domain_by_id(DomId(truncate(u16, wrapping_sub(number, 1))))
-    require(domain is not None, -abi.ESRCH)
-    batch.tables = domain
-    if domain == v.domain:
-        put_domain(domain)
-    return 0
+@noinline
+def serve_other(
+    v: Ptr[Vcpu],
+    list_: Guest[abi.mmu_update],
+    count: u32,
+    done_out: Tainted[u64],
+    foreign: Tainted[u64],
+    batch: Ptr[Batch],
+) -> i64:
+    """Serve requests on another domain's tables, which is named by its id + 1. Errors: -ESRCH."""
+    number = wrapping_sub(truncate(u32, foreign) >> 16, 1)
+    with get_domain_by_id(DomId(truncate(u16, number))) as tables:
+        require(tables is not None, -abi.ESRCH)
+        batch.tables = tables
+        return serve_batch(v, list_, count, done_out, foreign, batch)
 
 
 def earlier_progress(done_out: Tainted[u64]) -> Tainted[u32]:
@@ -157,10 +159,7 @@ def serve_requests(
     request = uninitialized(Tainted[abi.mmu_update])
     is_allowed = may_change(v.domain, batch)
     for i in range(count):
-        if i != 0 and (
-            v.old_guest_table is not None or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
-        ):
-            return -abi.ERESTART
+        require(i == 0 or not must_wait(v, i), -abi.ERESTART)
         require(copy_from_guest(ref(request), list_.index(u64(i))), -abi.EFAULT)
         command = request.ptr & COMMAND_MASK
         require(command <= abi.MMU_PT_UPDATE_NO_TRANSLATE, -abi.ENOSYS)
@@ -176,6 +175,12 @@ def serve_requests(
             return result
         batch.nr_done += 1
     return 0
+
+
+@inline
+def must_wait(v: Ptr[Vcpu], i: u32) -> bool:
+    """Tell whether request `i` must wait: a table is to be released, or more urgent work waits."""
+    return v.old_guest_table is not None or i % REQUESTS_PER_LOOK == 0 and preempt_pending()
 
 
 @inline

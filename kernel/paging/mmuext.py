@@ -13,6 +13,7 @@ from kpy import (
     ok,
     ref,
     require,
+    store,
     truncate,
     trusted,
     u32,
@@ -71,22 +72,33 @@ def do_mmuext_op(
     list_ = Guest[abi.mmuext_op](operations)
     require(guest_array_okay(list_, u64(wanted)), -abi.EFAULT)
     wanted = trusted(wanted)  # so many are in the guest's memory
+    return serve_list(v, list_, wanted, before, done_out, foreign)
+
+
+@inline
+def serve_list(
+    v: Ptr[Vcpu],
+    list_: Guest[abi.mmuext_op],
+    count: u32,
+    before: Tainted[u32],
+    done_out: Tainted[u64],
+    foreign: Tainted[u64],
+) -> i64:
+    """Serve the operations, and arrange for the rest to be served later if that takes too long."""
     owner = PageOwner()
     ok(find_page_owner(v, foreign, ref(owner)))
     target = owner.domain
     if target is None or owner.domain_id == DomId(abi.DOMID_IO):
-        return refuse_io_memory(v, list_, wanted)
+        return refuse_io_memory(v, list_, count)
     done: u32 = 0
-    result = -abi.EPERM
     with owner:
-        if may_act_on(v.domain, owner.domain_id):
-            result, done = serve_operations(v, list_, wanted, target)
-            report_progress(done_out, before, done)
+        require(may_act_on(v.domain, owner.domain_id), -abi.EPERM)
+        result = serve_operations(v, list_, count, target, ref(done))
+    report_progress(done_out, before, done)
     if result == -abi.ERESTART:
         rest = list_.index(u64(done)).address()
-        return hypercall_continue(
-            v, rest, u64(wanted - done | MMU_UPDATE_PREEMPTED), done_out, foreign
-        )
+        left = u64(count - done | MMU_UPDATE_PREEMPTED)
+        return hypercall_continue(v, rest, left, done_out, foreign)
     if v.old_guest_table is not None:
         return hypercall_continue(v, 0, MMU_UPDATE_PREEMPTED, 0, truncate(u64, result))
     return result
@@ -114,23 +126,22 @@ def refuse_io_memory(v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32) -> i
     return -abi.EINVAL if op.cmd <= abi.MMUEXT_UNPIN_TABLE else -abi.EPERM
 
 
+@inline
 def serve_operations(
-    v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32, d: Ptr[Domain]
-) -> tuple[i64, u32]:
-    """Serve operations on domain `d` in order.
+    v: Ptr[Vcpu], list_: Guest[abi.mmuext_op], count: u32, d: Ptr[Domain], done: Ptr[u32]
+) -> i64:
+    """Serve operations on domain `d` in order, and count them in `done`.
 
-    Returns: 0 or the first error, -ERESTART when the rest must wait; and the number served.
+    Errors: the first that one meets; -ERESTART, the rest must wait.
     """
     op = uninitialized(Tainted[abi.mmuext_op])
     for i in range(count):
-        if i != 0 and (v.old_guest_table is not None or preempt_pending()):
-            return -abi.ERESTART, i
-        if not copy_from_guest(ref(op), list_.index(u64(i))):
-            return -abi.EFAULT, i
-        result = serve_operation(v, ref(op), d)
-        if result != 0:
-            return result, i
-    return 0, count
+        may_go_on = i == 0 or v.old_guest_table is None and not preempt_pending()
+        require(may_go_on, -abi.ERESTART)
+        require(copy_from_guest(ref(op), list_.index(u64(i))), -abi.EFAULT)
+        ok(serve_operation(v, ref(op), d))
+        store(done, i + 1)
+    return 0
 
 
 @inline

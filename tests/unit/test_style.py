@@ -31,6 +31,8 @@ MORE_PARAMETERS = {
     "replace_l1e": "inlined into the hottest path: what one entry was, becomes, and for whom",
     "update_upper_entry": "the same one level up, not inlined because it is long",
     "serve_batch": "the registers of mmu_update, inlined, and what was decoded of them",
+    "serve_other": "the same, not inlined, for the rare call about another domain's tables",
+    "serve_list": "the same of mmuext_op",
 }
 
 
