@@ -229,9 +229,10 @@ class Manager:
             run = asyncio.get_running_loop().run_in_executor
             nr_vcpus = domain.info.max_vcpu_id + 1
             arguments = (self.xc, domain.domid, nr_vcpus, domain.elf_path)
-            domain.crash = await run(None, crash.report, *arguments)
+            report = await run(None, crash.report, *arguments)
             name = domain.config.name
-            await run(None, self.announcer.print, domain.domid, name, domain.crash)
+            await run(None, self.announcer.print, domain.domid, name, report)
+            domain.crash = report
         domain.exit = exit_record(reason, written)  # last: who sees it may ask for the rest
         log.info("%s ended: %s", domain.config.name, domain.exit)
         self.publish("shutdown", domain)
