@@ -153,9 +153,8 @@ def test_xend_restarts_without_its_domains_noticing(client, dom0, upload):
     client.post("/domains", {"name": "survivor", "kernel": kernel, "memory": 8})
     before = client.get("/domains/survivor")
     dom0.check(
-        "kill $(cat /run/proxen/xend.pid); sleep 1; . /etc/proxen/lib; daemon xend; "
-        "await xend 120 listens_on 8000",
-        130,
+        "kill $(cat /run/proxen/xend.pid); . /etc/proxen/lib; start_daemons xend",
+        PATIENCE_S,
     )
     after = client.get("/domains/survivor")
     assert (after["id"], after["uuid"]) == (before["id"], before["uuid"])

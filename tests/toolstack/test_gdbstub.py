@@ -331,7 +331,7 @@ async def test_old_traps_are_forgotten(xend):
 
 @with_xend
 async def test_a_second_debugger_is_refused(xend):
-    await debug(xend)
+    _, first = await debug(xend)
     for method, path in (
         ("GET", "/domains/guest/debugger"),
         ("POST", "/domains/guest/actions/unpause"),
@@ -340,6 +340,7 @@ async def test_a_second_debugger_is_refused(xend):
         assert "debugger holds" in await xend.refused(409, method, path)
     assert "nothing may stop it" in await xend.refused(409, "GET", "/domains/0/debugger")
     await xend.refused(404, "GET", "/domains/nobody/debugger")
+    assert not first.socket.closed
 
 
 @with_xend

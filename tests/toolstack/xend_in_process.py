@@ -6,11 +6,12 @@ import asyncio
 import functools
 import json
 import re
+import socket
 import time
 
 import jsonschema
-from aiohttp import WSMsgType
-from aiohttp.test_utils import TestClient, TestServer
+from aiohttp import ClientSession, WSMsgType
+from web import Server
 from xen.xenstore import Xenstore
 from xenconsoled.consoles import Consoles
 from xend.api import OPENAPI, make_app
@@ -61,13 +62,16 @@ class Xend:
         constructor = Constructor(self.xen, self.store, self.consoles, files, disks)
         self.manager = Manager(self.xen, self.store, self.consoles, constructor, disks)
         await self.manager.start()
-        self.client = TestClient(TestServer(make_app(self.manager, files, self.events)))
-        await self.client.start_server()
-        self.url = str(self.client.make_url("")).rstrip("/")
+        self.web = Server(make_app(self.manager, files, self.events))
+        listener = socket.create_server(("127.0.0.1", 0))
+        self.url = f"http://127.0.0.1:{listener.getsockname()[1]}"
+        await self.web.listen(listener)
+        self.client = ClientSession(self.url)
 
     async def stop(self):
         """End xend; its domains live on."""
         await self.client.close()
+        await self.web.close()
         await self.store.close()
 
     async def __aexit__(self, *exc):

@@ -8,7 +8,7 @@ import os
 import signal
 import socket
 
-from aiohttp import web
+from web import Server
 from xen.evtchn import EventChannels
 from xen.privcmd import Privcmd
 from xen.xenstore import SOCKET, Xenstore
@@ -35,8 +35,10 @@ def bind(interface, port):
     return listener
 
 
-async def serve(options):
-    """Run until the process is ended; debugged domains are then let go."""
+async def serve(options, ready):
+    """Run until the process is ended; debugged domains are then let go. `ready` is called once it
+    serves.
+    """
     ended = asyncio.current_task().cancel
     asyncio.get_running_loop().add_signal_handler(signal.SIGTERM, ended)
     xc, events = Privcmd(), EventChannels()
@@ -47,17 +49,18 @@ async def serve(options):
     constructor = Constructor(xc, store, consoles, files, disks)
     manager = Manager(xc, store, consoles, constructor, disks)
     await manager.start()
-    runner = web.AppRunner(make_app(manager, files, events), access_log=None)
-    await runner.setup()
+    server = Server(make_app(manager, files, events))
     for interface in options.interface or INTERFACES:
         if os.path.exists(f"/sys/class/net/{interface}"):
-            await web.SockSite(runner, bind(interface, options.port)).start()
+            await server.listen(bind(interface, options.port))
             log.info("listening on %s, port %d", interface, options.port)
+    ready(f"xend listening on {options.port}")
     await store.receiver
     raise SystemExit("xend: xenstored is gone; start it and then xend again")
 
 
-def main():
+def main(ready=lambda text: None):
+    """Serve; once it does, `ready` is called with what there is to say."""
     parser = argparse.ArgumentParser(prog="xend", description=__doc__)
     parser.add_argument("--port", type=int, default=PORT)
     parser.add_argument("--interface", action="append", help="listen here (default: lo and eth0)")
@@ -65,7 +68,7 @@ def main():
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
     with contextlib.suppress(asyncio.CancelledError):
-        asyncio.run(serve(options))
+        asyncio.run(serve(options, ready))
 
 
 if __name__ == "__main__":

@@ -5,12 +5,22 @@ message is one sentence for people and the code is for programs.
 """
 
 import asyncio
-import contextlib
 import json
 import logging
 from pathlib import Path
 
-from aiohttp import WSMsgType, web
+from web import (
+    BINARY,
+    TEXT,
+    App,
+    FileResponse,
+    HttpError,
+    Response,
+    Routes,
+    StreamResponse,
+    WebSocket,
+    json_response,
+)
 from xen import sysctl
 from xen.privcmd import HypercallError
 
@@ -21,40 +31,42 @@ from xend.errors import Refusal, bad_request, not_found
 from xend.tracing import Tracing
 
 OPENAPI = Path(__file__).with_name("openapi.json")
-CHUNK_BYTES = 256 * 1024
 FOLLOW_S = 0.3
-TEXT = "text/plain"
+PLAIN = "text/plain; charset=utf-8"
 
 log = logging.getLogger("xend")
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 def make_app(manager, files, events):
-    """Return the aiohttp application."""
-    app = web.Application(middlewares=[errors_as_json])
+    """Return the application that a web.Server serves."""
+    every = Routes()
+    for table in (routes, api_debug.routes, api_trace.routes):
+        every.include(table)
+    app = App(every, errors_as_json)
     app["manager"], app["files"] = manager, files
     app["debuggers"] = Debuggers(manager, events)
     app["tracing"] = Tracing(manager, events)
-    app.add_routes([*routes, *api_debug.routes, *api_trace.routes])
     return app
 
 
-def _error(status, code, message):
-    return web.json_response({"error": {"code": code, "message": message}}, status=status)
+def _error(status, code, message, headers=None):
+    value = {"error": {"code": code, "message": message}}
+    return json_response(value, status=status, headers=headers)
 
 
-@web.middleware
 async def errors_as_json(request, handler):
     """Give every refusal and failure its one shape."""
     try:
         return await handler(request)
     except Refusal as refusal:
         return _error(refusal.status, refusal.code, refusal.message)
-    except web.HTTPException as error:
-        if error.status < 400:
-            raise
-        message = f"{request.method} {request.path}: {error.reason}; see /api/v1/openapi.json."
-        return _error(error.status, error.reason.lower().replace(" ", "_"), message)
+    except HttpError as error:
+        message = f"{request.method} {request.path}: {error}; see /api/v1/openapi.json."
+        code = error.reason.lower().replace(" ", "_")
+        return _error(error.status, code, message, error.headers)
+    except ConnectionError:
+        raise
     except HypercallError as error:
         log.exception("%s %s", request.method, request.path)
         return _error(500, "hypervisor", f"The hypervisor refused: {error}.")
@@ -73,7 +85,7 @@ async def _json(request):
 
 @routes.get("/api/v1/openapi.json")
 async def get_openapi(request):
-    return web.Response(body=OPENAPI.read_bytes(), content_type="application/json")
+    return Response(body=OPENAPI.read_bytes(), content_type="application/json")
 
 
 @routes.get("/api/v1/host")
@@ -81,7 +93,7 @@ async def get_host(request):
     manager = request.app["manager"]
     info = sysctl.physinfo(manager.xc)
     major, minor, extra = sysctl.xen_version(manager.xc)
-    return web.json_response(
+    return json_response(
         {
             "hypervisor": f"{major}.{minor}{extra}",
             "capabilities": sysctl.capabilities(manager.xc),
@@ -100,7 +112,7 @@ async def get_topology(request):
     xc = request.app["manager"].xc
     cpus = sysctl.cputopoinfo(xc)
     nodes = sysctl.numainfo(xc)
-    return web.json_response(
+    return json_response(
         {
             "cpus": [
                 {"cpu": number, "core": place.core, "socket": place.socket, "node": place.node}
@@ -125,21 +137,19 @@ async def get_dmesg(request):
     xc = request.app["manager"].xc
     text, position = sysctl.readconsole(xc)
     if request.query.get("follow") != "1":
-        return web.Response(text=text, content_type=TEXT)
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        return Response(text)
+    response = StreamResponse(PLAIN)
     await response.prepare(request)
-    with contextlib.suppress(ConnectionResetError):
-        while request.transport is not None:  # a client that left, which writing nothing won't tell
-            await response.write(text.encode())
-            await asyncio.sleep(FOLLOW_S)
-            text, position = sysctl.readconsole(xc, since=position)
-    return response
+    while True:
+        await response.write(text.encode())
+        await asyncio.sleep(FOLLOW_S)
+        text, position = sysctl.readconsole(xc, since=position)
 
 
 @routes.delete("/api/v1/host/dmesg")
 async def clear_dmesg(request):
     text, _ = sysctl.readconsole(request.app["manager"].xc, clear=True)
-    return web.Response(text=text, content_type=TEXT)
+    return Response(text)
 
 
 @routes.post("/api/v1/host/debug-keys")
@@ -148,7 +158,7 @@ async def press_debug_keys(request):
     xc, keys = request.app["manager"].xc, configuration.debug_keys(await _json(request))
     _, position = sysctl.readconsole(xc)
     sysctl.debug_keys(xc, keys)
-    return web.Response(text=sysctl.readconsole(xc, since=position)[0], content_type=TEXT)
+    return Response(sysctl.readconsole(xc, since=position)[0])
 
 
 @routes.get("/api/v1/domains")
@@ -157,7 +167,7 @@ async def list_domains(request):
     domains = manager.all()
     if request.query.get("ended") == "1":
         domains += manager.ended
-    return web.json_response({"domains": [domain.describe() for domain in domains]})
+    return json_response({"domains": [domain.describe() for domain in domains]})
 
 
 @routes.post("/api/v1/domains")
@@ -165,11 +175,11 @@ async def create_domain(request):
     config = configuration.parse(await _json(request))
     domain = await request.app["manager"].create(config)
     location = {"Location": f"/api/v1/domains/{config.name}"}
-    return web.json_response(domain.describe(), status=201, headers=location)
+    return json_response(domain.describe(), status=201, headers=location)
 
 
 def _find(request):
-    return request.app["manager"].find(request.match_info["domain"])
+    return request.app["manager"].find(request.names["domain"])
 
 
 def _console(request):
@@ -181,12 +191,12 @@ def _console(request):
 
 
 def _live(request):
-    return request.app["manager"].live(request.match_info["domain"])
+    return request.app["manager"].live(request.names["domain"])
 
 
 @routes.get("/api/v1/domains/{domain}")
 async def get_domain(request):
-    return web.json_response(_find(request).describe())
+    return json_response(_find(request).describe())
 
 
 @routes.delete("/api/v1/domains/{domain}")
@@ -197,7 +207,7 @@ async def destroy_domain(request):
     else:
         manager.check_live(domain)
         await manager.destroy(domain)
-    return web.json_response(domain.describe())
+    return json_response(domain.describe())
 
 
 @routes.get("/api/v1/domains/{domain}/connected")
@@ -206,12 +216,12 @@ async def wait_connected(request):
     manager, domain = request.app["manager"], _find(request)
     await manager.wait_connected(domain)
     manager.refresh(domain)
-    return web.json_response(domain.describe())
+    return json_response(domain.describe())
 
 
 @routes.post("/api/v1/domains/{domain}/actions/{verb}")
 async def act_on_domain(request):
-    manager, verb = request.app["manager"], request.match_info["verb"]
+    manager, verb = request.app["manager"], request.names["verb"]
     if verb not in _ACTIONS:
         hint = configuration.suggestion(verb, _ACTIONS) or f" Known actions: {', '.join(_ACTIONS)}."
         raise not_found("no_such_action", f"There is no action '{verb}'.{hint}")
@@ -220,7 +230,7 @@ async def act_on_domain(request):
     if asyncio.iscoroutine(done):
         await done
     manager.refresh(domain)
-    return web.json_response(domain.describe(), status=202)
+    return json_response(domain.describe(), status=202)
 
 
 _ACTIONS = {
@@ -238,8 +248,8 @@ async def get_console(request):
     console = _console(request)
     if request.query.get("follow") != "1":
         text = bytes(console.backlog).decode(errors="replace")
-        return web.Response(text=text, content_type=TEXT)
-    response = web.StreamResponse(headers={"Content-Type": "text/plain; charset=utf-8"})
+        return Response(text)
+    response = StreamResponse(PLAIN)
     await response.prepare(request)
     queue = console.subscribe()
     try:
@@ -256,15 +266,15 @@ async def stream_console(request):
     ended.
     """
     domain, console = _find(request), _console(request)
-    socket = web.WebSocketResponse(heartbeat=30)
-    await socket.prepare(request)
+    socket = WebSocket()
+    await socket.accept(request)
     queue = console.subscribe()
     typing = asyncio.ensure_future(_type(socket, console, queue))
     try:
         while (data := await queue.get()) is not None:
-            await socket.send_bytes(data)
+            await socket.send(BINARY, data)
         if not socket.closed:
-            await socket.send_str(json.dumps({"event": "end", "exit": domain.exit}))
+            await socket.send(TEXT, json.dumps({"event": "end", "exit": domain.exit}).encode())
     except ConnectionResetError:
         pass
     finally:
@@ -277,40 +287,37 @@ async def stream_console(request):
 async def _type(socket, console, queue):
     """Pass a client's input to the guest; when the client is gone, end its subscription."""
     async for message in socket:
-        if message.type == WSMsgType.BINARY:
-            console.type(message.data)
-        elif message.type == WSMsgType.TEXT:
-            console.type(message.data.encode())
+        console.type(message.data)
     queue.put_nowait(None)
 
 
 @routes.get("/api/v1/domains/{domain}/disks/{vdev}")
 async def get_disk(request):
     """Download a domain's disk as it is now; also after the domain's end."""
-    manager, domain, vdev = request.app["manager"], _find(request), request.match_info["vdev"]
+    manager, domain, vdev = request.app["manager"], _find(request), request.names["vdev"]
     for disk in domain.config.disks if domain.config else ():
         if disk.vdev == vdev:
-            return web.FileResponse(manager.disks.path_of(domain.config.name, disk))
+            return FileResponse(manager.disks.path_of(domain.config.name, disk))
     message = f"The domain '{domain.name()}' has no disk '{vdev}'."
     raise not_found("no_such_disk", message)
 
 
 @routes.post("/api/v1/files")
 async def post_file(request):
-    described = await request.app["files"].receive(request.content.iter_chunked(CHUNK_BYTES))
-    return web.json_response(described, status=201)
+    described = await request.app["files"].receive(request.pieces())
+    return json_response(described, status=201)
 
 
 @routes.get("/api/v1/files/{file}")
 async def get_file(request):
-    return web.json_response(request.app["files"].describe(request.match_info["file"]))
+    return json_response(request.app["files"].describe(request.names["file"]))
 
 
 @routes.get("/api/v1/events")
 async def get_events(request):
     """Server-sent events: one for each domain that is created, shuts down or ends."""
     manager = request.app["manager"]
-    response = web.StreamResponse(headers={"Content-Type": "text/event-stream"})
+    response = StreamResponse("text/event-stream")
     await response.prepare(request)
     queue = asyncio.Queue()
     manager.listeners.add(queue)

@@ -4,11 +4,11 @@ symbols.
 
 import asyncio
 
-from aiohttp import WSMsgType, web
+from web import BINARY, FileResponse, Routes, WebSocket
 
 from xend.errors import not_found
 
-routes = web.RouteTableDef()
+routes = Routes()
 
 
 @routes.get("/api/v1/domains/{domain}/debugger")
@@ -17,15 +17,15 @@ async def debug_domain(request):
     when the connection ends.
     """
     manager, debuggers = request.app["manager"], request.app["debuggers"]
-    domain = manager.live(request.match_info["domain"])
+    domain = manager.live(request.names["domain"])
     manager.refresh(domain)
-    socket, outgoing = web.WebSocketResponse(heartbeat=30), asyncio.Queue()
+    socket, outgoing = WebSocket(), asyncio.Queue()
     session = debuggers.attach(domain, outgoing.put_nowait)
     sending = asyncio.ensure_future(_send(socket, outgoing))
     try:
-        await socket.prepare(request)
+        await socket.accept(request)
         async for message in socket:
-            if message.type == WSMsgType.BINARY:
+            if message.kind == BINARY:
                 await session.feed(message.data)
     finally:
         sending.cancel()
@@ -36,17 +36,17 @@ async def debug_domain(request):
 
 async def _send(socket, outgoing):
     """Pass on what the session says, in order."""
-    while not socket.prepared:
+    while not socket.accepted:
         await asyncio.sleep(0)
     while True:
-        await socket.send_bytes(await outgoing.get())
+        await socket.send(BINARY, await outgoing.get())
 
 
 @routes.get("/api/v1/domains/{domain}/kernel")
 async def get_kernel(request):
     """Download the ELF file that a domain was made from."""
-    domain = request.app["manager"].find(request.match_info["domain"])
+    domain = request.app["manager"].find(request.names["domain"])
     if domain.elf_path is None:
         message = f"xend has no kernel file of '{domain.name()}'."
         raise not_found("no_kernel", message)
-    return web.FileResponse(domain.elf_path)
+    return FileResponse(domain.elf_path)

@@ -1,25 +1,23 @@
 """The HTTP interface for traces: start one and read it, ask how it is, stop it."""
 
-import contextlib
-
-from aiohttp import web
+from web import Routes, StreamResponse, json_response
 
 from xend.errors import bad_request
 from xend.tracing import parse
 
-routes = web.RouteTableDef()
+routes = Routes()
 TYPE = "application/octet-stream"
 
 
 @routes.get("/api/v1/trace")
 async def get_trace(request):
-    return web.json_response(request.app["tracing"].describe())
+    return json_response(request.app["tracing"].describe())
 
 
 @routes.delete("/api/v1/trace")
 async def stop_trace(request):
     request.app["tracing"].stop()
-    return web.json_response(request.app["tracing"].describe())
+    return json_response(request.app["tracing"].describe())
 
 
 @routes.post("/api/v1/trace")
@@ -31,11 +29,10 @@ async def start_trace(request):
         wanted = parse(await request.json())
     except ValueError as error:
         raise bad_request("bad_json", f"The request's body is not JSON: {error}.") from None
-    response = web.StreamResponse(headers={"Content-Type": TYPE})
+    response = StreamResponse(TYPE)
 
     async def ready():
         await response.prepare(request)
 
-    with contextlib.suppress(ConnectionResetError):  # the client has left, which ends the trace
-        await request.app["tracing"].record(wanted, ready, response.write)
+    await request.app["tracing"].record(wanted, ready, response.write)
     return response

@@ -11,12 +11,13 @@ from xen.xenstore import SOCKET
 from xenstored.daemon import serve
 
 
-def main():
+def main(ready=lambda text: None):
+    """Serve; once it does, `ready` is called with what there is to say."""
     parser = argparse.ArgumentParser(prog="xenstored", description=__doc__)
     parser.add_argument("--socket", default=SOCKET, help="where to listen (default: %(default)s)")
     options = parser.parse_args()
     logging.basicConfig(level=logging.INFO, format="%(name)s: %(message)s")
-    asyncio.run(serve(Privcmd(), EventChannels(), options.socket))
+    asyncio.run(serve(Privcmd(), EventChannels(), options.socket, ready))
 
 
 if __name__ == "__main__":

@@ -137,12 +137,13 @@ class Daemon:
             self.watches.fire_special("@releaseDomain")
 
 
-async def serve(xc, events, socket_path):
-    """Run the store until the process ends."""
+async def serve(xc, events, socket_path, ready):
+    """Run the store until the process ends; `ready` is called once it serves."""
     loop = asyncio.get_running_loop()
     daemon = Daemon(xc, events, loop)
     events.attach(loop)
     server = await daemon.listen(socket_path)
     daemon.attach_dom0()
     log.info("ready on %s", socket_path)
+    ready("xenstored up")
     await server.serve_forever()

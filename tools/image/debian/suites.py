@@ -16,7 +16,6 @@ PROGRAMS = (
     "iproute2",
     "kmod",
     "python3",
-    "python3-aiohttp",
 )
 KERNEL = re.compile(r"linux-(image|binary|modules|base)-\d\S+")
 
