@@ -1,4 +1,4 @@
-"""Builds everything, in order: the ABI's glue, the core and the kernels on libos, dom0's image.
+"""Builds everything: the ABI's glue, then the core and the kernels on libos beside dom0's image.
 
 Each builder knows by itself what is fresh, so an unchanged tree costs little more than asking.
 """
@@ -6,6 +6,7 @@ Each builder knows by itself what is fresh, so an unchanged tree costs little mo
 import os
 import subprocess
 import sys
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 
 from tools.image.build import Image, build_image
@@ -19,8 +20,7 @@ def build_all() -> Image:
     Returns: what dom0 boots from.
     Errors: SystemExit, a builder failed; it has said why.
     """
-    build_programs("all")
-    return build_image()
+    return _build("all")
 
 
 def build_to_run() -> Image:
@@ -29,8 +29,16 @@ def build_to_run() -> Image:
     Returns: what dom0 boots from.
     Errors: as build_all.
     """
-    build_programs("core", "examples")
-    return build_image()
+    return _build("core", "examples")
+
+
+def _build(*targets: str) -> Image:
+    """Build programs and image at the same time: neither needs the other, only the ABI's glue."""
+    build_glue()
+    with ThreadPoolExecutor(1) as beside:
+        image = beside.submit(build_image)
+        _compile(*targets)
+        return image.result()
 
 
 def build_core() -> Path:
@@ -44,7 +52,16 @@ def build_core() -> Path:
 
 def build_programs(*targets: str) -> None:
     """Build the ABI's glue and targets, or groups of targets, of the BUILD.py files."""
+    build_glue()
+    _compile(*targets)
+
+
+def build_glue() -> None:
+    """Build what the ABI's headers say, for core, libos and toolstack."""
     run_module("the ABI's glue", ["tools.abi"])
+
+
+def _compile(*targets: str) -> None:
     for target in targets:
         run_module(f"programs ({target})", ["kpy", "build", target])
 

@@ -8,7 +8,8 @@ from collections.abc import Iterator
 
 def say(text: str) -> None:
     """Print a progress line at once, on stderr: stdout belongs to the guest's console."""
-    print(f"proxen: {text}", file=sys.stderr, flush=True)
+    sys.stderr.write(f"proxen: {text}\n")  # one write, as steps may run beside each other
+    sys.stderr.flush()
 
 
 @contextlib.contextmanager
