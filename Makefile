@@ -14,10 +14,10 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test mutate fuzz up down doctor bench compare debug golden lock lint clean
+.PHONY: help setup build run check test test-hosts mutate fuzz up down doctor bench compare debug golden lock lint clean
 
 help: ## list the targets
-	@grep -hE '^[a-z]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
+	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
 	@echo "DOM0=trixie or DOM0=sid runs that Debian release's kernel as domain 0, instead of bookworm's"
 	@echo "SEED=n repeats: make run SEED=7 gives the same console each time, make test SEED=7 the same random tests"
@@ -39,6 +39,10 @@ test debug: SETUP_FOR := test
 test: setup ## run all tests
 	@$(PYTHON) -m tools.run build
 	@$(PYTHON) -m pytest $(seed) $(PYTEST_ARGS)
+
+test-hosts: ## as newcomers on Debian 12, 13, sid and less: HOSTS=, WHAT='run test', USERS=, PINS=, KEEP=1
+	@python3 -m tests.chroots $(if $(HOSTS),--hosts $(HOSTS)) $(if $(WHAT),--what $(WHAT)) \
+		$(if $(USERS),--users $(USERS)) $(if $(PINS),--pins $(PINS)) $(if $(KEEP),--keep)
 
 mutate: setup ## remove each check from the core, and see which test notices
 	@$(PYTHON) -m tests.mutation
