@@ -59,6 +59,16 @@ class Loader(importlib.machinery.SourceFileLoader):
     def exec_module(self, module):
         module.__class__ = KernelModule
         super().exec_module(module)
+        _evaluate_annotations(module)
+
+
+def _evaluate_annotations(module):
+    """Have the annotations of a module's functions now: Python 3.14 would wait until somebody asks,
+    and a mistake in one would show there.
+    """
+    for value in list(vars(module).values()):
+        if isinstance(value, types.FunctionType) and value.__module__ == module.__name__:
+            value.__annotations__  # noqa: B018
 
 
 class Finder(importlib.machinery.PathFinder):

@@ -67,7 +67,7 @@ class StructType(Type):
         self._min_align, self._min_size = align, size
         self._scope = vars(sys.modules[cls.__module__])
         self.path = self._scope["__file__"]
-        self._annotations = dict(cls.__dict__.get("__annotations__", {}))
+        self._annotations = dict(cls.__annotations__)
         self.namespace = {k: v for k, v in vars(cls).items() if not _is_class_plumbing(k)}
         self.doc = cls.__doc__
         self._fields = self._offsets = None
@@ -198,15 +198,8 @@ class TaintedStruct(StructType):
 
 
 def _is_class_plumbing(name):
-    plumbing = (
-        "__module__",
-        "__qualname__",
-        "__annotations__",
-        "__doc__",
-        "__dict__",
-        "__weakref__",
-    )
-    return name in plumbing
+    """Say whether Python itself put a name into a class, which differs from version to version."""
+    return name in PLUMBING
 
 
 def _round_up(value, align):
@@ -263,6 +256,12 @@ def offset_of(type_, name):
     return offsets[name]
 
 
+PLUMBING = {
+    *("__module__", "__qualname__", "__doc__", "__dict__", "__weakref__", "__annotations__"),
+    *("__firstlineno__", "__static_attributes__"),  # Python 3.13
+    *("__annotate__", "__annotate_func__", "__annotations_cache__", "__classdictcell__"),  # 3.14
+    "__conditional_annotations__",
+}
 OPERATORS = "kernel Python calls `__enter__` and `__exit__` only, for `with`"
 
 
@@ -274,10 +273,11 @@ def _refuse_class(cls):
         raise Refused(
             f"`{cls.__name__}` has a base class: {kind} has none", NO_BASE.format(base=base)
         )
+    fields = cls.__annotations__
     for name, value in vars(cls).items():
         if _is_class_plumbing(name):
             continue
-        if name in cls.__dict__.get("__annotations__", {}):
+        if name in fields:
             raise Refused(
                 f"field `{name}` of `{cls.__name__}` has a default value",
                 f"every field starts as zero; `{cls.__name__}({name}=…)` sets it",
