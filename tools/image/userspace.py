@@ -43,6 +43,11 @@ class UserSpace:
         """The static busybox, which runs everywhere."""
         return self.tree / "usr/bin/busybox"
 
+    @property
+    def loader(self) -> Path:
+        """The tree's own loader of programs: the link to it in /lib64 would lead to the host's."""
+        return self.tree / LIBRARIES / "ld-linux-x86-64.so.2"
+
     def run(self, program: str, *arguments: str, **environment: str) -> tuple[str, str]:
         """Run a dynamically linked program of the tree on the build machine.
 
@@ -58,8 +63,7 @@ class UserSpace:
 
     def start(self, program: str, *arguments: str, **environment: str) -> subprocess.Popen:
         """Start such a program, what it says going into pipes."""
-        loader = self.tree / "usr/lib64/ld-linux-x86-64.so.2"
-        command = [loader, "--argv0", program, "--library-path", self.tree / LIBRARIES]
+        command = [self.loader, "--argv0", program, "--library-path", self.tree / LIBRARIES]
         command += [self._find(program), *arguments]
         settings = ENVIRONMENT | {"MKE2FS_CONFIG": str(self.tree / "etc/mke2fs.conf")}
         return subprocess.Popen(
