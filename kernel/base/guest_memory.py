@@ -7,7 +7,7 @@ instructions are in the exception table, and a fault in them ends the copy. The 
 caller's, as loaded.
 
 What is copied in is `Tainted`, by the types of these functions: a structure that a guest gave can
-be read into nothing else (tests/unit/test_front_door.py).
+be read into nothing else (tests/unit/test_taint.py).
 """
 
 from typing import TypeVar

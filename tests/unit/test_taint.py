@@ -8,7 +8,10 @@ from pathlib import Path
 
 import abi
 import pytest
-from kpy.check import typed
+from kpy.check import checker, typed
+from kpy.front import modules
+from kpy.front.program import Program
+from kpy.front.structs import StructType
 from kpy.front.types import ArrayType, PtrType, SliceType, VolatileType
 
 from kernel.state.domain import Domain
@@ -26,6 +29,8 @@ GUESTS_OWN = {
     abi.cpu_user_regs,
     abi.vcpu_guest_context,
 }
+# Those of them that it may change between two looks of the core.
+SHARED = (abi.shared_info, abi.vcpu_info, abi.grant_entry_v1)
 READERS = {"copy_bytes_from_guest"}
 WRAPPERS = {"copy_from_guest", "copy_slice_from_guest", "bytes_from_guest"}
 
@@ -54,6 +59,55 @@ def test_what_a_guest_shares_is_tainted(struct):
     kinds = [innermost(field.type) for field in struct.fields.values()]
     assert any(kind.untainted() in GUESTS_OWN for kind in kinds), "it holds none: look elsewhere"
     assert not [kind for kind in kinds if kind in GUESTS_OWN]
+
+
+def parts_of(struct):
+    """A structure, and all in it, tainted."""
+    yield struct.tainted()
+    for field in struct.fields.values():
+        if isinstance(inner := innermost(field.type), StructType):
+            yield from parts_of(inner)
+
+
+def believed(functions):
+    """Reads of shared memory whose value an earlier look at it has bounded."""
+    shared = {part for struct in SHARED for part in parts_of(struct)}
+    for instance in functions:
+        for node in nodes_of(instance.body):
+            place = node.base if isinstance(node, typed.ElementOf) else node
+            if isinstance(place, typed.FieldOf) and place.base.type in shared:
+                declared = innermost(place.field.type)
+                if innermost(node.type) is not declared and not isinstance(declared, StructType):
+                    yield instance.function.name, place.field.name
+
+
+def test_nothing_in_a_shared_page_is_believed_at_a_second_look():
+    assert not sorted(set(believed(core_functions())))
+
+
+SECOND_LOOKS = """
+from kpy import Ptr, u64
+from kernel.state.domain import Domain
+
+def at_a_field(d: Ptr[Domain]) -> u64:
+    return d.shared_info.arch.max_pfn if d.shared_info.arch.max_pfn < 4 else 0
+
+def at_an_element(d: Ptr[Domain]) -> u64:
+    return d.shared_info.evtchn_mask[1] if d.shared_info.evtchn_mask[1] < 4 else 0
+
+def at_a_copy(d: Ptr[Domain]) -> u64:
+    pfn = d.shared_info.arch.max_pfn
+    return pfn if pfn < 4 else 0
+"""
+
+
+def test_a_second_look_would_be_found(tmp_path, monkeypatch):
+    (tmp_path / "second_looks.py").write_text(SECOND_LOOKS)
+    monkeypatch.syspath_prepend(str(tmp_path))
+    program = Program()
+    roots = modules.declared_instances(program, modules.load(program, "second_looks"))
+    found = believed(checker.check_all(program, roots))
+    assert {name for name, _ in found} == {"at_a_field", "at_an_element"}
 
 
 def callers_of(name):
