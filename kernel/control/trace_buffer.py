@@ -21,7 +21,7 @@ from kernel.x86.percpu import NR_CPUS, cpu_by_id, nr_cpus
 MOST_PAGES = 2048  # for each processor
 INFO_PAGES = 65  # so that the numbers of NR_CPUS * MOST_PAGES frames would fit
 
-t_info = static(u64)  # address of the t_info pages; 0: there are no rings yet
+t_info = static(Vaddr | None)  # the t_info pages; None: there are no rings yet
 t_info_bytes = static(u32)
 Words = Array[u32, INFO_PAGES * PAGE_SIZE // 4]
 
@@ -33,7 +33,7 @@ def alloc_trace_buffers(wanted: Tainted[u32]) -> i64:
     """
     global t_info, t_info_bytes
     pages = min(wanted, MOST_PAGES)
-    require(pages != 0 and t_info == 0, -abi.EINVAL)
+    require(pages != 0 and t_info is None, -abi.EINVAL)
     info_pages = (first_word(nr_cpus) + nr_cpus * pages) * 4 // PAGE_SIZE + 1
     info = alloc_pages(info_pages)
     require(info is not None, -abi.EINVAL)
@@ -47,7 +47,7 @@ def alloc_trace_buffers(wanted: Tainted[u32]) -> i64:
     describe(info, pages)
     share_with_privileged(info, info_pages, False)
     t_info_bytes = info_pages * PAGE_SIZE
-    t_info = u64(info)
+    t_info = info
     printk(f"trace: {pages} pages for each processor")
     return 0
 

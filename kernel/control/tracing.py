@@ -20,7 +20,6 @@ from kpy import (
 )
 
 from kernel.base.guest_bitmap import read_bitmap
-from kernel.base.ids import Vaddr
 from kernel.base.registry import sysctl
 from kernel.base.spinlock import SpinLock
 from kernel.control.trace_buffer import alloc_trace_buffers, t_info, t_info_bytes
@@ -49,7 +48,8 @@ def sysctl_tbuf_op(op: Ptr[Tainted[abi.xen_sysctl]]) -> i64:
             case abi.XEN_SYSCTL_TBUFOP_get_info:
                 request.evt_mask = event_mask
                 request.size = t_info_bytes
-                request.buffer_mfn = u64(core_page_mfn(Vaddr(t_info))) if t_info != 0 else u64(0)
+                info = t_info
+                request.buffer_mfn = u64(core_page_mfn(info)) if info is not None else u64(0)
                 return 0
             case abi.XEN_SYSCTL_TBUFOP_set_cpu_mask:
                 return set_cpu_mask(ref(request.cpu_mask))
@@ -86,7 +86,7 @@ def set_event_mask(mask: Tainted[u32]) -> None:
 
 def enable() -> i64:
     """Start recording. Errors: -EINVAL, there are no rings."""
-    require(t_info != 0, -abi.EINVAL)
+    require(t_info is not None, -abi.EINVAL)
     disable()
     kernel.trace.turn.session = wrapping_add(kernel.trace.turn.session, 1)
     kernel.trace.turn.is_enabled = True

@@ -23,7 +23,7 @@ from kpy import (
 )
 
 from kernel.base.cmdline import COMMA, SPACE, option, option_number, parse_size
-from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, DomId, Mfn, Vaddr, maddr_to_mfn
+from kernel.base.ids import PAGE_SHIFT, PAGE_SIZE, DomId, Mfn, Vaddr, maddr_to_mfn, mfn_or_0
 from kernel.console.console import printk
 from kernel.dom0.elf import (
     PT_LOAD,
@@ -163,7 +163,7 @@ def write_start_info(d: Ptr[Domain], text: Slice[u8], ramdisk_bytes: u64) -> Non
     info = Ptr[abi.start_info](frame_address(ref(layout), layout.start_info))  # a frame of its own
     info.magic = magic
     info.nr_pages = layout.nr_pages
-    info.shared_info = u64(d.shared_info_mfn) << PAGE_SHIFT
+    info.shared_info = mfn_or_0(d.shared_info_mfn) << PAGE_SHIFT
     info.flags = abi.SIF_PRIVILEGED | abi.SIF_INITDOMAIN
     info.pt_base = layout.tables
     info.nr_pt_frames = layout.nr_tables

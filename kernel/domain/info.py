@@ -6,6 +6,7 @@ The answer to XEN_DOMCTL_getdomaininfo and XEN_SYSCTL_getdomaininfolist.
 import abi
 from kpy import Ptr, Tainted, atomic_load, ref, u16, u32, u64, zero
 
+from kernel.base.ids import mfn_or_0
 from kernel.sched.runstate import vcpu_runtime_ns
 from kernel.state.domain import Domain, DOMDYING_dead
 from kernel.state.vcpu import VPF_blocked, VPF_down
@@ -20,7 +21,7 @@ def domain_info(d: Ptr[Domain], info: Ptr[Tainted[abi.xen_domctl_getdomaininfo]]
     info.handle = d.handle
     info.tot_pages = u64(d.tot_pages)
     info.max_pages = u64(d.max_pages)
-    info.shared_info_frame = u64(d.shared_info_mfn)
+    info.shared_info_frame = mfn_or_0(d.shared_info_mfn)
     info.arch_config = d.arch_config
 
 

@@ -138,7 +138,7 @@ def free_shared_frames(d: Ptr[Domain]) -> None:
     Whoever still asks about the domain, or sets registers of it, finds `nobodys_info` there.
     """
     release_shared_frames(d)
-    if u64(d.shared_info_mfn) != 0:
+    if d.shared_info_mfn is not None:
         page = Vaddr(u64(d.shared_info))
         d.shared_info = ref(nobodys_info)
         for i in range(d.max_vcpus):

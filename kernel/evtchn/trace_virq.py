@@ -5,7 +5,6 @@ import abi
 import kernel.trace.turn  # its statics are assigned here
 from kernel.console.console import printk
 from kernel.evtchn.virq import send_global_virq
-from kernel.trace.turn import NEVER
 
 
 def tell_reader() -> None:
@@ -16,8 +15,8 @@ def tell_reader() -> None:
     if kernel.trace.turn.virq_is_due:
         kernel.trace.turn.virq_is_due = False
         cpu = kernel.trace.turn.spoilt_ring
-        if cpu != NEVER:
-            kernel.trace.turn.spoilt_ring = NEVER
+        if cpu is not None:
+            kernel.trace.turn.spoilt_ring = None
             place = kernel.trace.turn.spoilt_place
             printk(f"trace: stopped, the reader of processor {cpu} says that it is at {place:#x}")
         send_global_virq(abi.VIRQ_TBUF)

@@ -31,7 +31,7 @@ from kernel.frames.frame_list import unlink_frame
 from kernel.frames.heap import give_block, heap_lock
 from kernel.frames.m2p import INVALID_M2P, set_m2p
 from kernel.state.domain import Domain, domain_table, find_domain, put_domain
-from kernel.state.frame_table import FRAME_BYTES, Frame, frame_at, frame_valid
+from kernel.state.frame_table import Frame, frame_at, frame_valid, mfn_of
 from kernel.x86.memlayout import mfn_to_vaddr
 from kernel.x86.tlb import tlb_clock_now
 
@@ -40,7 +40,7 @@ MOST_REFERENCES = REFERENCE_MASK - 1024  # of guests; the rest is for what the c
 FRAME_CORE = 1 << 29  # a core page that a domain may map
 FRAME_ALLOCATED = 1 << 31  # the owner's own reference is among those counted
 CORE_OWNER = DomId(abi.DOMID_IDLE)
-NO_OWNER = DomId(abi.DOMID_INVALID)
+NO_OWNER = DomId(abi.DOMID_INVALID)  # of a free frame; 0 is domain 0
 SCRUBBED = DomId(abi.DOMID_IDLE - 1)  # no domain's number: a free frame is zero, see scrub.py
 
 Page = Array[u64, 512]
@@ -53,12 +53,6 @@ def page_at(mfn: Mfn) -> Ptr[Page]:
     The caller holds a reference to the frame, or it is the core's.
     """
     return Ptr[Page](u64(mfn_to_vaddr(mfn)))
-
-
-@inline
-def mfn_of(frame: Ptr[Frame]) -> Mfn:
-    """Return the number of a frame by its entry."""
-    return Mfn((u64(frame) - u64(frame_at(Mfn(0)))) // FRAME_BYTES)
 
 
 # References

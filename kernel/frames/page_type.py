@@ -45,14 +45,13 @@ from kernel.frames.frame import (
     MOST_REFERENCES,
     REFERENCE_MASK,
     get_frame,
-    mfn_of,
     owner_id,
     page_at,
     put_frame,
     release_frame,
 )
 from kernel.state.domain import Domain
-from kernel.state.frame_table import Frame, frame_at, frame_valid
+from kernel.state.frame_table import Frame, frame_at, frame_valid, mfn_of
 from kernel.trace.wide import trace_value_1
 from kernel.x86.cpu import pause
 from kernel.x86.ipi import flush_tlb_mask, serve_mailbox

@@ -48,8 +48,7 @@ def highest_page(d: Ptr[Domain]) -> i64:
     domain's, which nobody maps any more.
     """
     mfn = d.shared_info_mfn
-    if not get_frame(mfn, d):
-        return 0
+    require(mfn is not None and get_frame(mfn, d), 0)
     result = i64(max(d.shared_info.arch.max_pfn & (1 << 52) - 1, 1)) - 1
     put_frame(mfn)
     return result

@@ -111,7 +111,7 @@ class Domain:
     memory_map: Vaddr | None  # a core page of e820 entries (XENMEM_set_memory_map)
     nr_memory_map: u32
     shared_info: Ptr[Tainted[abi.shared_info]]  # a core page, mapped by the guest
-    shared_info_mfn: Mfn
+    shared_info_mfn: Mfn | None  # None: given up
     vm_assist: u64
     dirty_cpumask: u64  # CPUs whose TLB may hold this domain's translations
 

@@ -75,6 +75,12 @@ def frame_at(mfn: Mfn) -> Ptr[Frame]:
 
 
 @inline
+def mfn_of(frame: Ptr[Frame]) -> Mfn:
+    """Return the number of a frame by its entry."""
+    return Mfn((u64(frame) - FRAMETABLE_VIRT_START) // FRAME_BYTES)
+
+
+@inline
 def linked_frame(link: FrameLink) -> Ptr[Frame]:
     """Return the entry of the frame that a link names."""
     return frame_at(linked_mfn(link))

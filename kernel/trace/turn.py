@@ -17,6 +17,7 @@ from kpy import (
     barrier,
     bit,
     copy,
+    newtype,
     noinline,
     ref,
     static,
@@ -41,13 +42,15 @@ from kernel.x86.cpu import rdtsc
 from kernel.x86.percpu import Pcpu, this_cpu
 
 LOST_BYTES = HEADER_BYTES + 16
-NEVER = (1 << 32) - 1  # no value of t_buf.cons
+NEVER = (1 << 32) - 1  # in `notified_at`: no place at which a reader can be
+
+RingNumber = newtype("RingNumber", u32, none=(1 << 32) - 1)  # its processor's
 
 traced_cpus = static(Tainted[u64], (1 << 64) - 1)  # the mask that the toolstack set
 is_enabled = static(bool)
 session = static(u32)  # counts the times that tracing was enabled
 virq_is_due = static(bool)  # some ring is half full; kernel/evtchn/trace_virq.py tells domain 0
-spoilt_ring = static(u32, NEVER)  # the processor whose reader made no sense, for the console
+spoilt_ring = static(RingNumber | None, None)  # whose reader made no sense, for the console
 spoilt_place = static(u32)
 # By class, the number of its bit: the subclasses that are traced now.
 traced_subclasses = static(Array[u8, 16])
@@ -149,7 +152,7 @@ def count_lost(ring: Ptr[TraceRing], length: u32) -> None:
         return
     if ring.nr_lost == 0:
         ring.first_lost = ring.scratch.tsc
-    if ring.nr_lost < NEVER:
+    if ring.nr_lost != ~u32(0):
         ring.nr_lost += 1
 
 
@@ -253,7 +256,7 @@ def stop_for_bad_reader(cpu: u32, place: u32) -> None:
     is_enabled = False
     fill_table(0)
     spoilt_place = place
-    spoilt_ring = cpu
+    spoilt_ring = RingNumber(cpu)
     virq_is_due = True
     this_cpu().reschedule = True
 

@@ -112,7 +112,9 @@ def note_shared(d: Ptr[Domain]) -> None:
         if page is not None:
             is_shared[frame_number(u64(page)) - FIRST] = True
     if u32(d.kill_phase) < SHARED_FRAMES_GIVEN:
-        is_shared[u64(d.shared_info_mfn) - FIRST] = True
+        info = d.shared_info_mfn
+        if info is not None:
+            is_shared[u64(info) - FIRST] = True
 
 
 def count_frame(mfn: u64) -> None:
