@@ -6,17 +6,14 @@ from importlib.metadata import distributions
 from pathlib import Path
 
 from tools.doctor.finding import BAD, GOOD, REMARK, Finding, ask
+from tools.qemu.faults import known_faults
 from tools.setup.paths import REAL_XEN, VENV
 from tools.setup.programs import SEARCH, install_line, listing, missing
 from tools.setup.venv import PYTHON, REQUIREMENTS, is_fresh, pins
 
 PYTHON_NEEDED = (3, 11)
 QEMU = "qemu-system-x86_64"
-TRIED_QEMU = (7, 2)
-QEMU_7_2_BUGS = (
-    "its TCG reads the stack of `iret` in ring 3 with supervisor rights, so machines run with "
-    "smap=off; a forbidden `int n` in ring 3 gives a wrong error code, which nothing here needs"
-)
+TRIED_QEMU = ((7, 2), (11, 1))  # from, to
 
 
 def python() -> Finding:
@@ -86,12 +83,19 @@ def qemu() -> Finding:
         mend = install_line(["qemu-system-x86"])
         return Finding(BAD, "QEMU", f"{QEMU} does not run; looked in {SEARCH}", mend)
     version = (int(found[1]), int(found[2]))
-    if version == TRIED_QEMU:
-        return Finding(GOOD, "QEMU", f"{found[0]}, the one that is tested; known: {QEMU_7_2_BUGS}")
-    if version < TRIED_QEMU:
-        detail = f"{found[0]} is older than 7.2, with which all is tested"
+    oldest, newest = (".".join(map(str, end)) for end in TRIED_QEMU)
+    if version < TRIED_QEMU[0]:
+        detail = f"{found[0]} is older than {oldest}, the oldest that was tried"
         return Finding(REMARK, "QEMU", detail, install_line(["qemu-system-x86"]))
-    return Finding(REMARK, "QEMU", f"{found[0]} is newer than 7.2, with which all is tested")
+    tried = f"{oldest} to {newest} were tried; {_faults()}"
+    return Finding(GOOD if version <= TRIED_QEMU[1] else REMARK, "QEMU", f"{found[0]}; {tried}")
+
+
+def _faults() -> str:
+    known = known_faults()
+    if known is None:
+        return "the first boot asks it for its faults"
+    return f"a probe found: {'; '.join(known.words()) or 'none of the faults that we know'}"
 
 
 def real_xen() -> Finding:

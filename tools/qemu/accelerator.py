@@ -1,14 +1,15 @@
 """Finds out whether KVM really works here.
 
-/dev/kvm may exist and yet abort QEMU or hang a guest at once, so the evidence is a boot of the
-stock kernel under it, with the processor that our machines get. The answer is remembered until
-the host boots anew.
+/dev/kvm may exist and yet abort QEMU or hang a guest at once, so the evidence is a small kernel of
+ours, and then a boot of the stock kernel, with the processor that our machines get. The answer is
+remembered until the host boots anew.
 """
 
 import os
 import subprocess
 from pathlib import Path
 
+from tools.qemu import faults
 from tools.setup.paths import CACHE
 from tools.setup.progress import say
 
@@ -27,7 +28,7 @@ def accelerator(kernel: Path, cpu: str) -> str:
         return "tcg"
     answer = CACHE / f"accelerator-{BOOT_ID.read_text().strip()}"
     if not answer.exists():
-        works = probe(kernel, cpu)
+        works = faults.runs("kvm") and probe(kernel, cpu)
         say("KVM works, using it" if works else "KVM boots nothing here, using TCG")
         answer.parent.mkdir(parents=True, exist_ok=True)
         answer.write_text("kvm" if works else "tcg")

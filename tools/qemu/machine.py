@@ -16,7 +16,7 @@ from pathlib import Path
 from qemu.qmp import QMPError
 
 from tools.qemu.accelerator import accelerator
-from tools.qemu.config import XEND_PORT, Config, command_line, files
+from tools.qemu.config import XEND_PORT, Config, command_line, files, worked_around
 from tools.qemu.cpus import what_cpus_do
 from tools.qemu.milestones import NMI_ANSWERED, fatal_line, last_milestone, report_is_whole
 from tools.qemu.monitor import Monitor
@@ -63,7 +63,8 @@ class Machine:
 
     def start(self) -> None:
         """Start QEMU and connect to it."""
-        command = command_line(self.config, self._accelerator())
+        accelerator = self._accelerator()
+        command = command_line(worked_around(self.config, accelerator), accelerator)
         for name, path in files(self.config).items():
             if not path.exists():
                 raise self.failure(f"there is no {path}")
