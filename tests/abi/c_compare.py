@@ -7,8 +7,9 @@ from dwarf.image import Image
 
 from tests.c_compiler import compile_c
 from tools.abi.model import Abi, Array, Record
+from tools.image import packages
+from tools.image.unpack import unpack
 
-LIBXEN = Path("/usr/include/xen")
 LIBXEN_HEADERS = (
     "errno",
     "version",
@@ -80,10 +81,20 @@ def program(asked: dict[str, tuple[str, int | str]]) -> str:
     return "\n".join([*lines, ""])
 
 
-def answers(asked: dict, directory: Path) -> tuple[dict[str, int | str], list[str]]:
+def libxen_headers(directory: Path) -> Path:
+    """Return the folder of Debian's headers of Xen 4.17, whatever the host has installed.
+
+    Errors: SystemExit, they are not in the cache, and cannot be fetched.
+    """
+    (deb,) = packages.xen_headers().files
+    unpack(deb, directory, lambda path: path.parts[:3] == ("usr", "include", "xen"))
+    return directory / "usr/include"
+
+
+def answers(asked: dict, headers: Path, directory: Path) -> tuple[dict[str, int | str], list[str]]:
     """What the other headers say, and the keys that they do not know."""
     asked, unknown = dict(asked), []
-    flags = ["-D__XEN_TOOLS__", "-Wno-pedantic", "-ferror-limit=0", "-w", "-c"]
+    flags = ["-I", headers, "-D__XEN_TOOLS__", "-Wno-pedantic", "-ferror-limit=0", "-w", "-c"]
     source, made = directory / "compare.c", directory / "compare.o"
     while True:
         source.write_text(program(asked))

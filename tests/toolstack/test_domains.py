@@ -15,6 +15,7 @@ from xm.client import Client, XendError
 
 from tests.toolstack import tiny_guest
 from tests.toolstack.guest_console import GuestConsole
+from tools.image.userspace import user_space
 from tools.setup.patience import PATIENCE_S
 
 XM = Path(__file__).parents[2] / "xm"
@@ -167,7 +168,7 @@ def test_stock_linux_with_disk_and_network(client, dom0, upload, tmp_path):
     folder.mkdir()
     (folder / "file.txt").write_text("text on an ext4 disk\n")
     image = tmp_path / "disk.img"
-    subprocess.run(["mke2fs", "-q", "-t", "ext4", "-d", folder, image, "8M"], check=True)
+    user_space().run("mke2fs", "-q", "-t", "ext4", "-d", str(folder), str(image), "8M")
     config = {
         **LINUX,
         "name": "linux",
@@ -198,8 +199,8 @@ def use_disk(console, client, tmp_path):
     console.check("echo written in the guest >/mnt/new && umount /mnt")
     copy = tmp_path / "copy.img"
     copy.write_bytes(client.request("GET", "/domains/linux/disks/xvda").read())
-    listing = subprocess.run(["debugfs", "-R", "cat new", copy], capture_output=True, text=True)
-    assert listing.stdout == "written in the guest\n"
+    said, _ = user_space().run("debugfs", "-R", "cat new", str(copy))
+    assert said == "written in the guest\n"
 
 
 def fetch_file(console, dom0):

@@ -58,6 +58,11 @@ def real_xen(version: str) -> Debs:
     return fetched(REAL_XENS[version], "xen")
 
 
+def xen_headers() -> Debs:
+    """Return the package of Xen 4.17's public headers, to compare ours with."""
+    return fetched(REAL_XENS["4.17"], "headers")
+
+
 def fetched(suite: str, name: str) -> Debs:
     """Return a set of a suite's packages, fetching what is missing.
 

@@ -94,11 +94,13 @@ class UserSpace:
         """Compile all Python below folders: dom0's daemons would spend seconds on that.
 
         The .pyc files are not checked against the sources at import, so file times play no part.
+        A link may lead to a file of the host, and is left alone.
         What a process compiled before shows in them, so each has its files in a fixed order, and
         the products get their names when all have ended: none imports what another compiled.
         """
         for folder in folders:
-            files = sorted(str(file.relative_to(folder)) for file in folder.rglob("*.py"))
+            found = (file for file in folder.rglob("*.py") if not file.is_symlink())
+            files = sorted(str(file.relative_to(folder)) for file in found)
             children = [self._compiler(folder, files[i::COMPILERS]) for i in range(COMPILERS)]
             complaints = [child.communicate()[1] for child in children]
             if any(child.returncode for child in children):

@@ -68,6 +68,7 @@ SUITES = {
                 "user-space": _USER_SPACE,
                 "kernel": _KERNEL,
                 "xen": _single("xen-hypervisor-4.17-amd64"),
+                "headers": _single("libxen-dev"),
                 "keyring": _KEYRING,
             },
         ),
