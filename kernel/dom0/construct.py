@@ -41,7 +41,7 @@ from kernel.frames.allocation import free_boot_frames, free_frames
 from kernel.paging.base_pointer import L4, pin_table, set_guest_tables
 from kernel.sched.pause import domain_unpause_by_controller
 from kernel.state.domain import Domain
-from kernel.state.vcpu import MAX_VCPUS, VPF_down
+from kernel.state.vcpu import MAX_VCPUS, Vcpu, VPF_down
 from kernel.x86 import boot_info
 from kernel.x86.bits import EFLAGS_IF
 from kernel.x86.hypercall_page import fill_hypercall_page
@@ -81,10 +81,7 @@ def construct_dom0() -> Ptr[Domain]:
     size, largest = memory_wanted()
     d.max_pages = u32(largest >> PAGE_SHIFT)
     plan(ref(layout), ref(image), size >> PAGE_SHIFT, ramdisk_bytes)
-    if (
-        layout.p2m_pfn + layout.nr_p2m + layout.nr_p2m_tables > layout.nr_pages
-        or layout.nr_boot > layout.nr_pages
-    ):
+    if max(layout.p2m_pfn + layout.nr_p2m + layout.nr_p2m_tables, layout.nr_boot) > layout.nr_pages:
         panic("domain 0's memory is too small for its kernel and ramdisk: raise dom0_mem=")
     populate(d, ref(layout), ramdisk)
     load_kernel()
@@ -194,7 +191,7 @@ def without_name(text: Slice[u8]) -> Slice[u8]:
 
 
 def start_first_vcpu(d: Ptr[Domain], l4: Mfn) -> None:
-    """Pin the page tables and set vCPU 0's registers as the ABI says they are at the beginning."""
+    """Pin the page tables, and let vCPU 0 run."""
     v = d.vcpus[0]
     assert v is not None
     result = pin_table(v, d, l4, L4)
@@ -205,6 +202,16 @@ def start_first_vcpu(d: Ptr[Domain], l4: Mfn) -> None:
     assert result == 0, "domain 0's page tables cannot be used"
     v.cr3 = u64(l4) << PAGE_SHIFT
     v.kernel_mode = True
+    set_first_registers(v)
+    for i in range(abi.XEN_LEGACY_MAX_VCPUS):
+        d.shared_info.vcpu_info[i].evtchn_upcall_mask = 1
+    v.initialised = True
+    v.pause_flags &= ~u32(VPF_down)
+    domain_unpause_by_controller(d)
+
+
+def set_first_registers(v: Ptr[Vcpu]) -> None:
+    """Let a vCPU begin at the kernel's entry, as the ABI says ("start of day")."""
     regs = ref(v.regs)
     regs.rip = image.entry
     regs.rsp = layout.stack_end
@@ -214,8 +221,3 @@ def start_first_vcpu(d: Ptr[Domain], l4: Mfn) -> None:
     regs.ss = abi.FLAT_KERNEL_SS
     regs.ds = abi.FLAT_KERNEL_DS
     regs.es = abi.FLAT_KERNEL_DS
-    for i in range(abi.XEN_LEGACY_MAX_VCPUS):
-        d.shared_info.vcpu_info[i].evtchn_upcall_mask = 1
-    v.initialised = True
-    v.pause_flags &= ~u32(VPF_down)
-    domain_unpause_by_controller(d)

@@ -194,7 +194,7 @@ def domain_kill(d: Ptr[Domain]) -> i64:
         ok(take_apart(d))
         d.is_dying = DOMDYING_dead
         send_global_virq(abi.VIRQ_DOM_EXC)
-        put_domain(d)
+        put_domain(d)  # the reference that `create_domain` gave
     return 0
 
 

@@ -148,10 +148,7 @@ def install_tables(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> i64
 
 
 def install_registers(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
-    """Take over registers, traps and callbacks.
-
-    Selectors get ring 3, flags what a guest must have.
-    """
+    """Take over registers; selectors get ring 3, flags what a guest must have."""
     v.kernel_mode = c.flags & abi.VGCF_in_kernel != 0
     choose_cr3(v)
     copy(ref(v.regs), ref(c.user_regs))
@@ -159,27 +156,32 @@ def install_registers(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> 
     v.regs.ss |= RPL_USER
     v.iopl = u32(v.regs.rflags >> IOPL_SHIFT & 3)
     v.regs.rflags = v.regs.rflags & ~u64(EFLAGS_IOPL) | EFLAGS_IF
-    for i in range(256):
-        v.trap_table[i] = c.trap_ctxt[i]
-        v.trap_table[i].cs |= RPL_USER
     v.kernel_ss = c.kernel_ss | RPL_USER
     v.kernel_sp = c.kernel_sp
     v.cr4 = c.ctrlreg[4] & CR4_GUEST
-    v.event_callback_eip = c.event_callback_eip
-    v.failsafe_callback_eip = c.failsafe_callback_eip
-    v.syscall_callback_eip = c.syscall_callback_eip
-    v.callback_flags = c.flags & CALLBACK_FLAGS
     v.loaded_cpu = 0  # a processor that still holds its state must load it anew
     v.fs_base = c.fs_base
     v.gs_base_kernel = c.gs_base_kernel
     v.gs_base_user = c.gs_base_user
     if v.vcpu_id == 0:
         v.domain.vm_assist = c.vm_assist & VALID_VM_ASSIST
+    install_entries(v, c)
     install_debug_registers(v, c)
     if c.flags & abi.VGCF_i387_valid:
         area = fpu_fxsave_view(v)
         copy_slice(area[0:512], c.fpu_ctxt.x[0:512])
         fpu_changed(v)
+
+
+def install_entries(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
+    """Take over where traps and callbacks enter the guest."""
+    for i in range(256):
+        v.trap_table[i] = c.trap_ctxt[i]
+        v.trap_table[i].cs |= RPL_USER
+    v.event_callback_eip = c.event_callback_eip
+    v.failsafe_callback_eip = c.failsafe_callback_eip
+    v.syscall_callback_eip = c.syscall_callback_eip
+    v.callback_flags = c.flags & CALLBACK_FLAGS
 
 
 def install_debug_registers(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
@@ -192,7 +194,8 @@ def install_debug_registers(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]
 def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
     """Describe a vCPU that does not run."""
     zero(c)
-    c.flags = v.callback_flags & CALLBACK_FLAGS | abi.VGCF_i387_valid
+    describe_entries(v, c)
+    c.flags |= abi.VGCF_i387_valid
     if v.kernel_mode:
         c.flags |= abi.VGCF_in_kernel
     if v.pause_flags & VPF_down == 0:
@@ -201,8 +204,6 @@ def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]])
     c.user_regs.rflags |= u64(v.iopl) << IOPL_SHIFT
     area = fpu_fxsave_view(v)
     copy_slice(c.fpu_ctxt.x[0:512], area[0:512])
-    for i in range(256):
-        c.trap_ctxt[i] = v.trap_table[i]
     describe_tables(v, c)
     c.kernel_ss = v.kernel_ss
     c.kernel_sp = v.kernel_sp
@@ -211,13 +212,20 @@ def arch_get_vcpu_context(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]])
     c.ctrlreg[4] = guest_cr4(v)
     for i in range(u32(NR_DEBUG_REGISTERS)):
         c.debugreg[i] = get_debugreg(v, i).value  # there are so many
-    c.event_callback_eip = v.event_callback_eip
-    c.failsafe_callback_eip = v.failsafe_callback_eip
-    c.syscall_callback_eip = v.syscall_callback_eip
     c.vm_assist = v.domain.vm_assist
     c.fs_base = v.fs_base
     c.gs_base_kernel = v.gs_base_kernel
     c.gs_base_user = v.gs_base_user
+
+
+def describe_entries(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:
+    """Tell where traps and callbacks enter the guest."""
+    for i in range(256):
+        c.trap_ctxt[i] = v.trap_table[i]
+    c.event_callback_eip = v.event_callback_eip
+    c.failsafe_callback_eip = v.failsafe_callback_eip
+    c.syscall_callback_eip = v.syscall_callback_eip
+    c.flags = v.callback_flags & CALLBACK_FLAGS
 
 
 def describe_tables(v: Ptr[Vcpu], c: Ptr[Tainted[abi.vcpu_guest_context]]) -> None:

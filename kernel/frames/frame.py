@@ -178,7 +178,7 @@ def release_frame(frame: Ptr[Frame]) -> None:
         forget_owner(d, frame)
         give_block(mfn, 0, tlb_clock_now())
     if is_last:
-        put_domain(d)
+        put_domain(d)  # its frames had one reference together
 
 
 @inline

@@ -151,7 +151,7 @@ def detach(
         require(granter is not None, abi.GNTST_bad_domain)
         undone = undo(vcpu, entry, op, new_addr)
         if undone.error != 0 or undone.value == 0:
-            put_domain(granter)
+            put_domain(granter)  # the batch does not get it
             return undone.error
         to = ref(batch.unmapped[batch.nr])
         batch.nr += 1
@@ -208,7 +208,7 @@ def complete(batch: Ptr[Batch]) -> None:
         handle = unmapped.handle
         if handle is not None:
             give_handle_back(batch.domain, handle)
-        put_domain(unmapped.granter)
+        put_domain(unmapped.granter)  # which came with the mapping
 
 
 @inline
