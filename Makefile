@@ -7,6 +7,10 @@ HV ?= proxen
 export PROXEN_HV := $(HV)
 DOM0 ?= bookworm
 export PROXEN_DOM0 := $(DOM0)
+export PROXEN_DISK := $(DISK)
+export PROXEN_NIC := $(NIC)
+export PROXEN_CPUS := $(CPUS)
+export PROXEN_MEMORY := $(MEMORY)
 export PYTHONPATH := $(CURDIR):$(CURDIR)/tools:$(CURDIR)/build/gen
 export PYTHONDONTWRITEBYTECODE := 1
 PYTEST_ARGS ?=
@@ -20,6 +24,7 @@ help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
 	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
 	@echo "DOM0=trixie or DOM0=sid runs that Debian release's kernel as domain 0, instead of bookworm's"
+	@echo "DISK=virtio|ahci|nvme|usb|scsi NIC=virtio|e1000|e1000e|rtl8139|igb CPUS=n MEMORY=8G choose the machine's hardware"
 	@echo "SEED=n repeats: make run SEED=7 gives the same console each time, make test SEED=7 the same random tests"
 
 setup: ## have the host's programs and build/venv

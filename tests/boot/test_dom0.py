@@ -78,17 +78,6 @@ def _xend_runs(dom0) -> bool:
     return dom0.run("grep -q ':1F40 00000000:0000 0A' /proc/net/tcp").status == 0
 
 
-@pytest.mark.slow
-def test_sata_disk_and_e1000():
-    machine = boot(default_kind(), "test-pc", disk_bus="ahci", nic="e1000")
-    try:
-        assert machine.shell.check("cat /sys/block/sda/size").strip() != "0"
-        machine.shell.check("ping -c 1 -W 600 10.0.2.2")
-        assert "e1000" in machine.shell.check("readlink /sys/class/net/eth0/device/driver")
-    finally:
-        machine.stop()
-
-
 @pytest.mark.real_xen
 @pytest.mark.slow
 @pytest.mark.skipif(default_kind() == "xen", reason="the other tests ran there")

@@ -8,7 +8,9 @@ from pathlib import Path
 import pytest
 
 from tools.image.build import build_image
+from tools.qemu import hardware
 from tools.qemu.config import Config, Disk, command_line, files
+from tools.qemu.hardware import DISKS, chosen
 from tools.qemu.machine import Machine, MachineFailure
 from tools.qemu.milestones import fatal_line, last_milestone
 from tools.setup.paths import ROOT
@@ -34,12 +36,46 @@ def test_what_a_machine_boots_from_is_linked_whatever_its_path():
     assert files(config) == named
 
 
+def test_hardware_is_chosen_by_the_environment():
+    words = {
+        "PROXEN_DISK": "nvme",
+        "PROXEN_NIC": "e1000e",
+        "PROXEN_CPUS": "",
+        "PROXEN_MEMORY": "8G",
+    }
+    assert chosen(words) == {"disk_bus": "nvme", "nic": "e1000e", "memory": "8G"}
+    assert chosen({"PROXEN_CPUS": "16"}) == {"cpus": 16}
+
+
+@pytest.mark.parametrize(
+    ("variable", "word", "sentence"),
+    [
+        ("PROXEN_DISK", "floppy", "DISK is 'floppy'; it can be virtio, ahci, nvme, usb, scsi"),
+        ("PROXEN_NIC", "ne2k", "NIC is 'ne2k'; it can be virtio, e1000, e1000e, rtl8139, igb"),
+        ("PROXEN_CPUS", "0", "CPUS is '0'; take a number from 1 to 255"),
+        ("PROXEN_CPUS", "many", "CPUS is 'many'; take a number from 1 to 255"),
+        ("PROXEN_MEMORY", "64M", "MEMORY is '64M'; take 128M or more, as in 512M or 8G"),
+        ("PROXEN_MEMORY", "lots", "MEMORY is 'lots'; take 128M or more, as in 512M or 8G"),
+    ],
+)
+def test_hardware_that_there_is_not(variable, word, sentence):
+    with pytest.raises(SystemExit) as refused:
+        chosen({variable: word})
+    assert str(refused.value) == f"proxen: {sentence}"
+
+
+def test_a_device_that_this_qemu_lacks_is_named(monkeypatch):
+    monkeypatch.setattr(hardware, "has_device", lambda name: name != "igb")
+    with pytest.raises(SystemExit, match="this QEMU has no igb"):
+        chosen({"PROXEN_NIC": "igb"})
+
+
 def test_ports_listen_on_localhost_and_are_picked_freely():
     assert "hostfwd=tcp:127.0.0.1:0-" in _line()
     assert "hostfwd" not in _line(nic=None)
 
 
-@pytest.mark.parametrize(("bus", "device"), [("virtio", "virtio-blk-pci"), ("ahci", "ide-hd")])
+@pytest.mark.parametrize(("bus", "device"), DISKS.items())
 def test_disks_keep_their_order(bus, device):
     line = _line(disk_bus=bus, disks=(Disk(Path("/a")), Disk(Path("/b"), scratch=False)))
     assert f"{device},drive=disk0" in line
@@ -86,6 +122,8 @@ def test_a_boot_that_stops_names_its_last_milestone_and_keeps_traces():
 
 ORPHAN = """
 import time
+from tools.qemu import hardware
+from tools.qemu.hardware import DISKS, chosen
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine
 from tools.setup.paths import VMLINUZ

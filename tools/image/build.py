@@ -5,7 +5,7 @@ import shutil
 from dataclasses import dataclass
 from pathlib import Path
 
-from tools.image import disk, kernel, ramdisk, toolstack
+from tools.image import disk, drivers, kernel, ramdisk, toolstack
 from tools.image.userspace import FILES, STAMP, UserSpace, user_space
 from tools.setup.paths import BUILD, IMAGE, VMLINUX, VMLINUZ
 from tools.setup.progress import fail, step
@@ -69,5 +69,5 @@ def _build(stock: kernel.Kernel, tree: UserSpace) -> None:
     kernel.write_images(stock)
     ramdisk.dom0_ramdisk(stock, tree)
     ramdisk.domu_ramdisk(stock, tree)
-    kernel.copy_modules(stock, kernel.DOM0_MODULES, kernel.MODULES, tree)
+    kernel.copy_modules(stock, drivers.dom0_modules(stock), kernel.MODULES, tree)
     disk.make_ext4(ROOT_DISK, ROOT_LABEL, [tree.tree, kernel.MODULES], SPARE_MIB, tree)

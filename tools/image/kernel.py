@@ -19,50 +19,6 @@ from tools.setup.stamp import Stamp, fingerprint
 ONLY_OLDER = ("crc32c_generic", "crc32c-intel")  # since Linux 6.14 what they did is in the library
 MODULES = IMAGE / "modules"  # those on dom0's root disk
 
-# What it takes to mount the root disk: on QEMU and on a PC.
-BOOT_MODULES = (
-    "virtio_pci",
-    "virtio_blk",
-    "ahci",
-    "sd_mod",
-    "ext4",
-    "crc32c_generic",
-    "crc32c-intel",
-)
-DOM0_MODULES = (
-    *BOOT_MODULES,
-    *("virtio_net", "e1000", "e1000e"),
-    *(
-        "xen-evtchn",
-        "xen-gntdev",
-        "xen-gntalloc",
-        "xen-privcmd",
-        "xenfs",
-        "xen-blkback",
-        "xen-netback",
-    ),
-    *(
-        "loop",
-        "bridge",
-        "tun",
-        "af_packet",
-        "squashfs",
-        "overlay",
-        "isofs",
-        "vfat",
-        "nls_cp437",
-        "nls_ascii",
-    ),
-)
-DOMU_MODULES = (
-    "xen-blkfront",
-    "xen-netfront",
-    "ext4",
-    "crc32c_generic",
-    "crc32c-intel",
-    "af_packet",
-)
-
 
 class Kernel:
     """The unpacked packages of a kernel."""
@@ -106,6 +62,18 @@ class Kernel:
             elif _name(name) not in built_in and name not in ONLY_OLDER:
                 raise KeyError(f"{self.release} has no module {name}")
         return [Path(path) for path in order]
+
+    def below(self, folders: tuple[str, ...], without: tuple[str, ...]) -> list[str]:
+        """Return the names of all modules below folders of kernel/, but for those that are or need
+        one below a folder of `without`.
+        """
+        inside = tuple(f"kernel/{folder}/" for folder in folders)
+        outside = tuple(f"kernel/{folder}/" for folder in without)
+        return [
+            _name(path)
+            for path, needs in self._dependencies().items()
+            if path.startswith(inside) and not any(n.startswith(outside) for n in (path, *needs))
+        ]
 
     def _dependencies(self) -> dict[str, list[str]]:
         """Return modules.dep as {module: all that it needs, nearest first}."""

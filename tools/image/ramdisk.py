@@ -6,7 +6,8 @@ Both are a static busybox, an init script and kernel modules.
 from pathlib import Path
 
 from tools.image.cpio import Cpio
-from tools.image.kernel import BOOT_MODULES, DOMU_MODULES, Kernel, copy_modules
+from tools.image.drivers import DOMU_NAMES, boot_modules
+from tools.image.kernel import Kernel, copy_modules
 from tools.image.userspace import FILES, UserSpace
 from tools.setup.paths import IMAGE
 
@@ -16,12 +17,12 @@ DOMU = IMAGE / "domu-initramfs.cpio"
 
 def dom0_ramdisk(stock: Kernel, user_space: UserSpace) -> None:
     """Write dom0's ramdisk, uncompressed: unpacking costs a guest under TCG more than reading."""
-    DOM0.write_bytes(_ramdisk(stock, user_space, FILES / "boot/init", BOOT_MODULES))
+    DOM0.write_bytes(_ramdisk(stock, user_space, FILES / "boot/init", boot_modules(stock)))
 
 
 def domu_ramdisk(stock: Kernel, user_space: UserSpace) -> None:
     """Write the ramdisk of the stock Linux domU."""
-    DOMU.write_bytes(_ramdisk(stock, user_space, FILES / "domu/init", DOMU_MODULES))
+    DOMU.write_bytes(_ramdisk(stock, user_space, FILES / "domu/init", DOMU_NAMES))
 
 
 def _ramdisk(stock: Kernel, user_space: UserSpace, init: Path, modules: tuple[str, ...]) -> bytes:

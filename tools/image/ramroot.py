@@ -5,6 +5,7 @@ runs share. With root, toolstack and the domain's files in memory nothing is lef
 kernel unpacks archives that follow each other in one file, so a run's own files are a second one.
 """
 
+import re
 from pathlib import Path
 
 from tools.image import toolstack
@@ -19,8 +20,9 @@ from tools.setup.stamp import Stamp, fingerprint
 RAM_ROOT = IMAGE / "ram-root.cpio"
 OPT = "opt/proxen"
 JOB = "job"
-# What such a machine has no use for: drivers of disks and network cards, kernels for other domains.
-LEFT_OUT = ("drivers/ata", "drivers/scsi", "drivers/net/ethernet", "fs/ext4", "opt/proxen/guests")
+# What such a machine has no use for: drivers of hardware, kernels for other domains.
+KEPT = r"drivers/(xen/|block/(xen|loop)|net/(xen|tun))|net/(802|bridge|llc|packet)/"
+LEFT_OUT = re.compile(rf"/modules/[^/]+/kernel/(?!{KEPT})|opt/proxen/guests/")
 
 
 def ram_root() -> Path:
@@ -69,7 +71,7 @@ def _add(archive: Cpio, entries: Entries, place: str) -> None:
     """Add the contents of folders below `place`."""
     for below, path in entries.items():
         name = str(Path(place, below))
-        if any(part in name for part in LEFT_OUT):
+        if LEFT_OUT.search(name):
             continue
         if path.is_symlink():
             archive.link(name, str(path.readlink()))

@@ -3,7 +3,7 @@
     python -m tools.qemu --hv xen 'uname -r' 'ls /proc/xen'
 
 Each command runs in dom0's console shell; with none, the machine only boots. The exit code is the
-last command's.
+last command's. PROXEN_DISK, PROXEN_NIC, PROXEN_CPUS and PROXEN_MEMORY choose the hardware.
 """
 
 import argparse
@@ -18,7 +18,7 @@ from tools.setup.progress import say
 def main() -> int:
     """Boot, run, report."""
     options = _options()
-    config = dom0_machine(options.hv, disk_bus=options.disk_bus, nic=options.nic)
+    config = dom0_machine(options.hv)
     try:
         with Machine(config) as machine:
             machine.wait_for(options.until, options.timeout)
@@ -43,8 +43,6 @@ def _options() -> argparse.Namespace:
         prog="python -m tools.qemu", description=__doc__.split("\n")[0]
     )
     parser.add_argument("--hv", choices=KINDS, default=default_kind(), help="what runs below dom0")
-    parser.add_argument("--disk-bus", choices=("virtio", "ahci"), default="virtio")
-    parser.add_argument("--nic", choices=("virtio", "e1000"), default="virtio")
     parser.add_argument(
         "--timeout", type=float, default=90, help="seconds for boot and each command"
     )

@@ -8,16 +8,12 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools.qemu.faults import faults
+from tools.qemu.hardware import NICS, disk_words
 
 XEND_PORT = 8000
 DOM0_ADDRESS = "10.0.2.15"
-DISK_DEVICES = {"virtio": "virtio-blk-pci", "ahci": "ide-hd"}
-NIC_DEVICES = {"virtio": "virtio-net-pci", "e1000": "e1000"}
+KEYBOARD = "usb-kbd,bus=keys.0"
 DOM0_MEMORY = "dom0_mem=1024M,max:1024M"
-HYPERVISOR_ARGS = {
-    "xen": f"{DOM0_MEMORY} dom0_max_vcpus=2 console=com1 com1=115200 loglvl=all guest_loglvl=all",
-    "proxen": f"{DOM0_MEMORY} dom0_max_vcpus=2 console=com1",
-}
 # A tick of the clock is an instruction, idle time is jumped over, time begins on a fixed day.
 COUNTING = "shift=0,sleep=off"
 FIXED_CLOCK = ("-rtc", "base=2026-01-01T00:00:00,clock=vm")
@@ -44,6 +40,7 @@ class Config:
     disks: tuple[Disk, ...] = ()
     disk_bus: str = "virtio"
     nic: str | None = "virtio"
+    usb_keyboard: bool = False
     memory: str = "3G"
     cpus: int = 2
     cpu: str = "max"
@@ -51,6 +48,13 @@ class Config:
     gdb: bool = False
     detached: bool = False
     extra: tuple[str, ...] = field(default=())
+
+
+def hypervisor_args(kind: str, dom0_vcpus: int = 2) -> str:
+    """Return the arguments of a kind of hypervisor that runs dom0."""
+    common = f"{DOM0_MEMORY} dom0_max_vcpus={dom0_vcpus} console=com1"
+    words = {"proxen": common, "xen": f"{common} com1=115200 loglvl=all guest_loglvl=all"}
+    return words.get(kind, "")
 
 
 def command_line(config: Config, accelerator: str) -> list[str]:
@@ -64,6 +68,7 @@ def command_line(config: Config, accelerator: str) -> list[str]:
         *_channels(config),
         *_disks(config),
         *_nic(config),
+        *(("-device", "qemu-xhci,id=keys", "-device", KEYBOARD) if config.usb_keyboard else ()),
         *(("-icount", config.icount) if config.icount else ()),
         *config.extra,
     ]
@@ -121,15 +126,14 @@ def _disks(config: Config) -> list[str]:
     for number, disk in enumerate(config.disks):
         snapshot = "on" if disk.scratch else "off"
         drive = f"if=none,id=disk{number},file=disk{number},format=raw,snapshot={snapshot}"
-        bus = f",bus=ide.{number}" if config.disk_bus == "ahci" else ""
-        device = f"{DISK_DEVICES[config.disk_bus]},drive=disk{number},serial=disk{number}{bus}"
-        words += ["-drive", drive, "-device", device]
-    return words
+        words += ["-drive", drive]
+    serials = [f"disk{number}" for number in range(len(config.disks))]
+    return words + disk_words(config.disk_bus, serials)
 
 
 def _nic(config: Config) -> list[str]:
     if config.nic is None:
         return []
     forward = f"hostfwd=tcp:127.0.0.1:0-{DOM0_ADDRESS}:{XEND_PORT}"
-    device = f"{NIC_DEVICES[config.nic]},netdev=net0,romfile="
+    device = f"{NICS[config.nic]},netdev=net0,romfile="
     return ["-netdev", f"user,id=net0,{forward}", "-device", device]

@@ -5,7 +5,8 @@ from pathlib import Path
 
 from tools.image.build import Image, build_image
 from tools.image.xen import real_xen
-from tools.qemu.config import HYPERVISOR_ARGS, Config, Disk
+from tools.qemu.config import Config, Disk, hypervisor_args
+from tools.qemu.hardware import chosen
 from tools.setup.paths import BUILD, CORE
 from tools.setup.progress import fail
 
@@ -40,7 +41,8 @@ def dom0_machine(
 ) -> Config:
     """Return the machine that boots dom0 on a kind of host.
 
-    Args: changes, fields of Config that differ from the usual; `disks` come after dom0's own.
+    Args: changes, fields of Config that differ from the usual and from what the environment chose;
+          `disks` come after dom0's own.
     """
     image = image or build_image()
     own_disks = tuple(Disk(path) for path in image.disks)
@@ -49,8 +51,8 @@ def dom0_machine(
         "kernel": image.vmlinuz if kind == "linux" else image.vmlinux,
         "initramfs": image.initramfs,
         "hypervisor": hypervisor(kind),
-        "hypervisor_args": HYPERVISOR_ARGS.get(kind, ""),
+        "hypervisor_args": hypervisor_args(kind),
         "kernel_args": "console=ttyS0" if kind == "linux" else "console=hvc0 earlyprintk=xen",
     }
     changes["disks"] = own_disks + tuple(changes.get("disks", ()))
-    return Config(**(usual | changes))
+    return Config(**(usual | chosen() | changes))

@@ -74,6 +74,7 @@ class Constructor:
         needed = layout.nr_pages + OVERHEAD_PAGES + VCPU_PAGES * config.vcpus
         if sysctl.physinfo(self.xc).free_pages < needed:
             raise self.no_memory(config)
+        config.disks = [self.disks.named(disk) for disk in config.disks]
         for disk in config.disks:
             self.disks.check(config.name, disk)
         for vif in config.vifs:

@@ -6,11 +6,12 @@ A file or device of dom0 is used as it is, and by one writer at a time.
 
 import errno
 import fcntl
+import glob
 import os
 import shutil
 import stat
 import struct
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from xend.errors import bad_request, conflict
 from xend.files import REFERENCE
@@ -20,6 +21,7 @@ LO_FLAGS_READ_ONLY, LO_FLAGS_AUTOCLEAR = 1, 4
 LOOP_CONFIG_BYTES, LO_FLAGS_AT, LO_NAME_AT = 304, 8 + 52, 8 + 56
 LOOP_ATTEMPTS = 16
 SECTOR_BYTES = 512
+STABLE_NAMES = "/dev/disk/by-serial/*"  # /etc/proxen/disks makes them
 
 
 @dataclass
@@ -52,6 +54,14 @@ class Disks:
             self.files.path(disk.target, "disk")
             return os.path.join(self.files.disks, f"{domain_name}-{disk.vdev}.img")
         return os.path.realpath(self.files.path(disk.target, "disk"))
+
+    def named(self, disk):
+        """Return a disk, its target by a name that it keeps: sda may soon be another one."""
+        path = os.path.realpath(disk.target)
+        for name in sorted(glob.glob(STABLE_NAMES)):
+            if path.startswith("/dev/") and os.path.realpath(name) == path:
+                return replace(disk, target=name)
+        return disk
 
     def check(self, domain_name, disk):
         """Refuse a disk that is missing, no disk at all, or in use."""
