@@ -36,9 +36,9 @@ RAX = 0
 class Effect:
     """What an emulated instruction does."""
 
-    entry: Ptr[u64]
-    before: u64  # the entry
-    old: u64  # the operand in it
+    entry: Ptr[Tainted[u64]]
+    before: Tainted[u64]  # the entry
+    old: Tainted[u64]  # the operand in it
     new: Tainted[u64]
     mask: u64  # of the operand's size
     shift: u64  # of the operand in the entry
@@ -106,8 +106,7 @@ def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
     if effect.is_stored:
         changed = before & ~(effect.mask << effect.shift) | effect.new << effect.shift
         owner = PageOwner(domain_id=v.domain.domain_id, domain=v.domain)
-        # any entry will do: it is checked there
-        if update_l1e(entry, trusted(changed), v.domain, ref(owner), STORE_IF_SAME) != 0:
+        if update_l1e(entry, changed, v.domain, ref(owner), STORE_IF_SAME) != 0:
             return read_entry(entry) != before
     trace_values_3(
         abi.TRC_PV_PTWR_EMULATION | abi.TRC_64_FLAG,

@@ -4,7 +4,7 @@ Whatever changes hands is scrubbed first, unless the next owner is the last one,
 translations of it are flushed from every processor that has not flushed since the frame was freed.
 """
 
-from kpy import Ptr, Slice, fill, inline, require, u32, u64, zero
+from kpy import Ptr, Slice, Tainted, fill, inline, require, u32, u64, zero
 
 from kernel.base.ids import Mfn
 from kernel.frames.claims import claims_allow, use_claim
@@ -28,7 +28,7 @@ def init_frames() -> None:
     find_ram()
     for i in range(nr_ram_ranges):
         first = ram_ranges[i].first
-        fill(Slice[u64](m2p_entry(Mfn(first)), ram_ranges[i].end - first), INVALID_M2P)
+        fill(Slice[Tainted[u64]](m2p_entry(Mfn(first)), ram_ranges[i].end - first), INVALID_M2P)
     for i in range(bootmem.nr_free_ranges):
         give_range(bootmem.free_ranges[i].start >> 12, bootmem.free_ranges[i].end >> 12)
 

@@ -7,7 +7,7 @@ Source: Intel SDM vol 3 3.4.5, 3.5, 5.8.3.
 """
 
 import abi
-from kpy import Array, Ptr, inline, u64
+from kpy import Array, Ptr, Tainted, inline, u64
 
 DESC_PRESENT = 1 << 47
 DESC_DPL = 3 << 45
@@ -21,7 +21,7 @@ GATE_RESERVED = 0xFF << 32
 
 
 @inline
-def checked_descriptor(descriptor: u64) -> tuple[u64, bool]:
+def checked_descriptor(descriptor: Tainted[u64]) -> tuple[Tainted[u64], bool]:
     """Return a descriptor in the form in which a guest may have it, and whether it may at all."""
     if descriptor & DESC_PRESENT == 0:
         return descriptor, True
@@ -32,7 +32,7 @@ def checked_descriptor(descriptor: u64) -> tuple[u64, bool]:
     return checked_call_gate(descriptor)
 
 
-def checked_call_gate(descriptor: u64) -> tuple[u64, bool]:
+def checked_call_gate(descriptor: Tainted[u64]) -> tuple[Tainted[u64], bool]:
     """Check a system descriptor: only a call gate through the guest's own tables will do, and it is
     put out of use.
     """
@@ -48,7 +48,7 @@ def checked_call_gate(descriptor: u64) -> tuple[u64, bool]:
     return cleared | selector << GATE_SELECTOR_SHIFT, True
 
 
-def descriptors_okay(table: Ptr[Array[u64, 512]]) -> bool:
+def descriptors_okay(table: Ptr[Tainted[Array[u64, 512]]]) -> bool:
     """Check a page of descriptors, and bring it into the form in which the guest may have it."""
     for i in range(512):
         fixed, okay = checked_descriptor(table[i])

@@ -15,6 +15,7 @@ import abi
 from kpy import (
     Array,
     Ptr,
+    Tainted,
     atomic_and,
     atomic_cas,
     atomic_load,
@@ -43,7 +44,7 @@ CORE_OWNER = DomId(abi.DOMID_IDLE)
 NO_OWNER = DomId(abi.DOMID_INVALID)  # of a free frame; 0 is domain 0
 SCRUBBED = DomId(abi.DOMID_IDLE - 1)  # no domain's number: a free frame is zero, see scrub.py
 
-Page = Array[u64, 512]
+Page = Tainted[Array[u64, 512]]  # whatever it is used for, a guest wrote what is in it
 
 
 @inline

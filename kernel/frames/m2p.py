@@ -4,7 +4,7 @@ Guests read it, at MACH2PHYS_VIRT_START, to translate what they find in page tab
 it but never believes it: a guest may enter any number for a frame that it owns.
 """
 
-from kpy import Ptr, inline, store, u32, u64, wrapping_add
+from kpy import Ptr, Tainted, inline, store, u32, u64, wrapping_add
 
 from kernel.base.ids import Mfn, maddr_to_mfn
 from kernel.x86.memlayout import RDWR_MACH2PHYS_VIRT_START
@@ -14,21 +14,21 @@ INVALID_M2P = (1 << 64) - 1  # what guests, too, know as: no page of anybody's
 
 
 @inline
-def m2p_entry(mfn: Mfn) -> Ptr[u64]:
+def m2p_entry(mfn: Mfn) -> Ptr[Tainted[u64]]:
     """Return the entry of a frame, writable.
 
     The caller knows that `frame_valid(mfn)`, so the table is mapped there.
     """
-    return Ptr[u64](RDWR_MACH2PHYS_VIRT_START + (u64(mfn) << 3))
+    return Ptr[Tainted[u64]](RDWR_MACH2PHYS_VIRT_START + (u64(mfn) << 3))
 
 
 @inline
-def set_m2p(mfn: Mfn, pfn: u64) -> None:
+def set_m2p(mfn: Mfn, pfn: Tainted[u64]) -> None:
     """Enter the number by which the owner of a frame calls it."""
     store(m2p_entry(mfn), pfn)
 
 
-def set_m2p_block(mfn: Mfn, order: u32, pfn: u64) -> None:
+def set_m2p_block(mfn: Mfn, order: u32, pfn: Tainted[u64]) -> None:
     """Enter the numbers from `pfn` on, the guest's word, by which a domain will call 2^order frames
     that nobody can give up yet: an entry of a frame that is another's by now would be lost.
     """

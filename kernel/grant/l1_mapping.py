@@ -22,7 +22,7 @@ AVAILABLE_SHIFT = 9  # of the available bits in an entry
 AVAILABLE_MASK = 7
 
 
-def grant_l1e(mfn: Mfn, flags: Tainted[u32]) -> u64:
+def grant_l1e(mfn: Mfn, flags: Tainted[u32]) -> Tainted[u64]:
     """Return the entry that maps a granted frame as GNTMAP_* flags say."""
     l1e = u64(mfn) << 12 | PTE_PRESENT | PTE_USER | PTE_ACCESSED | PTE_DIRTY
     if flags & abi.GNTMAP_readonly == 0:
@@ -30,7 +30,9 @@ def grant_l1e(mfn: Mfn, flags: Tainted[u32]) -> u64:
     return l1e | (u64(flags) >> abi._GNTMAP_guest_avail0 & AVAILABLE_MASK) << AVAILABLE_SHIFT
 
 
-def locate_l1e(v: Ptr[Vcpu], address: Tainted[u64], flags: Tainted[u32]) -> Ptr[u64] | None:
+def locate_l1e(
+    v: Ptr[Vcpu], address: Tainted[u64], flags: Tainted[u32]
+) -> Ptr[Tainted[u64]] | None:
     """Return the caller's L1 entry at a machine address (GNTMAP_contains_pte), or for a virtual
     one.
 
@@ -87,7 +89,7 @@ def replace_grant_mapping(
         changed = old ^ grant_l1e(mfn, flags)
         is_this = entry_mfn(old) == mfn and changed & (PTE_PRESENT | PTE_WRITE) == 0
         require(is_this, abi.GNTST_general_error)
-        moved: u64 = 0
+        moved: Tainted[u64] = 0
         if new_address != 0:
             source = find_l1e(v, new_address)
             require(source is not None and source != entry, abi.GNTST_general_error)

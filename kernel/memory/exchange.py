@@ -206,7 +206,7 @@ def give_chunk(d: Ptr[Domain], x: Ptr[Exchange], chunk: u64) -> i64:
         number = u64(mfn)
         is_readable = copy_from_guest(ref(pfn), entry)
         if is_readable:
-            set_m2p_block(mfn, x.out_order, trusted(pfn))  # whatever the guest calls it
+            set_m2p_block(mfn, x.out_order, pfn)
         if not assign_block(d, mfn, x.out_order):
             result = -abi.EINVAL
         elif not is_readable or not copy_to_guest(entry, ref(number)):

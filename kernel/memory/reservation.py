@@ -169,7 +169,7 @@ def add_extent(d: Ptr[Domain], extents: Ptr[Extents], i: u64, has_pfn: bool) -> 
     mfn = take_domain_frames(d, extents.order, extents.address_bits)
     require(mfn is not None, False)
     if has_pfn:
-        set_m2p_block(mfn, extents.order, trusted(pfn))  # whatever the guest calls it
+        set_m2p_block(mfn, extents.order, pfn)
     require(enter_frames(d, mfn, u32(1) << extents.order), False)
     number = u64(mfn)
     return not (has_pfn or wants_frame) or copy_to_guest(entry, ref(number))

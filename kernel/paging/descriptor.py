@@ -65,7 +65,7 @@ def do_update_descriptor(v: Ptr[Vcpu], address: Tainted[u64], descriptor: Tainte
     frame, or a page table.
     Locks: the domain's page_lock.
     """
-    fixed, okay = checked_descriptor(trusted(descriptor))  # whatever it is
+    fixed, okay = checked_descriptor(descriptor)
     require(address % DESCRIPTOR_BYTES == 0 and okay, -abi.EINVAL)
     mfn = Mfn(trusted(address) >> 12)  # any number will do
     with v.domain.page_lock:
@@ -75,7 +75,7 @@ def do_update_descriptor(v: Ptr[Vcpu], address: Tainted[u64], descriptor: Tainte
     return result
 
 
-def store_descriptor(mfn: Mfn, offset: u64, descriptor: u64) -> i64:
+def store_descriptor(mfn: Mfn, offset: u64, descriptor: Tainted[u64]) -> i64:
     """Store a checked descriptor in a frame that is a descriptor table, or can be written.
 
     Errors: -EINVAL, it can't be.

@@ -7,7 +7,7 @@ taken away: so each load of CR3 forgets all of a guest's translations, which the
 are for domains that have device memory to map. Source: Intel SDM vol 3 4.5.4.
 """
 
-from kpy import Ptr, atomic_cas, atomic_store, inline, u32, u64, volatile_load
+from kpy import Ptr, Tainted, atomic_cas, atomic_store, inline, u32, u64, volatile_load
 
 from kernel.base.ids import Mfn
 from kernel.x86.bits import (
@@ -40,19 +40,19 @@ STORE_IF_SAME = 2  # only if the entry is still what the caller read
 
 
 @inline
-def entry_mfn(entry: u64) -> Mfn:
+def entry_mfn(entry: Tainted[u64]) -> Mfn:
     """Return the frame that an entry leads to."""
     return Mfn((entry & PTE_ADDRESS) >> 12)
 
 
 @inline
-def adjusted_l1e(l1e: u64) -> u64:
+def adjusted_l1e(l1e: Tainted[u64]) -> Tainted[u64]:
     """Return an L1 entry as the core puts it into force."""
     return l1e & ~PTE_GLOBAL | PTE_USER if l1e & PTE_PRESENT else l1e
 
 
 @inline
-def adjusted_upper(entry: u64) -> u64:
+def adjusted_upper(entry: Tainted[u64]) -> Tainted[u64]:
     """Return an L2, L3 or L4 entry as the core puts it into force."""
     return entry | PTE_USER if entry & PTE_PRESENT else entry
 
@@ -64,7 +64,7 @@ def is_core_slot(level: u32, index: u64) -> bool:
 
 
 @inline
-def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
+def store_entry(entry: Ptr[Tainted[u64]], old: Tainted[u64], new: Tainted[u64], how: u32) -> bool:
     """Replace an entry that was `old`.
 
     The processor may set accessed and dirty bits in it at any time; all else changes under the
@@ -91,6 +91,6 @@ def store_entry(entry: Ptr[u64], old: u64, new: u64, how: u32) -> bool:
 
 
 @inline
-def read_entry(entry: Ptr[u64]) -> u64:
+def read_entry(entry: Ptr[Tainted[u64]]) -> Tainted[u64]:
     """Read an entry once."""
     return volatile_load(entry)

@@ -8,16 +8,7 @@ Locks: the page_lock of the domain whose table it is.
 """
 
 import abi
-from kpy import (
-    Ptr,
-    i64,
-    inline,
-    noinline,
-    ok,
-    require,
-    u32,
-    u64,
-)
+from kpy import Ptr, Tainted, i64, inline, noinline, ok, require, u32, u64
 
 from kernel.frames.frame import owner_id
 from kernel.frames.page_owner import PageOwner
@@ -41,7 +32,9 @@ from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
 
 
 @inline
-def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner], how: u32) -> i64:
+def update_l1e(
+    entry: Ptr[Tainted[u64]], new: Tainted[u64], d: Ptr[Domain], owner: Ptr[PageOwner], how: u32
+) -> i64:
     """Replace an entry of an L1 table of domain `d`. `how` is STORE_*.
 
     Errors: as `get_l1e_frame`; -EBUSY also when the entry changed meanwhile.
@@ -59,14 +52,16 @@ def update_l1e(entry: Ptr[u64], new: u64, d: Ptr[Domain], owner: Ptr[PageOwner],
 
 
 @inline
-def is_frame_of(owner: Ptr[PageOwner], l1e: u64) -> bool:
+def is_frame_of(owner: Ptr[PageOwner], l1e: Tainted[u64]) -> bool:
     """Say whether an entry leads to RAM of `owner`."""
     mfn = entry_mfn(l1e)
     return frame_valid(mfn) and owner_id(mfn) == owner.domain_id
 
 
 @inline
-def toggle_writable(entry: Ptr[u64], old: u64, new: u64, how: u32) -> i64:
+def toggle_writable(
+    entry: Ptr[Tainted[u64]], old: Tainted[u64], new: Tainted[u64], how: u32
+) -> i64:
     """Make an entry writable or read-only; the frame stays the same, and keeps its reference."""
     mfn = entry_mfn(new)
     if new & PTE_WRITE:
@@ -82,7 +77,12 @@ def toggle_writable(entry: Ptr[u64], old: u64, new: u64, how: u32) -> i64:
 
 @inline
 def replace_l1e(
-    entry: Ptr[u64], old: u64, new: u64, d: Ptr[Domain], owner: Ptr[PageOwner], how: u32
+    entry: Ptr[Tainted[u64]],
+    old: Tainted[u64],
+    new: Tainted[u64],
+    d: Ptr[Domain],
+    owner: Ptr[PageOwner],
+    how: u32,
 ) -> i64:
     """Make an L1 entry lead somewhere else, or nowhere."""
     allowed = new
@@ -99,7 +99,7 @@ def replace_l1e(
 
 @noinline
 def update_upper_entry(
-    v: Ptr[Vcpu], entry: Ptr[u64], new: u64, d: Ptr[Domain], level: u32, how: u32
+    v: Ptr[Vcpu], entry: Ptr[Tainted[u64]], new: Tainted[u64], d: Ptr[Domain], level: u32, how: u32
 ) -> i64:
     """Replace an entry of a table of level 2 to 4 of domain `d`, on behalf of vCPU `v`.
 

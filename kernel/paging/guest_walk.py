@@ -18,7 +18,7 @@ INDEX_MASK = 511
 
 
 @inline
-def find_l1e(v: Ptr[Vcpu], address: Tainted[u64]) -> Ptr[u64] | None:
+def find_l1e(v: Ptr[Vcpu], address: Tainted[u64]) -> Ptr[Tainted[u64]] | None:
     """Return the L1 entry for an address of the guest; None when there is no L1 table, or the
     address is the core's.
     """
@@ -28,7 +28,7 @@ def find_l1e(v: Ptr[Vcpu], address: Tainted[u64]) -> Ptr[u64] | None:
 
 
 @inline
-def find_l1e_below(l4: Mfn, address: Tainted[u64]) -> Ptr[u64] | None:
+def find_l1e_below(l4: Mfn, address: Tainted[u64]) -> Ptr[Tainted[u64]] | None:
     """Do what `find_l1e` promises below a given L4 table of the guest, which it holds validated."""
     require(guest_address_okay(address), None)
     l4e = page_at(l4)[address >> 39 & INDEX_MASK]

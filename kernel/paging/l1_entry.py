@@ -9,7 +9,7 @@ Locks: the page_lock of the domain whose table it is.
 """
 
 import abi
-from kpy import Ptr, i64, inline, noinline, require, u64
+from kpy import Ptr, Tainted, i64, inline, noinline, require, u64
 
 from kernel.frames.frame import put_frame
 from kernel.frames.iomem import IO_none, IO_write, has_io_memory, io_frame_rights
@@ -23,13 +23,13 @@ from kernel.x86.bits import PTE_ADDRESS, PTE_PRESENT, PTE_WRITE
 
 
 @inline
-def bad_l1_flags(l1e: u64, d: Ptr[Domain]) -> bool:
+def bad_l1_flags(l1e: Tainted[u64], d: Ptr[Domain]) -> bool:
     """Say whether an L1 entry has bits that domain `d` may not set in its tables."""
     return l1e & L1_DISALLOWED != 0 and not has_io_memory(d)
 
 
 @inline
-def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
+def get_l1e_frame(l1e: Tainted[u64], d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     """Take the references of a present L1 entry that is to go into a table of domain `d`.
 
     Returns: 0; or PTE_WRITE when the frame may only be mapped read-only, and nothing was taken.
@@ -45,7 +45,7 @@ def get_l1e_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
 
 
 @noinline
-def check_io_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
+def check_io_frame(l1e: Tainted[u64], d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
     """Decide about an entry that leads to an I/O frame. Returns and errors as `get_l1e_frame`."""
     mfn = entry_mfn(l1e)
     refusal = -abi.EINVAL if l1e & PTE_ADDRESS == PTE_ADDRESS else -abi.EPERM
@@ -59,7 +59,7 @@ def check_io_frame(l1e: u64, d: Ptr[Domain], owner: Ptr[PageOwner]) -> i64:
 
 
 @inline
-def put_l1e_frame(l1e: u64) -> None:
+def put_l1e_frame(l1e: Tainted[u64]) -> None:
     """Give the references of a present L1 entry to a frame of RAM back."""
     if l1e & PTE_WRITE:
         put_frame_and_type(entry_mfn(l1e))
@@ -68,7 +68,7 @@ def put_l1e_frame(l1e: u64) -> None:
 
 
 @inline
-def put_l1e(l1e: u64, d: Ptr[Domain]) -> None:
+def put_l1e(l1e: Tainted[u64], d: Ptr[Domain]) -> None:
     """Give the references of an L1 entry of domain `d` back."""
     if l1e & PTE_PRESENT == 0 or not frame_valid(entry_mfn(l1e)):
         return

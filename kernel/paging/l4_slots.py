@@ -7,7 +7,7 @@ loses it when it becomes a user's.
 """
 
 import abi
-from kpy import Array, Ptr, bit, u64
+from kpy import Array, Ptr, Tainted, bit, u64
 
 from kernel.base.ids import Mfn, mfn_to_maddr
 from kernel.frames.frame import page_at
@@ -21,7 +21,7 @@ def is_m2p_strict(d: Ptr[Domain]) -> bool:
     return d.vm_assist & bit(abi.VMASST_TYPE_m2p_strict) != 0
 
 
-def fill_guest_l4(l4: Ptr[Array[u64, 512]], d: Ptr[Domain]) -> None:
+def fill_guest_l4(l4: Ptr[Tainted[Array[u64, 512]]], d: Ptr[Domain]) -> None:
     """Write the core's slots of an L4 that has just been validated."""
     l3 = d.perdomain_l3
     assert l3 is not None, "a live domain has no window for descriptor tables"

@@ -164,8 +164,8 @@ def serve_requests(
         command = request.ptr & COMMAND_MASK
         require(command <= abi.MMU_PT_UPDATE_NO_TRANSLATE, -abi.ENOSYS)
         require(is_allowed, -abi.EPERM)
-        # The address is split into a frame number, which may be any, and a word in it
-        at, value = trusted(request.ptr), trusted(request.val)
+        # It is split into a frame number, which may be any, and a word in it
+        at, value = trusted(request.ptr), request.val
         if command == abi.MMU_MACHPHYS_UPDATE:
             result = update_m2p(v, at, value, batch)
         else:
@@ -196,7 +196,9 @@ def may_change(caller: Ptr[Domain], batch: Ptr[Batch]) -> bool:
 
 
 @inline
-def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Batch]) -> i64:
+def update_entry(
+    v: Ptr[Vcpu], address: u64, value: Tainted[u64], how: u32, batch: Ptr[Batch]
+) -> i64:
     """Serve a request to change the entry at a machine address.
 
     While the table is in force, the page_lock keeps it so.
@@ -218,7 +220,7 @@ def update_entry(v: Ptr[Vcpu], address: u64, value: u64, how: u32, batch: Ptr[Ba
 
 
 @noinline
-def write_plain_frame(d: Ptr[Domain], address: u64, value: u64) -> i64:
+def write_plain_frame(d: Ptr[Domain], address: u64, value: Tainted[u64]) -> i64:
     """Serve a request for a word that is in no page table, just as if the guest had written it."""
     mfn = Mfn(address >> 12)
     require(get_writable_frame(mfn, d), -abi.EINVAL)
@@ -227,7 +229,7 @@ def write_plain_frame(d: Ptr[Domain], address: u64, value: u64) -> i64:
     return 0
 
 
-def update_m2p(v: Ptr[Vcpu], address: u64, value: u64, batch: Ptr[Batch]) -> i64:
+def update_m2p(v: Ptr[Vcpu], address: u64, value: Tainted[u64], batch: Ptr[Batch]) -> i64:
     """Enter the number by which the owner of a frame calls it.
 
     Errors: -EPERM, tables of another were named; -EINVAL, not its frame.

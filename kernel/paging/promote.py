@@ -5,15 +5,7 @@ owns the tables.
 """
 
 import abi
-from kpy import (
-    Ptr,
-    i64,
-    ok,
-    ref,
-    require,
-    u32,
-    u64,
-)
+from kpy import Ptr, Tainted, i64, ok, ref, require, u32, u64
 
 from kernel.base.ids import Mfn
 from kernel.frames.frame import page_at, put_frame
@@ -103,7 +95,7 @@ def leave_child(walk: Ptr[Walk]) -> None:
     walk.has_partial_child[level] = False
 
 
-def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: u64) -> i64:
+def promote_child(d: Ptr[Domain], walk: Ptr[Walk], entry: Tainted[u64]) -> i64:
     """Take the references of an entry; the table that it leads to becomes the one in work if it
     must be validated.
 

@@ -81,8 +81,7 @@ def update_and_flush(
     with v.domain.page_lock:
         entry = find_l1e(v, va)
         require(entry is not None, -abi.EINVAL)
-        # any entry will do: it is checked there
-        result = update_l1e(entry, trusted(value), v.domain, owner, STORE_PLAIN)
+        result = update_l1e(entry, value, v.domain, owner, STORE_PLAIN)
     if result == 0 and flags & abi.UVMF_FLUSHTYPE_MASK != 0:
         return flush_mapping(v, trusted(va), flags)  # the guest's own address
     return result

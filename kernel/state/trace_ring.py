@@ -58,7 +58,7 @@ class TraceRing:
     size_bytes: u32  # of the data; 0: the processor has no ring
     produced: u32  # t_buf.prod as we know it, while parked
     session: u32  # of the trace that it was last open for
-    notified_at: u32  # t_buf.cons when domain 0 was last told that the ring is half full
+    notified_at: Tainted[u32]  # t_buf.cons when domain 0 was last told that the ring is half full
     nr_lost: u32
     first_lost: u64  # TSC of the first lost record
     scratch: TraceRecord

@@ -51,7 +51,7 @@ is_enabled = static(bool)
 session = static(u32)  # counts the times that tracing was enabled
 virq_is_due = static(bool)  # some ring is half full; kernel/evtchn/trace_virq.py tells domain 0
 spoilt_ring = static(RingNumber | None, None)  # whose reader made no sense, for the console
-spoilt_place = static(u32)
+spoilt_place = static(Tainted[u32])
 # By class, the number of its bit: the subclasses that are traced now.
 traced_subclasses = static(Array[u8, 16])
 
@@ -136,9 +136,10 @@ def bytes_used(ring: Ptr[TraceRing]) -> tuple[u32, bool]:
     return used, used <= size
 
 
-def reader_place(ring: Ptr[TraceRing]) -> u32:
+def reader_place(ring: Ptr[TraceRing]) -> Tainted[u32]:
     """Return what the reader says it has read: any number at all."""
-    return volatile_load(Ptr[u32](ring.start - 8))  # t_buf.cons, in our buffer's first page
+    cons = Ptr[Tainted[u32]](ring.start - 8)  # in our buffer's first page
+    return volatile_load(cons)
 
 
 def place_of(ring: Ptr[TraceRing]) -> u32:
@@ -250,7 +251,7 @@ def fill_table(mask: Tainted[u32]) -> None:
         traced_subclasses[i] = truncate(u8, mask >> abi.TRC_SUBCLS_SHIFT & 15) if is_on else u8(0)
 
 
-def stop_for_bad_reader(cpu: u32, place: u32) -> None:
+def stop_for_bad_reader(cpu: u32, place: Tainted[u32]) -> None:
     """Stop recording, because domain 0 has spoilt a ring."""
     global is_enabled, virq_is_due, spoilt_ring, spoilt_place
     is_enabled = False

@@ -7,7 +7,7 @@ guest exists and stay for ever. Slot 260 is the exception: it belongs to a domai
 from ring 3 but the read-only machine-to-physical table in slot 256.
 """
 
-from kpy import Array, Ptr, ref, static, u8, u32, u64
+from kpy import Array, Ptr, Tainted, ref, static, u8, u32, u64
 
 from kernel.base.ids import PAGE_SIZE, Maddr
 from kernel.x86 import boot_info
@@ -225,7 +225,7 @@ def is_mapped_at(l1: Ptr[PageTable], start: u64, first: u64, count: u64) -> bool
     return True
 
 
-def fill_core_slots(l4: Ptr[PageTable], perdomain_l3: Maddr) -> None:
+def fill_core_slots(l4: Ptr[Tainted[PageTable]], perdomain_l3: Maddr) -> None:
     """Write the core's slots of a guest's L4: the template's, and the domain's own L3 in slot
     260.
     """
