@@ -5,14 +5,14 @@ import re
 from tools.setup import pins
 from tools.setup.venv import PINS, REQUIREMENTS
 
-PIN = re.compile(r"^([\w.-]+)==([\w.]+)(.*)$", re.MULTILINE)
+PIN = re.compile(r"^([\w.-]+)==([\w.]+)$", re.MULTILINE)
 WANTED = REQUIREMENTS.read_text()
 
 
-def pinned(end: str) -> list[tuple[str, str, str]]:
-    """Return (name, version, marker) of each pin."""
+def pinned(end: str) -> dict[str, str]:
+    """Return the version of each pinned package."""
     found = PIN.findall((PINS / f"{end}.txt").read_text())
-    return [(key(name), version, marker) for name, version, marker in found]
+    return {key(name): version for name, version in found}
 
 
 def number(version: str) -> list[int]:
@@ -30,11 +30,11 @@ def test_every_requirement_is_a_range():
 
 def test_the_oldest_pins_are_the_lower_ends():
     oldest = pinned("oldest")
-    for name, low, _, mark in pins.RANGE.findall(WANTED):
-        assert (key(name), low, mark) in oldest, f"{name}: python -m tools.setup.pins"
+    for name, low, _ in pins.RANGE.findall(WANTED):
+        assert oldest[key(name)] == low, f"{name}: python -m tools.setup.pins"
 
 
 def test_the_newest_pins_are_within_the_ranges():
-    newest = {name: version for name, version, _ in pinned("newest")}
-    for name, low, high, _ in pins.RANGE.findall(WANTED):
+    newest = pinned("newest")
+    for name, low, high in pins.RANGE.findall(WANTED):
         assert number(low) <= number(newest[key(name)]) < number(high), name

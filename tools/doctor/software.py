@@ -31,9 +31,9 @@ def programs() -> list[Finding]:
     """Every program that the host must bring, with its package's version where dpkg knows it."""
     lacking = {end: missing(end) for end in ("run", "test")}
     names = dict.fromkeys(program.name for program in listing())
-    listed = ask("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *names)
-    versions = dict(line.split(" ", 1) for line in listed.splitlines())
     there = [n for n in names if n not in [*lacking["run"], *lacking["test"]]]
+    listed = ask("dpkg-query", "-W", "-f", "${Package} ${Version}\\n", *there)
+    versions = dict(line.split(" ", 1) for line in listed.splitlines())
     found = [f"{name} {versions.get(name, '')}".strip() for name in there]
     findings = [Finding(GOOD, "programs", ", ".join(found))] if found else []
     if words := lacking["run"]:

@@ -6,6 +6,7 @@ types and the `proxen` commands.
 """
 
 import argparse
+import os
 import shutil
 import subprocess
 from dataclasses import replace
@@ -120,14 +121,20 @@ def linux_machine(options: argparse.Namespace) -> Config:
 
 
 def commands(options: argparse.Namespace, folder: Path) -> str:
-    """Return the commands with which gdb starts."""
-    lines = [SETTINGS.rstrip(), f"directory {ROOT}"]
+    """Return the commands with which gdb starts, in the tree's folder: what that is called, with
+    spaces perhaps, is in none of the paths.
+    """
+    lines = [SETTINGS.rstrip(), "directory ."]
     ours = options.hv == "proxen"
     if ours:
-        lines += [f"file {SYMBOLS}", f"source {TOOLS / 'gdb/core.py'}"]
+        lines += [f"file {_from_tree(SYMBOLS)}", f"source {_from_tree(TOOLS / 'gdb/core.py')}"]
     kernel = Path(options.kernel.partition(" ")[0]).resolve() if options.kernel else VMLINUX
-    lines.append(f"add-symbol-file {kallsyms.file_for_gdb(kernel, folder)}")
-    lines.append(f"target remote {folder / 'gdb.sock'}")
+    lines.append(f'add-symbol-file "{_from_tree(kallsyms.file_for_gdb(kernel, folder))}"')
+    lines.append(f"target remote {_from_tree(folder / 'gdb.sock')}")
     if ours and not options.reset:
         lines += [f"thbreak {FIRST_FUNCTION}", "continue"]
     return "\n".join(lines) + "\n"
+
+
+def _from_tree(path: Path) -> str:
+    return os.path.relpath(path, ROOT)

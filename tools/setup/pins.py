@@ -13,13 +13,13 @@ from pathlib import Path
 from tools.setup.progress import step
 from tools.setup.venv import ENDS, PINS, REQUIREMENTS
 
-RANGE = re.compile(r"^([\w.-]+)>=([\w.]+),<([\w.]+)(.*)$", re.MULTILINE)
+RANGE = re.compile(r"^([\w.-]+)>=([\w.]+),<([\w.]+)$", re.MULTILINE)
 HEADER = "# Written by `python -m tools.setup.pins`, to be reviewed.\n"
 
 
 def lowest(requirements: str) -> str:
     """Return the requirements with each range cut down to its lower end."""
-    return "".join(f"{name}=={low}{rest}\n" for name, low, _, rest in RANGE.findall(requirements))
+    return "".join(f"{name}=={low}\n" for name, low, _ in RANGE.findall(requirements))
 
 
 def main() -> None:
@@ -31,22 +31,13 @@ def main() -> None:
 
 
 def _resolve(requirements: str, folder: Path) -> str:
-    """Return what pip takes for requirements, and those of other Pythons as they stand."""
+    """Return what pip takes for requirements."""
     (folder / "wanted").write_text(requirements)
     subprocess.run([sys.executable, "-m", "venv", folder / "venv"], check=True)
     pip = [folder / "venv/bin/python", "-m", "pip", "-q", "--disable-pip-version-check"]
     install = ["install", "--only-binary", ":all:", "-r", folder / "wanted"]
     subprocess.run([*pip, *install], check=True)
-    frozen = subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
-    marked = dict(re.findall(r"^([\w.-]+)==(\S+;.*)$", requirements, re.MULTILINE))
-    lines = [line for line in frozen.splitlines() if line.partition("==")[0] not in marked]
-    return "".join(f"{line}\n" for line in [*lines, *_marked(requirements)])
-
-
-def _marked(requirements: str) -> list[str]:
-    return [
-        line for line in requirements.splitlines() if "==" in line.split(";")[0] and ";" in line
-    ]
+    return subprocess.run([*pip, "freeze"], check=True, capture_output=True, text=True).stdout
 
 
 if __name__ == "__main__":
