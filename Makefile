@@ -18,7 +18,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-hosts mutate fuzz up down doctor bench compare debug golden lock lint clean
+.PHONY: help setup build run check test test-hosts mutate fuzz up down doctor bench compare debug golden iso lock lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -61,6 +61,9 @@ up: setup ## keep a machine running for ./xm and the HTTP API
 
 down: setup ## stop that machine
 	@$(PYTHON) -m tools.run down
+
+iso: setup ## build build/proxen.iso: a disc or USB stick from which a PC boots Proxen, by BIOS or UEFI
+	@$(PYTHON) -m tools.iso
 
 doctor: ## what is installed, built and running, and how to mend what is missing
 	@python3 -m tools.doctor

@@ -49,6 +49,7 @@ from kernel.x86.memlayout import maddr_to_vaddr
 from kernel.x86.percpu import nr_cpus
 
 DEFAULT_BYTES = 1 << 30
+SMALL_BYTES = 320 << 20  # what a Linux with the toolstack needs, on a machine with little more
 KEPT_FOR_OTHERS = 64 << 20
 COLON, LETTER_A = ord(":"), ord("a")
 
@@ -132,7 +133,7 @@ def memory_wanted() -> tuple[u64, u64]:
             size = parse_size(text[start:end], 0)
         start = end + 1
     if size == 0:
-        size = min(DEFAULT_BYTES, available // 2)
+        size = min(DEFAULT_BYTES, max(available // 2, SMALL_BYTES))
     size = min(size, available) // PAGE_SIZE * PAGE_SIZE
     return size, max(size, largest)
 

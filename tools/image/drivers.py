@@ -26,6 +26,7 @@ NOT_AT_ALL = ("drivers/gpu", "drivers/media", "sound")
 
 BOOT_NAMES = ("virtio_blk", "vmd", "hid-generic", "usbhid", "ext4", "crc32c_generic")
 BOOT_NAMES = (*BOOT_NAMES, "crc32c-intel")
+BOOT_NAMES = (*BOOT_NAMES, "isofs", "loop", "overlay")  # a root file system on a disc
 XEN_NAMES = ("xen-evtchn", "xen-gntdev", "xen-gntalloc", "xen-privcmd", "xenfs")
 XEN_NAMES = (*XEN_NAMES, "xen-blkback", "xen-netback")
 FILES_NAMES = ("squashfs", "overlay", "isofs", "vfat", "nls_cp437", "nls_ascii", "nls_utf8")

@@ -9,6 +9,7 @@ from pathlib import Path
 
 from tools.qemu.faults import faults
 from tools.qemu.hardware import NICS, disk_words
+from tools.qemu.medium import Medium
 
 XEND_PORT = 8000
 DOM0_ADDRESS = "10.0.2.15"
@@ -47,6 +48,7 @@ class Config:
     icount: str | None = None
     gdb: bool = False
     detached: bool = False
+    medium: Medium | None = None  # boots in place of `kernel`
     extra: tuple[str, ...] = field(default=())
 
 
@@ -59,11 +61,12 @@ def hypervisor_args(kind: str, dom0_vcpus: int = 2) -> str:
 
 def command_line(config: Config, accelerator: str) -> list[str]:
     """Return the QEMU command for a machine; all files that it names are in its run folder."""
+    chipset, screen = (config.medium.chipset, "std") if config.medium else ("q35", "none")
     return [
         "qemu-system-x86_64",
-        *("-name", config.name, "-machine", "q35", "-cpu", config.cpu),
+        *("-name", config.name, "-machine", chipset, "-cpu", config.cpu),
         *("-accel", accelerator, "-m", config.memory, "-smp", str(config.cpus)),
-        *("-display", "none", "-no-user-config", "-nodefaults", "-vga", "none"),
+        *("-display", "none", "-no-user-config", "-nodefaults", "-vga", screen),
         *_boot(config),
         *_channels(config),
         *_disks(config),
@@ -92,11 +95,15 @@ def files(config: Config) -> dict[str, Path]:
     what it boots; so a run folder links these names to wherever the files are.
     """
     named = {"hypervisor": config.hypervisor, "kernel": config.kernel, "initrd": config.initramfs}
+    if config.medium is not None:
+        named = config.medium.files()
     named |= {f"disk{number}": disk.image for number, disk in enumerate(config.disks)}
     return {name: path.absolute() for name, path in named.items() if path is not None}
 
 
 def _boot(config: Config) -> list[str]:
+    if config.medium is not None:
+        return config.medium.words()
     if config.hypervisor is None:
         ramdisk = ["-initrd", "initrd"] if config.initramfs else []
         return ["-kernel", "kernel", *ramdisk, "-append", config.kernel_args]

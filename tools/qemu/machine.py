@@ -74,6 +74,8 @@ class Machine:
         if not self.config.detached:
             command = ["setpriv", "--pdeathsig", "KILL", *command]
         self.serial.make_files()
+        if self.config.medium is not None:
+            self.config.medium.prepare(self.folder)
         with (self.folder / "qemu.log").open("wb") as log:
             self._process = subprocess.Popen(
                 command,

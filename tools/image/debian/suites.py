@@ -17,6 +17,12 @@ PROGRAMS = (
     "kmod",
     "python3",
 )
+# GRUB, and what makes a medium that firmware boots from; with what these are linked.
+BOOT_MEDIA = ("grub-pc-bin", "grub-efi-amd64-bin", "grub-common", "mtools", "xorriso")
+BOOT_LIBRARIES = re.compile(
+    r"lib(acl1|attr1|bz2-1\.0|burn4|c6|devmapper1\.02\.1|isoburn1|isofs6|jte2|lzma5|pcre2-8-0|"
+    r"readline8|selinux1|tinfo6|udev1)|zlib1g"
+)
 KERNEL = re.compile(r"linux-(image|binary|modules|base)-\d\S+")
 
 
@@ -57,6 +63,7 @@ def _single(package: str) -> Set:
 
 _KERNEL = Set(("linux-image-amd64",), KERNEL.fullmatch)
 _KEYRING = _single("debian-archive-keyring")
+_BOOT_MEDIA = Set(BOOT_MEDIA, lambda name: name in BOOT_MEDIA or BOOT_LIBRARIES.fullmatch(name))
 _USER_SPACE = Set(PROGRAMS, lambda name: name not in LEFT_OUT)
 
 SUITES = {
@@ -67,6 +74,8 @@ SUITES = {
             {
                 "user-space": _USER_SPACE,
                 "kernel": _KERNEL,
+                "boot-media": _BOOT_MEDIA,
+                "uefi": _single("ovmf"),
                 "xen": _single("xen-hypervisor-4.17-amd64"),
                 "headers": _single("libxen-dev"),
                 "keyring": _KEYRING,

@@ -1,0 +1,101 @@
+"""The medium that `make iso` builds boots on every kind of firmware, as a disc and as a stick."""
+
+import json
+import urllib.request
+
+import pytest
+
+from tools.iso.boot_tools import uefi
+from tools.iso.build import build_iso
+from tools.qemu.config import Config
+from tools.qemu.machine import Machine
+from tools.qemu.medium import Medium
+from tools.qemu.serial import INPUT
+from tools.setup.patience import PATIENCE_S
+
+NEXT_ENTRY, RETURN = "\x0e", "\r"
+MENU = "Rescue: Linux without Proxen"
+WITH_SERIAL, RESCUE = 1, 2
+LOGIN = r"dom0 login: "
+
+
+@pytest.fixture(scope="module")
+def iso():
+    return build_iso()
+
+
+def pc(iso, firmware="bios", bus="cd", chipset="q35", memory="2G", **changes) -> Machine:
+    medium = Medium(iso, bus, uefi() if firmware == "uefi" else None, chipset)
+    settings = {"name": f"pc-{firmware}-{bus}", "nic": "e1000", "memory": memory}
+    return Machine(Config(**(settings | changes), kernel=iso, medium=medium))
+
+
+def choose(machine, entry: int) -> None:
+    """Take an entry of GRUB's menu, by the keys of a serial terminal."""
+    machine.wait_for(MENU, PATIENCE_S)
+    with (machine.folder / INPUT).open("w") as line:
+        line.write(NEXT_ENTRY * entry + RETURN)
+
+
+def log_in(machine) -> None:
+    """Get a shell on the serial line."""
+    machine.wait_for(LOGIN, PATIENCE_S)
+    since = machine.serial.position()
+    machine.serial.write("root\n")
+    machine.wait_for("dom0# ", PATIENCE_S, since)
+
+
+def host_of(machine) -> dict:
+    """Ask xend, over the network, for its host."""
+    url = f"http://127.0.0.1:{machine.port()}/api/v1/host"
+    with urllib.request.urlopen(url, timeout=PATIENCE_S) as answer:
+        return json.load(answer)
+
+
+def boots_whole(machine) -> None:
+    """Boot Proxen and dom0, to a login on the serial line and an answer over the network."""
+    choose(machine, WITH_SERIAL)
+    machine.wait_for("proxen: domain 0 starts", PATIENCE_S)
+    machine.wait_for("proxen: xend listening on 8000", PATIENCE_S)
+    machine.wait_for(r"proxen: eth0 has the address \S+", PATIENCE_S)
+    log_in(machine)
+    assert host_of(machine)["cpus"] == 2
+
+
+@pytest.mark.boot
+@pytest.mark.slow
+def test_a_stick_boots_by_uefi(iso):
+    with pc(iso, "uefi", "usb") as machine:
+        boots_whole(machine)
+        assert "EFI v2." in machine.shell.check("dmesg | grep 'efi: EFI'")
+        assert machine.shell.check("touch /etc/proxen/written && ls /etc/proxen/written")
+
+
+SPREAD = [
+    ("bios", "cd", "pc", "512M"),
+    ("bios", "cd", "q35", "2G"),
+    ("bios", "usb", "pc", "2G"),
+    ("bios", "usb", "q35", "16G"),
+    ("bios", "disk", "q35", "1G"),
+    ("uefi", "cd", "pc", "2G"),
+    ("uefi", "cd", "q35", "512M"),
+    ("uefi", "usb", "pc", "16G"),
+    ("uefi", "disk", "q35", "4G"),
+]
+
+
+@pytest.mark.boot
+@pytest.mark.long
+@pytest.mark.parametrize(("firmware", "bus", "chipset", "memory"), SPREAD)
+def test_it_boots_everywhere(iso, firmware, bus, chipset, memory):
+    with pc(iso, firmware, bus, chipset, memory) as machine:
+        boots_whole(machine)
+
+
+@pytest.mark.boot
+@pytest.mark.long
+@pytest.mark.parametrize("firmware", ["bios", "uefi"])
+def test_rescue_is_a_linux_without_proxen(iso, firmware):
+    with pc(iso, firmware) as machine:
+        choose(machine, RESCUE)
+        machine.wait_for("proxen: no hypervisor, no toolstack", PATIENCE_S)
