@@ -96,13 +96,12 @@ def add_frame(d: Ptr[Domain], index: u32) -> bool:
 
 
 def grant_frame(d: Ptr[Domain], index: u32) -> Mfn | None:
-    """Return a frame of a domain's table, which grows for it; None where it cannot.
+    """Return a frame that a domain may have, for which its table grows; None where it cannot.
 
     Locks: takes the grant lock.
     """
     with d.grant.lock:
-        if index >= d.grant.max_frames or not grow(d, index + 1):
-            return None
+        require(grow(d, index + 1), None)
         return shared_frame_mfn(d, index)
 
 
@@ -144,16 +143,13 @@ def setup_table(vcpu: Ptr[Vcpu], op: Ptr[Tainted[abi.gnttab_setup_table]]) -> No
 
 
 def list_frames(d: Ptr[Domain], to: Guest[u64], nr_frames: Tainted[u32]) -> i16:
-    """Do the work of `setup_table`. Returns: GNTST_*."""
+    """Do the work of `setup_table`. Returns: GNTST_*. Locks: takes the grant lock."""
     with d.grant.lock:
-        if nr_frames > d.grant.max_frames or not grow(d, nr_frames):
-            return abi.GNTST_general_error
-    for i in range(nr_frames):
-        mfn = grant_frame(d, i)
-        require(mfn is not None, abi.GNTST_general_error)  # the domain may have begun to die
-        frame = u64(mfn)
-        if not copy_to_guest(to.index(u64(i)), ref(frame)):
-            return abi.GNTST_bad_virt_addr
+        require(nr_frames <= d.grant.max_frames, abi.GNTST_general_error)
+        require(grow(d, nr_frames), abi.GNTST_general_error)
+        for i in range(nr_frames):
+            frame = u64(shared_frame_mfn(d, i))
+            require(copy_to_guest(to.index(u64(i)), ref(frame)), abi.GNTST_bad_virt_addr)
     return abi.GNTST_okay
 
 

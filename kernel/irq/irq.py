@@ -243,8 +243,6 @@ def connect(pirq: Ptr[Pirq], vector: DeviceVector, apic_id: u32) -> None:
 
 def pirq_unbind(number: u32) -> None:
     """Disconnect a pirq from its event channel; the device is held back. Locks: as pirq_bind."""
-    if number >= NR_PIRQS:
-        return
     with irq_lock:
         pirq = ref(pirqs[number])
         if pirq.is_bound:

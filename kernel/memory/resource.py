@@ -44,8 +44,7 @@ def list_resource(
     Errors: as above.
     """
     require(request.type == abi.XENMEM_resource_grant_table, -abi.EOPNOTSUPP)
-    is_known = request.id == abi.XENMEM_resource_grant_table_id_shared
-    require(is_known and d.grant.max_frames != 0, -abi.EINVAL)
+    require(request.id == abi.XENMEM_resource_grant_table_id_shared, -abi.EINVAL)
     if request.frame_list.address() == 0:
         require(request.nr_frames == 0 and start == 0, -abi.EINVAL)
         request.nr_frames = d.grant.max_frames
