@@ -33,12 +33,12 @@ def setup_table(who, domain_id, nr_frames):
     return who.get(abi.gnttab_setup_table, op).status, who.words(at, nr_frames)
 
 
-def make_dead_but_present(machine):
+def make_dead_but_present(machine, flags=7):
     """Destroy a guest of which domain 0 has a page mapped; return it and the page's frame."""
     guest, dom0 = machine.guests[0], machine.dom0
     mfn = guest.pages[FIRST_DATA_PAGE]
     call = abi.__HYPERVISOR_update_va_mapping_otherdomain
-    assert dom0.call(call, DATA, mfn << 12 | 7, abi.UVMF_INVLPG, guest.id) == 0
+    assert dom0.call(call, DATA, mfn << 12 | flags, abi.UVMF_INVLPG, guest.id) == 0
     domctl(dom0, abi.XEN_DOMCTL_destroydomain, guest.id)
     assert machine.domain(guest.id) is not None, "its frame keeps it"
     return guest, mfn
@@ -103,6 +103,19 @@ def test_exchanged_frames_of_a_dying_domain_are_not_given_numbers(machine):
     domain.is_dying = 1
     assert assign(domain, mfn, 0) is False
     assert machine.frame(mfn).info & 1 << 28, "it is free again"
+
+
+def test_a_vcpu_of_a_dead_domain_gets_no_page_tables(machine):
+    """Nobody would give their references back: the frame that keeps it would stay for ever."""
+    machine.guests[0] = create_guest(machine, nr_vcpus=2, initialised=1)
+    guest, mfn = make_dead_but_present(machine, flags=5)
+    context = make(abi.vcpu_guest_context, flags=abi.VGCF_in_kernel)
+    context.ctrlreg[3] = mfn << 12
+    fields = {"vcpu": 1, "ctxt": machine.dom0.put(bytes(context))}
+    command = abi.XEN_DOMCTL_setvcpucontext
+    result = try_domctl(machine.dom0, command, guest.id, vcpucontext=fields)[0]
+    assert result == -abi.EINVAL
+    assert Picture(machine).frames[mfn].type_count == 0
 
 
 PREEMPTED = 1 << 31  # in the count of mmu_update and mmuext_op: the call goes on

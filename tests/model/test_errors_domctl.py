@@ -4,6 +4,7 @@ import abi
 import pytest
 
 from kernel.panic.debug_keys import MOST_KEYS
+from kernel.state.domain import MAX_DOMAINS
 from tests.model.boot import DOM0_PAGES
 from tests.model.codes import (
     E2BIG,
@@ -49,6 +50,11 @@ def control(cmd, domain=1, version=VERSION, kind=In, **u):
     """One domctl of dom0's."""
     fields = {"cmd": cmd, "domain": domain, "interface_version": version, "u": u}
     return (DOMCTL, kind(abi.xen_domctl, fields))
+
+
+def as_many_as_there_may_be(machine):
+    """Let the core know of as many domains as it can."""
+    machine["kernel.state.domain.domain_table"].nr_domains = MAX_DOMAINS
 
 
 def create(domain=0, **changes):
@@ -178,6 +184,7 @@ LIFE = [
     dom0("create: no vCPUs", create(max_vcpus=0), EINVAL),
     dom0("create: too many vCPUs", create(max_vcpus=33), EINVAL),
     dom0("create: an id in use", create(2), EEXIST),
+    dom0("create: one too many", create(), EEXIST, first=as_many_as_there_may_be),
     dom0("destroy: itself", control(abi.XEN_DOMCTL_destroydomain, 0), EINVAL),
     dom0("destroy: itself by name", control(abi.XEN_DOMCTL_destroydomain, abi.DOMID_SELF), ESRCH),
     dom0("pause: itself", control(abi.XEN_DOMCTL_pausedomain, 0), EINVAL),

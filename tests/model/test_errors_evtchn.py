@@ -3,6 +3,7 @@
 import abi
 import pytest
 
+from kernel.irq.irq import PIRQ_FREE, PIRQ_GSI
 from tests.model.codes import EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, ENOSYS, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
@@ -66,6 +67,16 @@ def bind_ipi(vcpu):
 
 def bind_pirq(pirq):
     return op(abi.EVTCHNOP_bind_pirq, abi.evtchn_bind_pirq, pirq=pirq)
+
+
+def mapped_pirq(machine):
+    """Let interrupt 9 be a device's."""
+    machine["kernel.irq.irq.pirqs"][9].kind = PIRQ_GSI
+
+
+def unmapped_pirq(machine):
+    """Let it be nobody's."""
+    machine["kernel.irq.irq.pirqs"][9].kind = PIRQ_FREE
 
 
 def bind_vcpu(port, vcpu):
@@ -162,6 +173,8 @@ TABLE = [
     Wrong("bind_ipi: no such vCPU", bind_ipi(1), ENOENT),
     Wrong("bind_ipi: limit", bind_ipi(0), ENOSPC, first=few_ports),
     Wrong("bind_pirq: not domain 0", bind_pirq(9), EPERM),
+    Wrong("bind_pirq: domain 0's", bind_pirq(9), EPERM, first=mapped_pirq),
+    Wrong("bind_pirq: not mapped", bind_pirq(9), EPERM, by="dom0", first=unmapped_pirq),
     Wrong("bind_pirq: no such interrupt", bind_pirq(1 << 20), EINVAL),
     Wrong("bind_pirq: no such interrupt", bind_pirq(1 << 20), EINVAL, by="dom0"),
     Wrong("bind_vcpu: no such vCPU", bind_vcpu(1, 1), ENOENT, first=with_port()),

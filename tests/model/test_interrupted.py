@@ -24,6 +24,7 @@ MOST_LOOKS = 40
 SELF = abi.DOMID_SELF
 TREE_L2, TREE_L1, TREE_L3, TREE_L4 = 10, 11, 12, 13  # the guest's pages
 EMPTY_L2S = range(20, 60)
+NR_GRANTS = 66  # that a guest maps
 NR_CHILDREN = 50  # of the tree's L2: all the same L1
 TABLE = PRESENT | WRITE | USER
 LIST = BASE + 20 * PAGE
@@ -38,6 +39,7 @@ class Call:
     looks: int
     first: Callable | None = None
     leaves_cpu_idle: bool = False  # an idle processor looks too, and nothing stops there
+    stops: int = 0  # how often at least when there is always something; 0: as often as it looks
 
     def __str__(self):
         return self.name
@@ -76,6 +78,7 @@ def goes_on(machine, call):
             break
         assert stops > 0 or call.leaves_cpu_idle, f"look {look} changes nothing"
         assert stops <= looks_in_peace, "it goes on where it was, and does not begin again"
+        assert look > 0 or stops >= (call.stops or call.looks)
         where_it_stops += stops > 0
     return where_it_stops
 
@@ -215,16 +218,29 @@ def destroy(machine, domain_id=1):
 
 
 def with_channels_and_grants(machine):
-    """Give the guest ports, a pinned tree, and a grant of its neighbour's mapped."""
+    """Give the guest ports, the last one connected with its neighbour's, a pinned tree, and grants
+    of the neighbour's mapped, more than are given back between two looks.
+    """
     pinned(machine)
-    for _ in range(3):
-        at = guest(machine).put(abi.evtchn_bind_ipi, vcpu=0)
-        assert guest(machine).call(EVENT_OP, abi.EVTCHNOP_bind_ipi, at) == 0
+    ports(machine)
+    connected(machine)
     offer(machine)
-    fields = {"host_addr": BASE + 100 * PAGE, "flags": abi.GNTMAP_host_map, "ref": GRANTED}
-    at = guest(machine).put(abi.gnttab_map_grant_ref, dom=other(machine).id, **fields)
-    assert guest(machine).call(GRANT_OP, abi.GNTTABOP_map_grant_ref, at, 1) == 0
-    assert guest(machine).get(abi.gnttab_map_grant_ref, at).status == 0
+    for number in range(NR_GRANTS):
+        fields = {"host_addr": BASE + (100 + number) * PAGE, "ref": GRANTED}
+        fields |= {"flags": abi.GNTMAP_host_map, "dom": other(machine).id}
+        at = guest(machine).put(abi.gnttab_map_grant_ref, **fields)
+        assert guest(machine).call(GRANT_OP, abi.GNTTABOP_map_grant_ref, at, 1) == 0
+        assert guest(machine).get(abi.gnttab_map_grant_ref, at).status == 0
+
+
+def connected(machine):
+    """Connect a port of the guest's with one that its neighbour offers."""
+    at = other(machine).put(abi.evtchn_alloc_unbound, dom=SELF, remote_dom=guest(machine).id)
+    assert other(machine).call(EVENT_OP, abi.EVTCHNOP_alloc_unbound, at) == 0
+    port = other(machine).get(abi.evtchn_alloc_unbound, at).port
+    fields = {"remote_dom": other(machine).id, "remote_port": port}
+    at = guest(machine).put(abi.evtchn_bind_interdomain, **fields)
+    assert guest(machine).call(EVENT_OP, abi.EVTCHNOP_bind_interdomain, at) == 0
 
 
 def in_user_mode_tables(machine):
@@ -339,7 +355,7 @@ def write_to_console(machine):
 
 CALLS = [
     Call("pin", pin, 3, tree),
-    Call("unpin", unpin, 4, pinned),
+    Call("unpin", unpin, 4, pinned, stops=3),
     Call("pin empty tables", pin_empty, 2, empty_tables),
     Call("unpin empty tables", unpin_empty, 2, pinned_empty),
     Call("flushes", flush_often, 4),
@@ -350,9 +366,9 @@ CALLS = [
     Call("cut tables off", cut_all, 5, pinned),
     Call("add a subtree", graft, 3, tree),
     Call("updates", update_often, 3),
-    Call("destroy with a pinned tree", destroy, 13, with_channels_and_grants, True),
-    Call("destroy on a tree", destroy, 5, in_user_mode_tables, True),
-    Call("destroy in two address spaces", destroy, 3, in_two_address_spaces, True),
+    Call("destroy with a pinned tree", destroy, 14, with_channels_and_grants, True, 11),
+    Call("destroy on a tree", destroy, 5, in_user_mode_tables, True, 2),
+    Call("destroy in two address spaces", destroy, 3, in_two_address_spaces, True, 2),
     Call("destroy a large one", lambda m: destroy(m, 3), 2, large_domain, True),
     Call("start a vCPU", start_second_vcpu, 3, second_vcpu),
     Call("start a vCPU with user tables", start_with_user_tables, 3, second_vcpu),

@@ -33,6 +33,7 @@ FILES = [
     *("tests/model/test_errors_mmu.py", "tests/model/test_errors_grant.py"),
     *("tests/model/test_errors_memory.py", "tests/model/test_errors_evtchn.py"),
     *("tests/model/test_errors_domctl.py", "tests/model/test_interrupted.py"),
+    *("tests/model/test_race_checks.py", "tests/model/test_grant_remains.py"),
 ]
 
 
