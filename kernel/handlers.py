@@ -2,6 +2,7 @@
 
 import kernel.console.console_io  # noqa: F401
 import kernel.control.domctl  # noqa: F401
+import kernel.control.mca  # noqa: F401
 import kernel.control.platform  # noqa: F401
 import kernel.control.sysctl  # noqa: F401
 import kernel.control.topology  # noqa: F401

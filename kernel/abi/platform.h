@@ -124,6 +124,19 @@ struct xenpf_enter_acpi_sleep {
 };
 typedef struct xenpf_enter_acpi_sleep xenpf_enter_acpi_sleep_t;
 
+#define XEN_PM_CX  0
+#define XEN_PM_PX  1
+#define XEN_PM_TX  2
+#define XEN_PM_PDC 3
+struct xenpf_set_processor_pminfo {
+    uint32_t id; /* ACPI's of the processor */
+    uint32_t type; /* XEN_PM_ */
+    union {
+        XEN_GUEST_HANDLE(uint32_t) pdc; /* revision, count, capabilities */
+        uint64_t states[13]; /* of the other types, which the core does not read */
+    } u;
+};
+
 struct xenpf_getidletime {
     XEN_GUEST_HANDLE(uint8_t) cpumap_bitmap;
     uint32_t cpumap_nr_cpus;
@@ -176,6 +189,7 @@ struct xen_platform_op {
         struct xenpf_read_memtype read_memtype;
         struct xenpf_firmware_info firmware_info;
         struct xenpf_enter_acpi_sleep enter_acpi_sleep;
+        struct xenpf_set_processor_pminfo set_pminfo;
         struct xenpf_getidletime getidletime;
         struct xenpf_pcpuinfo pcpu_info;
         struct xenpf_pcpu_version pcpu_version;

@@ -20,6 +20,7 @@ from kpy import (
     require,
     stands_before,
     static,
+    u32,
     u64,
     uninitialized,
 )
@@ -34,6 +35,12 @@ from kernel.x86.percpu import cpu_by_id, nr_cpus
 from kernel.x86.power import machine_power_off
 
 S5_SOFT_OFF = 5
+# What ACPI's _PDC says that an operating system can do. Source: Intel Processor Vendor-Specific
+# ACPI, 3.
+PDC_REVISION = 1
+ANY_PROCESSOR = 0xFFFFFFFF
+# All but 0x305: P, T and C states by registers that only the core may touch.
+PDC_WITHOUT_MSRS = 0x002 | 0x008 | 0x010 | 0x020 | 0x040 | 0x080 | 0x800
 
 
 NR_OPS = 64
@@ -125,6 +132,37 @@ def enter_acpi_sleep(sleep: Ptr[Tainted[abi.xenpf_enter_acpi_sleep]]) -> i64:
     require(sleep.sleep_state == S5_SOFT_OFF, -abi.EOPNOTSUPP)
     printk("domain 0 switches the machine off")
     machine_power_off()
+
+
+@platform_op(abi.XENPF_set_processor_pminfo)
+def set_processor_pminfo(info: Ptr[Tainted[abi.xenpf_set_processor_pminfo]]) -> i64:
+    """Say what domain 0 may tell the firmware that the system does with a processor's power.
+
+    Args: info, for XEN_PM_PDC u32[3] in the guest: 1, a count, and capabilities, written back.
+    Errors: -ENOSYS, states for the core to use, as it uses none; -EINVAL, another type, revision or
+    count, or no such processor; -EFAULT.
+    """
+    match info.type:
+        case abi.XEN_PM_CX | abi.XEN_PM_PX | abi.XEN_PM_TX:
+            return -abi.ENOSYS
+        case abi.XEN_PM_PDC:
+            return sanitize_pdc(info.id, info.u.pdc)
+        case _:
+            return -abi.EINVAL
+
+
+def sanitize_pdc(acpi_id: Tainted[u32], pdc: Guest[u32]) -> i64:
+    """Take from a _PDC buffer what domain 0 cannot do."""
+    word = uninitialized(Tainted[u32])
+    require(copy_from_guest(ref(word), pdc), -abi.EFAULT)
+    require(word == PDC_REVISION, -abi.EINVAL)
+    require(copy_from_guest(ref(word), pdc.index(1)), -abi.EFAULT)
+    require(word != 0, -abi.EINVAL)
+    require(copy_from_guest(ref(word), pdc.index(2)), -abi.EFAULT)
+    require(acpi_id == ANY_PROCESSOR or acpi_id < nr_cpus, -abi.EINVAL)
+    word &= PDC_WITHOUT_MSRS
+    require(copy_to_guest(pdc.index(2), ref(word)), -abi.EFAULT)
+    return 0
 
 
 @platform_op(abi.XENPF_get_cpuinfo, result=True)

@@ -25,6 +25,7 @@ LIBXEN_HEADERS = (
     "pmu",
     "elfnote",
     "platform",
+    "arch-x86/xen-mca",
     "domctl",
     "sysctl",
     "trace",

@@ -13,6 +13,7 @@ ROOT = Path(__file__).resolve().parents[2]
 EXPLAINED = {
     r"XEN_EINTR|XEN_ERESTART": "libxen-dev shows them to the hypervisor only",
     r"TRC_PROXEN_\w+": "events of our own, in numbers that Xen leaves free",
+    r"(offset|size) xenpf_set_processor_pminfo\.u\.states": "room for what the core does not read",
     r"(sizeof|offset|size) e820entry.*|E820_\w+": "from ACPI; libxen-dev has no e820 entry",
 }
 

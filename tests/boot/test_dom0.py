@@ -41,6 +41,13 @@ def test_it_is_the_control_domain(dom0):
 
 
 @XEN_ONLY
+def test_its_kernel_complains_of_no_hypercall(dom0):
+    messages = dom0.check("dmesg")
+    assert "/dev/mcelog registered by Xen" in messages
+    assert not re.search(r"xen_mcelog: Failed|_PDC .* failed", messages)
+
+
+@XEN_ONLY
 def test_the_core_needs_no_more_memory_than_real_xen(xend_url):
     """All that is neither dom0's nor free: image, tables, stacks, and what no RAM backs."""
     with urlopen(f"{xend_url}/api/v1/host", timeout=PATIENCE_S) as answer:

@@ -369,6 +369,25 @@ def sleep(state):
     return platform(abi.XENPF_enter_acpi_sleep, enter_acpi_sleep={"sleep_state": state})
 
 
+def power(type_, pdc=UNMAPPED, cpu=0):
+    fields = {"type": type_, "id": cpu, "u": {"pdc": pdc}}
+    return platform(abi.XENPF_set_processor_pminfo, set_pminfo=fields)
+
+
+def words(*values):
+    """Where 32-bit words are."""
+    return lambda machine: machine.dom0.put(b"".join(v.to_bytes(4, "little") for v in values))
+
+
+def mca(cmd, version=abi.XEN_MCA_INTERFACE_VERSION, kind=In, **u):
+    fields = {"cmd": cmd, "interface_version": version, "u": u}
+    return (abi.__HYPERVISOR_arch_0, kind(abi.xen_mc, fields))
+
+
+def cpus(ncpus, info=UNMAPPED):
+    return mca(abi.XEN_MC_physcpuinfo, mc_physcpuinfo={"ncpus": ncpus, "info": info})
+
+
 MACHINE = [
     Wrong("sysctl: not privileged", question(abi.XEN_SYSCTL_sched_id), EPERM),
     Wrong("platform_op: not privileged", platform(99), EPERM),
@@ -415,6 +434,19 @@ MACHINE = [
         platform(abi.XENPF_get_cpuinfo, kind=ReadOnly),
         EFAULT,
     ),
+    dom0("power: states for the core", power(abi.XEN_PM_PX), ENOSYS),
+    dom0("power: no such type", power(4), EINVAL),
+    dom0("power: unmapped", power(abi.XEN_PM_PDC), EFAULT),
+    dom0("power: another revision", power(abi.XEN_PM_PDC, words(2, 1, 0)), EINVAL),
+    dom0("power: nothing", power(abi.XEN_PM_PDC, words(1, 0, 0)), EINVAL),
+    dom0("power: no such processor", power(abi.XEN_PM_PDC, words(1, 1, 0), 1000), EINVAL),
+    Wrong("mca: not privileged", mca(abi.XEN_MC_fetch), EPERM),
+    dom0("mca: unmapped", (abi.__HYPERVISOR_arch_0, UNMAPPED), EFAULT),
+    dom0("mca: another version", mca(abi.XEN_MC_fetch, version=1), EACCES),
+    dom0("mca: no such command", mca(abi.XEN_MC_inject_v2), EINVAL),
+    dom0("mca: read-only", mca(abi.XEN_MC_fetch, kind=ReadOnly), EFAULT),
+    dom0("mca: room for no processor", cpus(0), EINVAL),
+    dom0("mca: no room", cpus(9), EFAULT),
     dom0("sleep: no such state", sleep(6), EINVAL),
     dom0("sleep: awake", sleep(0), EINVAL),
     dom0("sleep: one that returns", sleep(3), EOPNOTSUPP),
@@ -457,3 +489,34 @@ def test_a_context_is_given_again(machine):
     fields = {"vcpu": 0, "ctxt": at}
     domctl(machine.dom0, abi.XEN_DOMCTL_setvcpucontext, 1, vcpucontext=fields)
     assert guest(machine).call(abi.__HYPERVISOR_xen_version, abi.XENVER_version) > 0
+
+
+def test_dom0_does_not_promise_the_firmware_what_it_cannot_do(machine):
+    dom0 = machine.dom0
+    pdc = dom0.put((1).to_bytes(4, "little") * 2 + (0xFFFF).to_bytes(4, "little"))
+    fields = {"type": abi.XEN_PM_PDC, "id": 0xFFFFFFFF, "u": {"pdc": pdc}}
+    op = dom0.put(
+        abi.xen_platform_op,
+        cmd=abi.XENPF_set_processor_pminfo,
+        interface_version=abi.XENPF_INTERFACE_VERSION,
+        u={"set_pminfo": fields},
+    )
+    assert dom0.call(PLATFORM, op) == 0
+    assert dom0.words(pdc + 4, 1)[0] == 0x8FA << 32 | 1
+
+
+def test_dom0_learns_of_all_processors_and_of_no_machine_check(machine):
+    dom0 = machine.dom0
+
+    def ask(cmd, **u):
+        version = abi.XEN_MCA_INTERFACE_VERSION
+        at = dom0.put(abi.xen_mc, cmd=cmd, interface_version=version, u=u)
+        assert dom0.call(abi.__HYPERVISOR_arch_0, at) == 0
+        return dom0.get(abi.xen_mc, at).u
+
+    assert ask(abi.XEN_MC_fetch).mc_fetch.flags == abi.XEN_MC_NODATA
+    count = ask(abi.XEN_MC_physcpuinfo).mc_physcpuinfo.ncpus
+    info = dom0.put(bytes(1024))
+    fields = {"ncpus": count + 5, "info": info}
+    assert ask(abi.XEN_MC_physcpuinfo, mc_physcpuinfo=fields).mc_physcpuinfo.ncpus == count
+    assert dom0.get(abi.mcinfo_logical_cpu, info).mc_cpunr == 0

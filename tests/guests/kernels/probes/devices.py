@@ -42,6 +42,8 @@ managed_ext = static(abi.physdev_manage_pci_ext)
 page_of_bits = static(abi.physdev_pirq_eoi_gmfn)
 port_bits = static(Array[u8, 8192])
 platform_request = static(abi.xen_platform_op)
+machine_checks = static(abi.xen_mc)
+capabilities = static(Array[u32, 3])
 text = static(Array[u8, 64])
 
 
@@ -67,6 +69,8 @@ def ask_devices() -> None:
     ask_apics()
     ask_pci()
     ask_platform()
+    ask_about_power()
+    ask_about_machine_checks()
     ask_console()
 
 
@@ -324,6 +328,45 @@ def ask_platform() -> None:
     tell(b"XENPF_get_cpuinfo missing", platform(abi.XENPF_get_cpuinfo))
     fact(b"XENPF_get_cpuinfo missing, flags", u64(cpu.flags))
     fact(b"XENPF_get_cpuinfo missing, greatest", u64(cpu.max_present))
+
+
+def ask_about_power() -> None:
+    info = ref(platform_request.u.set_pminfo)
+    info.type = 4
+    tell(b"XENPF_set_processor_pminfo no such type", platform(abi.XENPF_set_processor_pminfo))
+    info.type = abi.XEN_PM_PDC
+    info.u.pdc = Guest[u32](WILD_ADDRESS)
+    tell(b"XENPF_set_processor_pminfo unmapped", platform(abi.XENPF_set_processor_pminfo))
+    info.u.pdc = Guest[u32](u64(ref(capabilities)))
+    tell(b"XENPF_set_processor_pminfo nothing", platform(abi.XENPF_set_processor_pminfo))
+    capabilities[0] = 1
+    capabilities[1] = 1
+    capabilities[2] = 0x10
+    info.id = 1000
+    tell(b"XENPF_set_processor_pminfo no such processor", platform(abi.XENPF_set_processor_pminfo))
+    info.id = 0xFFFFFFFF
+    tell(b"XENPF_set_processor_pminfo", platform(abi.XENPF_set_processor_pminfo))
+
+
+def ask_machine_checks(command: u32) -> i64:
+    machine_checks.cmd = command
+    machine_checks.interface_version = abi.XEN_MCA_INTERFACE_VERSION
+    return hypercall(abi.__HYPERVISOR_arch_0, u64(ref(machine_checks)), 0, 0, 0, 0)
+
+
+def ask_about_machine_checks() -> None:
+    number = u64(abi.__HYPERVISOR_arch_0)
+    tell(b"mca unmapped", hypercall(number, WILD_ADDRESS, 0, 0, 0, 0))
+    machine_checks.interface_version = 7
+    tell(b"mca wrong version", hypercall(number, u64(ref(machine_checks)), 0, 0, 0, 0))
+    tell(b"mca no such command", ask_machine_checks(99))
+    tell(b"XEN_MC_physcpuinfo", ask_machine_checks(abi.XEN_MC_physcpuinfo))
+    cpus = ref(machine_checks.u.mc_physcpuinfo)
+    fact(b"XEN_MC_physcpuinfo processors", u64(cpus.ncpus))
+    cpus.info = Guest[abi.mcinfo_logical_cpu](WILD_ADDRESS)
+    tell(b"XEN_MC_physcpuinfo unmapped", ask_machine_checks(abi.XEN_MC_physcpuinfo))
+    cpus.ncpus = 0
+    tell(b"XEN_MC_physcpuinfo no room", ask_machine_checks(abi.XEN_MC_physcpuinfo))
 
 
 def ask_firmware() -> None:
