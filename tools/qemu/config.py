@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from tools.qemu.faults import faults
-from tools.qemu.hardware import NICS, disk_words
+from tools.qemu.hardware import NICS, disk_words, memory_words
 from tools.qemu.medium import Medium
 
 XEND_PORT = 8000
@@ -65,7 +65,7 @@ def command_line(config: Config, accelerator: str) -> list[str]:
     return [
         "qemu-system-x86_64",
         *("-name", config.name, "-machine", chipset, "-cpu", config.cpu),
-        *("-accel", accelerator, "-m", config.memory, "-smp", str(config.cpus)),
+        *("-accel", accelerator, *memory_words(config.memory), "-smp", str(config.cpus)),
         *("-display", "none", "-no-user-config", "-nodefaults", "-vga", screen),
         *_boot(config),
         *_channels(config),

@@ -30,6 +30,7 @@ CONTROLLERS = {"usb": "qemu-xhci", "scsi": "virtio-scsi-pci"}
 MOST_CPUS = 255
 MEMORY = re.compile(r"([1-9][0-9]*)([MG])")
 LEAST_MIB = 128
+PROMISED_MIB = 8192  # up to here the host must say at once that it has so much
 
 
 def chosen(environment: Mapping[str, str] = os.environ) -> dict[str, object]:
@@ -63,11 +64,23 @@ def disk_words(bus: str, serials: list[str]) -> list[str]:
     return words
 
 
+def memory_words(memory: str) -> list[str]:
+    """Return QEMU's words for memory. Much of it may be more than the host has: what the guest does
+    not touch is never there.
+    """
+    words = ["-m", memory]
+    if _mib(memory) > PROMISED_MIB:
+        words += ["-machine", "memory-backend=ram"]
+        words += ["-object", f"memory-backend-ram,id=ram,size={memory},reserve=off"]
+    return words
+
+
 @cache
 def has_device(name: str) -> bool:
     """Tell whether this QEMU can make a device."""
-    command = ["qemu-system-x86_64", "-device", f"{name},help"]
-    return subprocess.run(command, capture_output=True).returncode == 0
+    command = ["qemu-system-x86_64", "-device", "help"]
+    done = subprocess.run(command, capture_output=True, text=True)
+    return f'name "{name}"' in done.stdout
 
 
 def _one_of(word: str, known: dict[str, str]) -> str:
@@ -85,7 +98,10 @@ def _cpus(word: str) -> int:
 
 
 def _memory(word: str) -> str:
-    match = MEMORY.fullmatch(word)
-    if match is None or int(match[1]) << (10 * (match[2] == "G")) < LEAST_MIB:
+    if not MEMORY.fullmatch(word) or _mib(word) < LEAST_MIB:
         raise ValueError(f"take {LEAST_MIB}M or more, as in 512M or 8G")
     return word
+
+
+def _mib(memory: str) -> int:
+    return int(memory[:-1]) << (10 if memory.endswith("G") else 0)
