@@ -22,7 +22,7 @@ seed := $(if $(SEED),--seed $(SEED))
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
-	@echo; echo "HV=xen runs on real Xen 4.17; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
+	@echo; echo "HV=xen runs on real Xen 4.17, HV=xen-4.20 on that; PYTEST_ARGS goes to pytest, as in: make test PYTEST_ARGS='-k grant'"
 	@echo "DOM0=trixie or DOM0=sid runs that Debian release's kernel as domain 0, instead of bookworm's"
 	@echo "DISK=virtio|ahci|nvme|usb|scsi NIC=virtio|e1000|e1000e|rtl8139|igb CPUS=n MEMORY=8G choose the machine's hardware"
 	@echo "SEED=n repeats: make run SEED=7 gives the same console each time, make test SEED=7 the same random tests"

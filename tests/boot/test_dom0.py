@@ -8,7 +8,7 @@ from urllib.request import urlopen
 import pytest
 
 from tests.hosts import boot, connects
-from tools.qemu.hosts import default_kind
+from tools.qemu.hosts import XENS, default_kind
 from tools.setup.paths import VMLINUZ
 from tools.setup.patience import PATIENCE_S
 
@@ -87,7 +87,7 @@ def _xend_runs(dom0) -> bool:
 
 @pytest.mark.real_xen
 @pytest.mark.slow
-@pytest.mark.skipif(default_kind() == "xen", reason="the other tests ran there")
+@pytest.mark.skipif(default_kind() in XENS, reason="the other tests ran there")
 def test_the_same_image_boots_on_real_xen():
     machine = boot("xen", "test-real-xen")
     try:

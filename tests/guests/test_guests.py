@@ -5,7 +5,7 @@ import re
 import pytest
 
 from tools.qemu.config import Config
-from tools.qemu.hosts import default_kind, hypervisor
+from tools.qemu.hosts import XENS, default_kind, hypervisor
 from tools.qemu.machine import Machine, MachineFailure
 from tools.setup.paths import BUILD
 from tools.setup.patience import PATIENCE_S
@@ -54,7 +54,7 @@ QEMU_INT_N = {"FAIL int 0x77 comes", "FAIL int 0x78: the error code names it"}
 
 def test_traps():
     """On real Xen, QEMU 7.2's wrong error code of `int n` shows; the core reads the instruction."""
-    known = QEMU_INT_N if default_kind() == "xen" else set()
+    known = QEMU_INT_N if default_kind() in XENS else set()
     with machine("guest_traps") as m:
         m.wait_for(r"guest: (pass|FAIL).*", PATIENCE_S)
         failures = set(re.findall(r"^FAIL .*?(?=\r?$)", m.serial.text(), re.MULTILINE))

@@ -9,12 +9,12 @@ from tests.guests.domu import Domains
 from tests.host_tools import needs
 from tests.toolstack.guest_console import GuestConsole
 from tests.toolstack.test_domains import LINUX, xm
-from tools.qemu.hosts import default_kind
+from tools.qemu.hosts import XENS, default_kind
 from tools.setup.patience import PATIENCE_S
 
 pytestmark = [
     needs("gdb"),
-    pytest.mark.skipif(default_kind() == "xen", reason="Debian's Xen has no CONFIG_GDBSX"),
+    pytest.mark.skipif(default_kind() in XENS, reason="Debian's Xen has no CONFIG_GDBSX"),
 ]
 
 

@@ -1,4 +1,4 @@
-"""Compare Proxen with real Xen 4.17 in the same QEMU, part by part.
+"""Compare Proxen with real Xen in the same QEMU, part by part: 4.17, or HV=xen-4.20.
 
     python -m tools.bench                   every part
     python -m tools.bench operations disk   some
@@ -14,40 +14,41 @@ import sys
 from tools.bench import boot, operations, services
 from tools.bench.figures import Figure
 from tools.bench.report import RESULT, Row, keep, pair, table
+from tools.qemu.hosts import XENS, peer
 from tools.qemu.machine import MachineFailure
 from tools.qemu.serial import SerialTimeout
 from tools.run.build import build_programs
 from tools.setup.progress import say, step
 
-KINDS = ("xen", "proxen")
 PARTS = ("operations", "boot", *services.PARTS)
 
 
 def operation_rows() -> list[Row]:
     """Count instructions on both, and say where real Xen differs from its reference."""
     counts = {}
-    for kind in KINDS:
+    for kind in (peer(), "proxen"):
         with step(f"count instructions on {kind}, twice"):
             counts[kind] = operations.measure(kind)
-    print("\n".join(operations.against_reference(counts["xen"])))
-    return pair("operations", "instructions", counts["xen"], counts["proxen"])
+    if peer() == "xen":
+        print("\n".join(operations.against_reference(counts["xen"])))
+    return pair("operations", "instructions", counts[peer()], counts["proxen"])
 
 
 def boot_rows(runs: int) -> list[Row]:
     """Time booting on both."""
     with step(f"boot each {runs} times"):
-        seconds = boot.compare(KINDS, runs)
-    figures = {kind: {"boot_to_dom0_user_space": Figure(seconds[kind], "s")} for kind in KINDS}
-    return pair("boot", "wall", figures["xen"], figures["proxen"])
+        seconds = boot.compare((peer(), "proxen"), runs)
+    figures = {kind: {"boot_to_dom0_user_space": Figure(seconds[kind], "s")} for kind in seconds}
+    return pair("boot", "wall", figures[peer()], figures["proxen"])
 
 
 def service_rows(parts: tuple[str, ...]) -> list[Row]:
     """Measure what domains get through dom0 on both."""
-    measured = {kind: services.measure(kind, parts) for kind in KINDS}
+    measured = {kind: services.measure(kind, parts) for kind in (peer(), "proxen")}
     return [
         row
         for part in (services.BOOT, *parts)
-        for row in pair(part, "virtual", measured["xen"][part], measured["proxen"][part])
+        for row in pair(part, "virtual", measured[peer()][part], measured["proxen"][part])
     ]
 
 
@@ -88,7 +89,7 @@ def main() -> int:
     except (MachineFailure, SerialTimeout, RuntimeError, ValueError) as failure:
         say(str(failure))
         return 1
-    print(table(rows))
+    print(table(rows, f"Xen {XENS[peer()]}"))
     keep(rows)
     say(f"kept in {RESULT}")
     return 0

@@ -60,14 +60,14 @@ def pair(part: str, clock: str, xen: dict[str, Figure], proxen: dict[str, Figure
     return [Row(part, name, clock, xen[name], proxen[name]) for name in xen]
 
 
-def table(rows: list[Row]) -> str:
+def table(rows: list[Row], xen: str = "Xen 4.17") -> str:
     """Return one line a row, part by part, the worst ratio of each last where the eye rests."""
     width = max(len(row.name) for row in rows)
     lines = []
     for part in dict.fromkeys(row.part for row in rows):
         of_part = sorted((row for row in rows if row.part == part), key=lambda row: row.ratio)
         lines += ["", f"{part}: {CLOCKS[of_part[0].clock]}"]
-        head = f"{'':{width}}  {'unit':12} {'Xen 4.17':>10} {'max':>8} {'Proxen':>10} {'max':>8}"
+        head = f"{'':{width}}  {'unit':12} {xen:>10} {'max':>8} {'Proxen':>10} {'max':>8}"
         lines.append(f"{head} {'ratio':>6}")
         lines += [_line(row, width) for row in of_part]
         lines.append(summary(of_part))

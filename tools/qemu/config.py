@@ -55,8 +55,8 @@ class Config:
 def hypervisor_args(kind: str, dom0_vcpus: int = 2) -> str:
     """Return the arguments of a kind of hypervisor that runs dom0."""
     common = f"{DOM0_MEMORY} dom0_max_vcpus={dom0_vcpus} console=com1"
-    words = {"proxen": common, "xen": f"{common} com1=115200 loglvl=all guest_loglvl=all"}
-    return words.get(kind, "")
+    of_xen = f"{common} com1=115200 loglvl=all guest_loglvl=all"
+    return {"proxen": common, "linux": ""}.get(kind, of_xen)
 
 
 def command_line(config: Config, accelerator: str) -> list[str]:

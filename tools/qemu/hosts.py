@@ -1,4 +1,4 @@
-"""Ready-made machines: dom0 on Proxen, on real Xen 4.17, or on the bare machine."""
+"""Ready-made machines: dom0 on Proxen, on real Xen, or on the bare machine."""
 
 import os
 from pathlib import Path
@@ -10,7 +10,8 @@ from tools.qemu.hardware import chosen
 from tools.setup.paths import BUILD, CORE
 from tools.setup.progress import fail
 
-KINDS = ("proxen", "xen", "linux")
+XENS = {"xen": "4.17", "xen-4.20": "4.20"}  # real ones, by kind
+KINDS = ("proxen", *XENS, "linux")
 READY = r"^proxen: dom0 ready"
 
 
@@ -33,7 +34,13 @@ def hypervisor(kind: str) -> Path | None:
         if not CORE.exists():
             raise fail(f"{CORE.relative_to(BUILD.parent)} is missing; build it with `make build`")
         return CORE
-    return real_xen()
+    return real_xen(XENS[kind])
+
+
+def peer() -> str:
+    """Return the real Xen to compare ourselves with: PROXEN_HV's if that is one, else 4.17."""
+    kind = default_kind()
+    return kind if kind in XENS else "xen"
 
 
 def dom0_machine(

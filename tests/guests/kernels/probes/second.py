@@ -53,6 +53,9 @@ NO_ANSWER = -9999
 EFLAGS_IF = 0x200
 
 
+NEWEST = 0x17  # domctl's version in Xen 4.20
+
+
 @struct
 class Mailbox:
     request: u64
@@ -67,6 +70,8 @@ domid = static(u16)
 frames = static(Array[u64, NR_PAGES])
 window = static(u64)  # where we see its pages
 request = static(abi.xen_domctl)
+trial = static(abi.xen_domctl)
+spoken = static(u32)  # the version of domctl; 0: not known yet
 context = static(abi.vcpu_guest_context)
 reservation = static(abi.xen_memory_reservation)
 extended = static(abi.mmuext_op)
@@ -75,9 +80,27 @@ extended = static(abi.mmuext_op)
 def domctl(command: u32, domain: u16) -> i64:
     """Make a domctl with the arguments in `request.u`."""
     request.cmd = command
-    request.interface_version = abi.XEN_DOMCTL_INTERFACE_VERSION
+    request.interface_version = domctl_version()
     request.domain = domain
     return hypercall(abi.__HYPERVISOR_domctl, u64(ref(request)), 0, 0, 0, 0)
+
+
+def domctl_version() -> u32:
+    """Return the version of domctl that this hypervisor speaks: Xen 4.17's or a later one."""
+    global spoken
+    if spoken == 0:
+        spoken = abi.XEN_DOMCTL_INTERFACE_VERSION
+        while spoken < NEWEST and not speaks(spoken):
+            spoken += 1
+    return spoken
+
+
+def speaks(version: u32) -> bool:
+    """Try a version."""
+    trial.cmd = abi.XEN_DOMCTL_getdomaininfo
+    trial.interface_version = version
+    trial.domain = 0
+    return hypercall(abi.__HYPERVISOR_domctl, u64(ref(trial)), 0, 0, 0, 0) != -abi.EACCES
 
 
 def control(command: u32) -> i64:
