@@ -3,7 +3,7 @@
 base      what everything is made of: identifiers, locks, access to guest memory, registries
 state     the structs: Domain, Vcpu, Frame and their kin, and the tables in which they are found
 x86       all that touches the processor and its chips; another machine would be another such room
-console   what the core prints, on the serial line and in its ring; the console's hypercall
+console   what the core prints, on serial line and screen and in its ring; the console's hypercall
 trace     what each processor records of itself
 frames    who owns each machine frame, as what it may be used, and where free ones come from
 evtchn    event channels

@@ -13,8 +13,9 @@ import kernel.entry.trap  # noqa: F401
 import kernel.handlers  # noqa: F401  they register themselves
 import kernel.irq.irq  # noqa: F401
 import kernel.panic.panic  # noqa: F401  the compiler calls kpy_panic
-from kernel.base.cmdline import command_line, set_command_line
+from kernel.base.cmdline import command_line, equal, option, set_command_line
 from kernel.console.console import console_init, printk
+from kernel.console.screen import map_screen, redraw, screen_release
 from kernel.dom0.construct import construct_dom0
 from kernel.entry.exit import exit_to_guest
 from kernel.frames.allocation import free_frames, init_frames
@@ -98,9 +99,11 @@ def start_core(loader_magic: u32, loader_info: u64, image_offset: u64) -> Never:
     find_free_ranges()
     build_core_tables()
     map_percpu_area(0)
+    map_screen()
     write_cr3(core_l4)
     use_direct_map()
     lift_alloc_limit()
+    redraw()
     printk(f"memory mapped, {nr_modules} boot modules")
     call_on_stack(stack_end(cpu_by_id(0)), start_on_own_stack)
 
@@ -141,6 +144,8 @@ def start_on_own_stack() -> Never:
     console_irq_init()
     construct_dom0()
     printk(f"domain 0 starts, {since_start_ms()} ms after the core")
+    if not equal(option(b"vga"), b"keep"):
+        screen_release()
     release_other_cpus()
     run_guests()
 

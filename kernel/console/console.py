@@ -1,4 +1,5 @@
-"""The machine's console: what the core and domain 0 print, kept in a ring and sent to COM1.
+"""The machine's console: what the core and domain 0 print, kept in a ring, sent to COM1, and shown
+on the screen until domain 0 has that.
 
 `printk(f"…")` prints one whole line, marked "proxen: ", never torn apart by another processor's:
 the pieces gather in a buffer of this processor first. The core is never interrupted while it does
@@ -24,6 +25,8 @@ from kpy import (
 
 from kernel.base.cmdline import option_list_has
 from kernel.base.spinlock import SpinLock
+from kernel.console import screen
+from kernel.console.screen import NEWLINE, RETURN, screen_init, screen_put
 from kernel.console.uart import uart_init, uart_put
 from kernel.x86.percpu import NR_CPUS, this_cpu
 
@@ -31,7 +34,7 @@ RING_BYTES = 32768
 LINE_BYTES = 512
 PREFIX = b"proxen: "
 DIGITS = b"0123456789abcdef"
-NEWLINE, RETURN, MINUS = ord("\n"), ord("\r"), ord("-")
+MINUS = ord("-")
 STYLE_PREFIX = 0x100
 STYLE_ZERO = 0x200
 
@@ -51,16 +54,17 @@ serial_enabled = static(bool)
 
 
 def console_init() -> None:
-    """Start COM1, unless the command line has a `console=` without `com1`."""
+    """Start COM1 and the screen, those that `console=` names, or both without one."""
     global serial_enabled
     serial_enabled = option_list_has(b"console", b"com1")
     if serial_enabled:
         uart_init()
+    screen_init()
 
 
 def put_char(character: Tainted[u8]) -> None:
-    """Send one character to the ring and the serial line. The caller holds console_lock, or is in a
-    panic.
+    """Send one character to the ring, the serial line and the screen. The caller holds
+    console_lock, or is in a panic.
     """
     global ring_written
     ring[ring_written % RING_BYTES] = character
@@ -69,6 +73,8 @@ def put_char(character: Tainted[u8]) -> None:
         if character == NEWLINE:
             uart_put(RETURN)
         uart_put(character)
+    if screen.is_shown:
+        screen_put(character)
 
 
 def console_write(text: Slice[Tainted[u8]]) -> None:

@@ -35,6 +35,7 @@ from kernel.dom0.elf import (
 )
 from kernel.dom0.layout import Layout, plan, round_up
 from kernel.dom0.memory import clear, frame_address, populate, write
+from kernel.dom0.screen_info import describe_screen
 from kernel.dom0.tables import build_tables
 from kernel.domain.life import alloc_vcpu, create_domain
 from kernel.frames.allocation import free_boot_frames, free_frames
@@ -175,6 +176,7 @@ def write_start_info(d: Ptr[Domain], text: Slice[u8], ramdisk_bytes: u64) -> Non
         if not layout.maps_ramdisk:
             info.mod_start = layout.ramdisk_pfn
             info.flags |= abi.SIF_MOD_START_PFN
+    describe_screen(info)
     arguments = without_name(text)
     length = min(len(arguments), abi.MAX_GUEST_CMDLINE - 1)
     for i in range(length):

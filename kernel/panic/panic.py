@@ -10,6 +10,7 @@ from kpy import Never, Ptr, Tainted, atomic_cas, cold, export, ref, static, u32,
 
 from kernel.base.cmdline import has_option
 from kernel.console.console import end_partial_line, printk
+from kernel.console.screen import screen_reclaim
 from kernel.panic.cpu_state import ask_other_cpus, note_state, print_other_cpus, print_state, states
 from kernel.panic.registers import print_control_registers, print_registers
 from kernel.x86.cpu import halt_forever
@@ -54,6 +55,7 @@ def begin_panic() -> bool:
     this_cpu().in_nmi = True  # printk takes no locks from here on
     end_partial_line()
     has_failed_again = first == me
+    screen_reclaim()
     return first == 0
 
 

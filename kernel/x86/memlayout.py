@@ -9,6 +9,7 @@ hole between, the same L4 slots 256-271 in every address space, so a trap needs 
 | 0xffff820000000000 | 260     | 512 GiB | per domain: descriptor tables of its vCPUs| by selector |
 | 0xffff828000000000 | 261     | 8 GiB   | per-CPU areas: stacks with guard pages    | nothing     |
 | 0xffff82a000000000 | 261     | 64 GiB  | device registers: local APIC, I/O APICs … | nothing     |
+| 0xffff82b000000000 | 261     | 256 MiB | the screen, until domain 0 takes it       | nothing     |
 | 0xffff82c000000000 | 261     | 64 GiB  | machine-to-physical table, as the core    | nothing     |
 |                    |         |         | writes it                                 |             |
 | 0xffff82d040000000 | 261     | 1 GiB   | the core's image: text, rodata, data, bss | nothing     |
@@ -29,6 +30,7 @@ MACH2PHYS_VIRT_START = abi.HYPERVISOR_VIRT_START
 PERDOMAIN_VIRT_START = 0xFFFF820000000000
 PERCPU_VIRT_START = 0xFFFF828000000000
 DEVICE_VIRT_START = 0xFFFF82A000000000
+SCREEN_VIRT_START = 0xFFFF82B000000000
 RDWR_MACH2PHYS_VIRT_START = 0xFFFF82C000000000
 IMAGE_VIRT_START = 0xFFFF82D040000000
 FRAMETABLE_VIRT_START = 0xFFFF82E000000000

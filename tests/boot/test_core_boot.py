@@ -1,9 +1,12 @@
 """The core alone: how far it comes, with how many processors, and how it fails without a dom0."""
 
+import re
+import time
 from pathlib import Path
 
 import pytest
 
+from kernel.x86.boot_area import TEXT_SCREEN
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine
 from tools.run.build import build_core
@@ -56,6 +59,25 @@ def test_a_missing_kernel_is_named(core, tmp_path):
         with pytest.raises(Exception, match="panic"):
             machine.wait_for("domain 0 starts", PATIENCE_S)
         assert "domain 0" in log.text()
+
+
+def text_screen(machine) -> str:
+    """Return the characters on a PC's text screen."""
+    dump = machine.monitor.human(f"xp /{80 * 25}hx {TEXT_SCREEN:#x}")
+    words = [int(word, 16) for word in re.findall(r"0x([0-9a-f]{4})\b", dump)]
+    return "".join(chr(word & 0xFF) for word in words)
+
+
+def test_an_early_death_is_on_the_screen(core, tmp_path):
+    """No word goes over the serial line there."""
+    settings = {"hypervisor_args": "console=vga", "extra": ("-device", "VGA"), "cpus": 1}
+    with _machine(core, tmp_path, **settings) as machine:
+        end = time.monotonic() + PATIENCE_S
+        while "proxen: the core has stopped." not in (shown := text_screen(machine)):
+            assert time.monotonic() < end, shown
+            time.sleep(0.1)
+        assert "kernel/dom0/elf.py" in shown
+        assert "proxen" not in machine.serial.text()
 
 
 def test_the_image_is_small(core):

@@ -5,6 +5,7 @@ import urllib.request
 
 import pytest
 
+from tests.unit.screen_text import read_ppm
 from tools.iso.boot_tools import uefi
 from tools.iso.build import build_iso
 from tools.qemu.config import Config
@@ -45,6 +46,13 @@ def log_in(machine) -> None:
     machine.wait_for("dom0# ", PATIENCE_S, since)
 
 
+def screen_of(machine) -> list[str]:
+    """Return the lines on the screen, in the core's own font."""
+    picture = machine.folder / "screen.ppm"
+    machine.monitor.execute("screendump", filename=str(picture))
+    return [line.rstrip() for line in read_ppm(picture)]
+
+
 def host_of(machine) -> dict:
     """Ask xend, over the network, for its host."""
     url = f"http://127.0.0.1:{machine.port()}/api/v1/host"
@@ -54,7 +62,6 @@ def host_of(machine) -> dict:
 
 def boots_whole(machine) -> None:
     """Boot Proxen and dom0, to a login on the serial line and an answer over the network."""
-    choose(machine, WITH_SERIAL)
     machine.wait_for("proxen: domain 0 starts", PATIENCE_S)
     machine.wait_for("proxen: xend listening on 8000", PATIENCE_S)
     machine.wait_for(r"proxen: eth0 has the address \S+", PATIENCE_S)
@@ -65,7 +72,15 @@ def boots_whole(machine) -> None:
 @pytest.mark.boot
 @pytest.mark.slow
 def test_a_stick_boots_by_uefi(iso):
+    """What the core says is on the screen, too, until domain 0's kernel takes that."""
     with pc(iso, "uefi", "usb") as machine:
+        choose(machine, WITH_SERIAL)
+        machine.wait_for("proxen: 2 processors run", PATIENCE_S)
+        machine.monitor.execute("stop")
+        shown = screen_of(machine)
+        machine.monitor.execute("cont")
+        assert "proxen: UEFI 2.7" in shown
+        assert "proxen: 2 processors run" in shown
         boots_whole(machine)
         assert "EFI v2." in machine.shell.check("dmesg | grep 'efi: EFI'")
         assert machine.shell.check("touch /etc/proxen/written && ls /etc/proxen/written")
@@ -89,6 +104,7 @@ SPREAD = [
 @pytest.mark.parametrize(("firmware", "bus", "chipset", "memory"), SPREAD)
 def test_it_boots_everywhere(iso, firmware, bus, chipset, memory):
     with pc(iso, firmware, bus, chipset, memory) as machine:
+        choose(machine, WITH_SERIAL)
         boots_whole(machine)
 
 
