@@ -1,7 +1,7 @@
 """Which modules of Debian's kernel dom0 has: by folder, so that what is new in a kernel comes too.
 
 The ramdisk has what a root disk may hang on and a keyboard to see why it is not found; the root
-disk, every driver of storage, network and USB.
+disk, every driver of storage, network and USB, and the watchdogs.
 """
 
 from tools.image.kernel import Kernel
@@ -19,7 +19,7 @@ STORAGE = (
     "drivers/virtio",
 )
 ALL = (*STORAGE, "drivers/block", "drivers/hid", "drivers/md", "drivers/net", "drivers/nvme")
-ALL = (*ALL, "drivers/usb")
+ALL = (*ALL, "drivers/usb", "drivers/watchdog")
 # A root disk over the network is none of ours; PC cards are gone, and pull in a bus of their own.
 NOT_FOR_BOOT = ("drivers/net", "drivers/infiniband", "drivers/pcmcia", "net")
 NOT_AT_ALL = ("drivers/gpu", "drivers/media", "sound")
