@@ -28,7 +28,7 @@ COMMANDS = {
     "test": "make test PYTEST_ARGS=-q",
     "doctor": "make doctor",
 }
-TOLD = re.compile(r"^\s+sudo (apt-get install .*)$", re.MULTILINE)
+TOLD = re.compile(r"^\s+(sudo apt-get .*)$", re.MULTILINE)
 VERSIONS = "python3 -V; qemu-system-x86_64 --version"
 ROW = "{:10} {:5} {:8} {:34} {:>6}  {}"
 
@@ -91,7 +91,7 @@ def try_command(chroot: Chroot, what: str, pins: str | None) -> Row:
     code = chroot.run(command, log, network=network)
     told = TOLD.search(log.read_text()) if code and chroot.user != "root" else None
     if told:
-        chroot.run(told[1], log, user="root")
+        chroot.run(told[1].replace("sudo ", ""), log, user="root")
         code = chroot.run(command, log, network=network)
     took = time.monotonic() - start
     result = "ok" if code == 0 else f"exit {code}, see {log.relative_to(FOLDER)}"

@@ -33,7 +33,9 @@ def test_root_runs_the_line_that_a_user_was_told(tried, monkeypatch):
     monkeypatch.setattr(programs.os, "geteuid", lambda: 1000)
     row = chroots.try_command(Chroot(HOSTS["trixie"], "user"), "run", None)
     assert row.result == "ok"
-    line = "apt-get install -y --no-install-recommends qemu-system-x86 python3-venv"
+    line = (
+        "apt-get update && apt-get install -y --no-install-recommends qemu-system-x86 python3-venv"
+    )
     assert tried[:3] == [
         ("user", "make run", True),
         ("root", line, True),

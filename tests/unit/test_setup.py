@@ -68,7 +68,8 @@ def test_evidence_is_a_program_or_a_module(lacking):
 
 def test_who_is_not_root_gets_one_line_to_paste(lacking):
     lines = [line for line in told().splitlines() if "install -y" in line]
-    assert lines == ["  sudo apt-get install -y --no-install-recommends qemu-deb python3-nope"]
+    install = "apt-get install -y --no-install-recommends qemu-deb python3-nope"
+    assert lines == [f"  sudo apt-get update && sudo {install}"]
     assert told("test") == told(), "what only tests use is no reason to stop"
 
 

@@ -3,13 +3,12 @@
 Exit code: 0, `make run` can work; 1, something that it needs is missing.
 """
 
-import os
 import sys
 import textwrap
 
 from tools.doctor import host, software, state
 from tools.doctor.finding import BAD, GOOD, REMARK, Finding
-from tools.setup.programs import install_line
+from tools.setup import programs
 
 WIDTH = 110
 COLUMN = 20
@@ -83,17 +82,17 @@ def summary(findings: list[Finding]) -> str:
 
 def merged(mends: list[str]) -> list[str]:
     """Return commands once each, with all installations in one."""
-    prefix = install_line([])
+    prefix = programs.install_line([])
     installs = [mend.removeprefix(prefix).split() for mend in mends if mend.startswith(prefix)]
     names = dict.fromkeys(name for words in installs for name in words)
     others = [mend for mend in mends if not mend.startswith(prefix)]
-    return list(dict.fromkeys([*([install_line(list(names))] if names else []), *others]))
+    return list(dict.fromkeys([*([programs.install_line(list(names))] if names else []), *others]))
 
 
 def as_root(command: str) -> str:
     """Put sudo before what only root may do."""
-    needs_root = command.startswith(("apt-get", "dnf", "usermod")) and os.geteuid() != 0
-    return f"sudo {command}" if needs_root else command
+    needs_root = command.startswith(("apt-get", "dnf", "usermod"))
+    return programs.as_root(command) if needs_root else command
 
 
 if __name__ == "__main__":

@@ -16,7 +16,11 @@ LISTING = Path(__file__).with_name("host-programs.txt")
 SEARCH = os.environ.get("PATH", "") + ":/usr/sbin:/sbin"
 MANAGERS_SEARCH = "/usr/bin:/usr/sbin:/bin:/sbin"
 APT, DNF = "apt-get", "dnf"
-INSTALL = {APT: "apt-get install -y --no-install-recommends", DNF: "dnf install -y"}
+# A container has no lists of packages, and a list of last month names packages that are gone.
+INSTALL = {
+    APT: "apt-get update && apt-get install -y --no-install-recommends",
+    DNF: "dnf install -y",
+}
 
 
 @dataclass(frozen=True)
@@ -59,6 +63,11 @@ def install_line(names: list[str]) -> str:
     return f"{INSTALL[known]} {' '.join(names)}" if known else f"install: {' '.join(names)}"
 
 
+def as_root(line: str) -> str:
+    """Return a line with sudo before what only root may do, for others than root."""
+    return line if os.geteuid() == 0 else f"sudo {line.replace(' && ', ' && sudo ')}"
+
+
 def ensure_programs(needed_for: str) -> None:
     """Have what running needs, and for "test" what only tests do if we may install it.
 
@@ -80,16 +89,15 @@ def _what_to_do(names: list[str], why: str) -> str:
     line = install_line(names)
     if manager() is None:
         return f"programs of the host {why}, and this system's packages are not known; {line}"
-    sudo = "" if os.geteuid() == 0 else "sudo "
-    return f"packages of the host {why}; this line installs them:\n\n  {sudo}{line}\n"
+    return f"packages of the host {why}; this line installs them:\n\n  {as_root(line)}\n"
 
 
 def _install(names: list[str]) -> None:
     environment = os.environ | {"DEBIAN_FRONTEND": "noninteractive"}
     with step(f"install Debian packages: {', '.join(names)}"):
-        for words in (["apt-get", "update"], install_line(names).split()):
-            if reason := run(words, environment):
-                command = " ".join(words[:2])
+        for command in install_line(names).split(" && "):
+            if reason := run(command.split(), environment):
+                command = " ".join(command.split()[:2])
                 mend = "then `make setup` goes on"
                 raise fail(f"`{command}` failed: {reason}; see {LOG_NAME}; {mend}")
     importlib.invalidate_caches()
