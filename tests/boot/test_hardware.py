@@ -61,7 +61,8 @@ def test_dom0_finds_its_hardware(disk, nic, cpus, memory):
     try:
         check(machine.shell, nic, cpus)
         if default_kind() != "linux":
-            check_memory(Client(f"http://127.0.0.1:{machine.port()}"), memory)
+            device = machine.shell.check("readlink -f /dev/disk/by-serial/disk2").strip()
+            check_memory(Client(f"http://127.0.0.1:{machine.port()}"), memory, device)
     finally:
         machine.stop()
 
@@ -77,15 +78,17 @@ def check(dom0, nic, cpus):
     dom0.check(until("grep -q 'QEMU USB Keyboard' /proc/bus/input/devices"), PATIENCE_S)
 
 
-def check_memory(client, memory):
-    """Give a domain more than there is below 4 GiB, or most of what is free."""
+def check_memory(client, memory, device):
+    """Give a domain more than there is below 4 GiB, or most of what is free; and a disk."""
     free = client.get("/host")["free_memory_mib"]
     assert free > _mib(memory) - DOM0_MIB - _mib(memory) // 50 - 64
     kernel = BUILD / "test/spin.elf"
     kernel.write_bytes(tiny_guest.build(tiny_guest.SPIN))
     size = min(free - 64, LOW_MIB + 512)
     config = {"name": "big", "kernel": client.upload(str(kernel), print), "memory": size}
-    client.post("/domains", config)
+    client.post("/domains", config | {"disks": [{"target": device, "vdev": "xvda"}]})
+    (disk,) = client.get("/domains/big")["config"]["disks"]
+    assert disk["target"] == "/dev/disk/by-serial/disk2"
     assert client.get("/domains/big")["memory_mib"] == size
     client.delete("/domains/big")
 

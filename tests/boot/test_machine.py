@@ -54,8 +54,8 @@ def test_hardware_is_chosen_by_the_environment():
         ("PROXEN_NIC", "ne2k", "NIC is 'ne2k'; it can be virtio, e1000, e1000e, rtl8139, igb"),
         ("PROXEN_CPUS", "0", "CPUS is '0'; take a number from 1 to 255"),
         ("PROXEN_CPUS", "many", "CPUS is 'many'; take a number from 1 to 255"),
-        ("PROXEN_MEMORY", "64M", "MEMORY is '64M'; take 128M or more, as in 512M or 8G"),
-        ("PROXEN_MEMORY", "lots", "MEMORY is 'lots'; take 128M or more, as in 512M or 8G"),
+        ("PROXEN_MEMORY", "512M", "MEMORY is '512M'; take 1280M or more, as in 1536M or 8G"),
+        ("PROXEN_MEMORY", "lots", "MEMORY is 'lots'; take 1280M or more, as in 1536M or 8G"),
     ],
 )
 def test_hardware_that_there_is_not(variable, word, sentence):

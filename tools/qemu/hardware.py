@@ -29,7 +29,7 @@ NICS = {
 CONTROLLERS = {"usb": "qemu-xhci", "scsi": "virtio-scsi-pci"}
 MOST_CPUS = 255
 MEMORY = re.compile(r"([1-9][0-9]*)([MG])")
-LEAST_MIB = 128
+LEAST_MIB = 1280  # domain 0 has 1024 of it
 PROMISED_MIB = 8192  # up to here the host must say at once that it has so much
 
 
@@ -99,7 +99,7 @@ def _cpus(word: str) -> int:
 
 def _memory(word: str) -> str:
     if not MEMORY.fullmatch(word) or _mib(word) < LEAST_MIB:
-        raise ValueError(f"take {LEAST_MIB}M or more, as in 512M or 8G")
+        raise ValueError(f"take {LEAST_MIB}M or more, as in 1536M or 8G")
     return word
 
 
