@@ -128,3 +128,10 @@ def test_linux_functions_are_known_by_name(image):
     functions = {function.name: function for function in source.functions}
     assert {"start_kernel", "schedule", "default_idle", "panic"} <= functions.keys()
     assert len(functions) > 30_000
+
+
+def test_a_folder_that_cannot_be_written_is_one_sentence(tmp_path, monkeypatch):
+    (tmp_path / "build").write_text("a file where the folder should be")
+    monkeypatch.setattr("tools.image.build.BUILD", tmp_path / "build")
+    with pytest.raises(SystemExit, match="proxen: cannot build dom0's image: .*/build"):
+        build_image()

@@ -21,6 +21,7 @@ MEMORY = Path("/dev/shm")  # a file system that lists files in another order tha
 _OPEN = all(path.stat().st_mode & 0o005 == 0o005 for path in Path(sys.base_prefix).parents)
 _OTHER = {"user": NOBODY, "group": NOBODY, "extra_groups": []}
 OTHER_USER = _OTHER if os.geteuid() == 0 and _OPEN else {}
+MEMORY_NEEDED = 2 << 30
 ELSEWHERE = {
     "PATH": "/nonexistent",
     "HOME": "/nonexistent",
@@ -51,7 +52,8 @@ runpy.run_module("tools.image", run_name="__main__")
 @pytest.fixture
 def other_host(tmp_path_factory):
     """A folder with a copy of the tools, as another person's checkout would be."""
-    base = MEMORY if os.access(MEMORY, os.W_OK) else tmp_path_factory.getbasetemp()
+    has_room = os.access(MEMORY, os.W_OK) and shutil.disk_usage(MEMORY).free > MEMORY_NEEDED
+    base = MEMORY if has_room else tmp_path_factory.getbasetemp()
     folder = base / f"another host of {os.getpid()}"
     ignored = shutil.ignore_patterns("__pycache__")
     for source in (TOOLS, GEN):

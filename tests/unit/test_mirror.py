@@ -18,11 +18,12 @@ while [ $# -gt 0 ]; do
     esac
 done
 while [ $# -gt 0 ]; do
+    shown=$(echo "$1" | sed s/+/%2b/g)
     case "$1" in
     */right) printf contents > "$2" ;;
-    */wrong) printf contentz > "$2.FAILED"; echo "E: Failed to fetch $1  Hash Sum mismatch" ;;
-    */gone) echo "E: Failed to fetch $1  404  Not Found [IP: 192.0.2.1 80]" >&2 ;;
-    *) echo "E: Failed to fetch $1  Could not resolve 'mirror'" >&2 ;;
+    */wrong) printf contentz > "$2.FAILED"; echo "E: Failed to fetch $shown  Hash Sum mismatch" ;;
+    */gone_1+b2) echo "E: Failed to fetch $shown  404  Not Found [IP: 192.0.2.1 80]" >&2 ;;
+    *) echo "E: Failed to fetch $shown  Could not resolve 'mirror'" >&2 ;;
     esac
     shift 3
 done
@@ -86,15 +87,24 @@ def test_the_named_mirror_goes_before_apts(apt_folder, monkeypatch):
 
 def test_apt_fetches_and_its_complaints_are_understood(apt_folder):
     digest = hashlib.sha256(b"contents").hexdigest()
-    names = ("right", "wrong", "gone", "elsewhere")
+    names = ("right", "wrong", "gone_1+b2", "elsewhere")
     files = {n: Wanted(f"http://m/debian/{n}", apt_folder / n, 8, digest) for n in names}
     outcomes = apt.fetch(list(files.values()), Progress(32))
     told = {name: outcomes[file] for name, file in files.items()}
     assert told["right"] is None and (apt_folder / "right").read_bytes() == b"contents"
-    assert isinstance(told["gone"], Gone)
+    assert isinstance(told["gone_1+b2"], Gone)
     assert isinstance(told["wrong"], FetchError) and "Hash Sum mismatch" in str(told["wrong"])
     assert str(told["elsewhere"]).endswith("cannot be had: Could not resolve 'mirror'")
     assert sorted(path.name for path in apt_folder.glob("*.part*")) == []
+
+
+def test_an_apt_that_cannot_work_at_all_is_quoted(apt_folder):
+    (apt_folder / "apt-helper").write_text(
+        "#!/bin/sh\necho 'E: Opening configuration failed'\nexit 100\n"
+    )
+    wanted = Wanted("http://m/debian/right", apt_folder / "right", 8, "0" * 64)
+    (error,) = apt.fetch([wanted], Progress(8)).values()
+    assert str(error).endswith("right cannot be had: E: Opening configuration failed")
 
 
 def test_what_apt_fetched_is_checked_by_us_too(apt_folder):

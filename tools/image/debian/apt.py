@@ -6,6 +6,7 @@ Only the downloading is apt's: which files, and whether they are right, is decid
 import re
 import subprocess
 import tempfile
+from urllib.parse import unquote
 
 from tools.image.debian.download import (
     EVERY_S,
@@ -19,6 +20,7 @@ from tools.image.debian.download import (
 from tools.image.debian.mirror import APT_HELPER
 
 OPTIONS = ("-q=2", "-o", "APT::Sandbox::User=", "-o", "Acquire::Retries=3")
+SILENT = "apt does not say why"
 FAILED = re.compile(r"^E: Failed to fetch (\S+)  (.*)$", re.MULTILINE)
 
 
@@ -35,8 +37,10 @@ def fetch(files: list[Wanted], progress: Progress) -> Outcomes:
         with subprocess.Popen(words, stdout=said, stderr=said) as child:
             _wait(child, files, progress)
         said.seek(0)
-        reasons = dict(FAILED.findall(said.read()))
-    return {file: _outcome(file, reasons.get(file.url)) for file in files}
+        text = said.read()
+    last_words = (text.splitlines() or [SILENT])[-1]
+    reasons = {unquote(url): reason for url, reason in FAILED.findall(text)}  # it writes %2b for +
+    return {file: _outcome(file, reasons.get(unquote(file.url)), last_words) for file in files}
 
 
 def _wait(child: subprocess.Popen, files: list[Wanted], progress: Progress) -> None:
@@ -50,7 +54,7 @@ def _wait(child: subprocess.Popen, files: list[Wanted], progress: Progress) -> N
             progress.at(sum(path.stat().st_size for path in parts if path.exists()))
 
 
-def _outcome(file: Wanted, reason: str | None) -> FetchError | None:
+def _outcome(file: Wanted, reason: str | None, last_words: str) -> FetchError | None:
     part = file.target.with_name(file.target.name + ".part")
     if part.exists() and reason is None:
         if is_whole(file, part):
@@ -59,5 +63,5 @@ def _outcome(file: Wanted, reason: str | None) -> FetchError | None:
         reason = "Hash Sum mismatch"
     for left in part.parent.glob(f"{part.name}*"):
         left.unlink()
-    text = f"{file.url} cannot be had: {reason or 'apt does not say why'}"
+    text = f"{file.url} cannot be had: {reason or last_words}"
     return Gone(text) if (reason or "").startswith(("404", "410")) else FetchError(text)
