@@ -8,7 +8,6 @@ import socket
 import pytest
 from aiohttp import ClientSession, WSMsgType
 from web import (
-    BINARY,
     App,
     FileResponse,
     HttpError,
@@ -16,13 +15,14 @@ from web import (
     Routes,
     Server,
     StreamResponse,
-    WebSocket,
     json_response,
 )
 
+from tests.toolstack.xend_in_process import until
 from tools.setup.patience import PATIENCE_S
 
 LARGE = 3 << 20
+POST = b"POST /length HTTP/1.1\r\nHost: h\r\n"
 
 
 class Site:
@@ -35,10 +35,10 @@ class Site:
         self.heartbeat_s = 30
 
     async def __aenter__(self):
-        listener = socket.create_server(("127.0.0.1", 0))
-        self.address = listener.getsockname()
+        self.listener = socket.create_server(("127.0.0.1", 0))
+        self.address = self.listener.getsockname()
         self.server = Server(App(self.routes(), self.around))
-        await self.server.listen(listener)
+        await self.server.listen(self.listener)
         self.client = ClientSession(f"http://127.0.0.1:{self.address[1]}")
         return self
 
@@ -96,10 +96,9 @@ class Site:
         raise HttpError(409, "too late")
 
     async def echo(self, request):
-        web_socket = WebSocket(self.heartbeat_s)
-        await web_socket.accept(request)
+        web_socket = request.web_socket(heartbeat_s=self.heartbeat_s)
         async for message in web_socket:
-            await web_socket.send(*message)
+            await web_socket.send(message)
         self.ended.set()
         return web_socket
 
@@ -181,7 +180,7 @@ async def test_a_client_that_still_sends_reads_the_refusal(site):
 
 @on_site
 async def test_requests_follow_each_other(site):
-    request = b"POST /length HTTP/1.1\r\nContent-Length: 3\r\n\r\nabc"
+    request = POST + b"Content-Length: 3\r\n\r\nabc"
     last = request.replace(b"Content-", b"Connection: close\r\nContent-")
     answer = await site.raw(request + request + last)
     assert answer.count(b"HTTP/1.1 200 OK") == 3 and answer.endswith(b"\r\n\r\n3")
@@ -193,19 +192,30 @@ async def test_an_old_client_gets_what_it_understands(site):
     assert b"chunked" not in answer and answer.endswith(b"\r\n\r\nbegun")
 
 
+@on_site
+async def test_a_folded_line_is_no_header(site):
+    folded = b"A: b\r\n Content-Length: 3\r\nConnection: close\r\n\r\nabc"
+    answer = await site.raw(POST + folded)
+    assert answer.count(b"HTTP/1.1") == 1 and answer.endswith(b"\r\n\r\n0")
+
+
 BAD_REQUESTS = {
     b"GET /x\r\n\r\n": 400,
-    b"GET x HTTP/1.1\r\n\r\n": 400,
+    b"GET x HTTP/1.1\r\nHost: h\r\n\r\n": 400,
     b"\x16\x03\x01\r\n\r\n": 400,
     b"GET / HTTP/2.0\r\n\r\n": 505,
-    b"GET / HTTP/1.1\r\nno header\r\n\r\n": 400,
-    b"GET / HTTP/1.1\r\nA: b\r\n folded: c\r\n\r\n": 400,
-    b"GET / HTTP/1.1\r\nA : b\r\n\r\n": 400,
-    b"POST /length HTTP/1.1\r\nContent-Length: -1\r\n\r\n": 400,
-    b"POST /length HTTP/1.1\r\nContent-Length: 1\r\nContent-Length: 2\r\n\r\n": 400,
-    b"POST /length HTTP/1.1\r\nContent-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n": 400,
-    b"POST /length HTTP/1.1\r\nTransfer-Encoding: gzip\r\n\r\n": 501,
-    b"GET / HTTP/1.1\r\nA: " + b"a" * 20_000 + b"\r\n\r\n": 431,
+    b"HEAD / HTTP/2.0\r\n\r\n": 505,
+    b"GET / HTTP/1.1\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: a\r\nHost: b\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: h\r\nno header\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\n folded: c\r\nHost: h\r\n\r\n": 400,
+    b"GET / HTTP/1.1\r\nHost: h\r\nA : b\r\n\r\n": 400,
+    POST + b"Content-Length: -1\r\n\r\n": 400,
+    POST + b"Content-Length: " + b"1" * 5000 + b"\r\n\r\n": 400,
+    POST + b"Content-Length: 1\r\nContent-Length: 2\r\n\r\n": 400,
+    POST + b"Content-Length: 1\r\nTransfer-Encoding: chunked\r\n\r\n": 400,
+    POST + b"Transfer-Encoding: gzip\r\n\r\n": 501,
+    POST + b"A: " + b"a" * 20_000 + b"\r\n\r\n": 431,
 }
 
 
@@ -218,16 +228,21 @@ def test_what_is_no_request(tmp_path, data):
     refused(tmp_path)
 
 
-CHUNKED = b"POST /length HTTP/1.1\r\nConnection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+CHUNKED = POST + b"Connection: close\r\nTransfer-Encoding: chunked\r\n\r\n"
+BAD_CHUNKS = {
+    b"x\r\n": 400,
+    b"1\r\nab\r\n0\r\n\r\n": 400,
+    b"\r\n": 400,
+    b"-1\r\n": 400,
+    b"1" * 99999: 431,
+}
 
 
-@pytest.mark.parametrize(
-    "chunks", [b"x\r\n", b"1\r\nab\r\n0\r\n\r\n", b"\r\n", b"-1\r\n", b"1" * 99999]
-)
+@pytest.mark.parametrize("chunks", BAD_CHUNKS, ids=range(len(BAD_CHUNKS)))
 def test_what_is_no_chunk(tmp_path, chunks):
     @on_site
     async def refused(site):
-        assert status_of(await site.raw(CHUNKED + chunks)) == 400
+        assert status_of(await site.raw(CHUNKED + chunks)) == BAD_CHUNKS[chunks]
 
     refused(tmp_path)
 
@@ -249,7 +264,7 @@ async def test_a_stream_ends_when_its_client_leaves(site):
 
 @on_site
 async def test_an_error_amid_a_stream_is_not_taken_for_its_end(site):
-    answer = await site.raw(b"GET /breaks HTTP/1.1\r\n\r\n")
+    answer = await site.raw(b"GET /breaks HTTP/1.1\r\nHost: h\r\n\r\n")
     assert b"begun" in answer and b"too late" not in answer and not answer.endswith(b"0\r\n\r\n")
 
 
@@ -285,8 +300,27 @@ async def test_a_web_socket_that_says_nothing_is_dropped(site):
         await site.ended.wait()
 
 
+@on_site
+async def test_pings_whose_answers_nobody_reads_do_not_pile_up(site):
+    site.listener.setsockopt(socket.SOL_SOCKET, socket.SO_SNDBUF, 4096)
+    sock = socket.socket()
+    sock.setsockopt(socket.SOL_SOCKET, socket.SO_RCVBUF, 4096)
+    sock.setblocking(False)
+    await asyncio.get_running_loop().sock_connect(sock, site.address)
+    _, writer = await asyncio.open_connection(sock=sock)
+    writer.write(HANDSHAKE + (b"\x89\xfd" + bytes(4 + 125)) * (LARGE // 128))
+    await until(lambda: any(_stopped(connection) for connection in site.server.connections))
+    writer.transport.abort()
+
+
+def _stopped(connection):
+    """Tell whether the server has stopped reading from a client, with no more than a bit to say."""
+    transport = connection.writer.transport
+    return not transport.is_reading() and transport.get_write_buffer_size() < LARGE // 10
+
+
 HANDSHAKE = (
-    b"GET /echo HTTP/1.1\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
+    b"GET /echo HTTP/1.1\r\nHost: h\r\nUpgrade: websocket\r\nConnection: Upgrade\r\n"
     b"Sec-WebSocket-Version: 13\r\nSec-WebSocket-Key: AAAAAAAAAAAAAAAAAAAAAA==\r\n\r\n"
 )
 FRAMES = {
@@ -295,7 +329,8 @@ FRAMES = {
     "unknown": (b"\x83\x80abcd", 1002),
     "continues nothing": (b"\x80\x80abcd", 1002),
     "a ping in parts": (b"\x09\x80abcd", 1002),
-    "too big": (b"\x82\xff" + (1 << 40).to_bytes(8, "big") + b"abcd", 1009),
+    "no text": (b"\x81\x81\0\0\0\0\xff", 1007),
+    "too big": (b"\x82\xff" + (1 << 40).to_bytes(8, "big") + bytes(5 << 20), 1009),
     "closes": (b"\x88\x82\0\0\0\0\x03\xe8", 1000),
 }
 
@@ -306,15 +341,37 @@ def test_frames_that_end_a_web_socket(tmp_path, name):
     async def ends(site):
         frame, code = FRAMES[name]
         answer = await site.raw(HANDSHAKE + frame)
-        assert answer.endswith(b"\x88\x02" + code.to_bytes(2, "big"))
+        opcode, _, *said = answer.partition(b"\r\n\r\n")[2]
+        assert (opcode, bytes(said[:2])) == (0x88, code.to_bytes(2, "big"))
 
     ends(tmp_path)
 
 
+WRONG_HANDSHAKES = {
+    "a later version": ((b": 13", b": 14"), 426),
+    "no version": ((b"-Version", b"-Wersion"), 400),
+    "no key": ((b"-Key", b"-Lock"), 400),
+    "another protocol": ((b": websocket", b": teapot"), 400),
+    "HEAD": ((b"GET", b"HEAD"), 400),
+    "a body": ((b"Host", b"Content-Length: 1\r\nHost"), 400),
+    "an old client": ((b"/1.1\r\nHost: h", b"/1.0"), 400),
+    "a host that is no name": ((b"Host: h", b"Host: " + b"h" * 70 + b".\xff"), 400),
+}
+
+
+@pytest.mark.parametrize("name", WRONG_HANDSHAKES)
+def test_a_web_socket_is_asked_for_rightly(tmp_path, name):
+    @on_site
+    async def refused(site):
+        change, status = WRONG_HANDSHAKES[name]
+        last = HANDSHAKE.replace(b"n: Upgrade", b"n: Upgrade, close")
+        assert status_of(await site.raw(last.replace(*change))) == status
+
+    refused(tmp_path)
+
+
 @on_site
-async def test_a_web_socket_is_asked_for_rightly(site):
-    for wrong in (HANDSHAKE.replace(b"13", b"12"), HANDSHAKE.replace(b"Key", b"Lock")):
-        assert status_of(await site.raw(wrong.replace(b"n: Upgrade", b"n: close"))) == 400
+async def test_a_web_socket_stands_where_only_one_can(site):
     async with site.client.get("/echo") as response:
         assert response.status == 400
 
@@ -323,4 +380,4 @@ async def test_a_web_socket_is_asked_for_rightly(site):
 async def test_fragments_are_one_message(site):
     frames = b"\x02\x81\0\0\0\0a" + b"\x89\x80\0\0\0\0" + b"\x80\x81\0\0\0\0b" + b"\x88\x80\0\0\0\0"
     answer = await site.raw(HANDSHAKE + frames)
-    assert answer.endswith(bytes([0x80 | BINARY, 2]) + b"ab" + b"\x88\x02\x03\xe8")
+    assert answer.endswith(b"\x8a\0" + b"\x82\x02ab" + b"\x88\0")

@@ -24,6 +24,7 @@ NOT_NEEDED = (
     "usr/share/bash-completion",
     "usr/share/bug",
     "usr/share/perl5",
+    "usr/lib/python3/dist-packages/h11/tests",
     "usr/lib/python3.11/test",
     "usr/lib/python3.11/lib2to3",
     "usr/lib/python3.11/pydoc_data",

@@ -11,6 +11,7 @@ REASONS = {
     405: "Method Not Allowed",
     409: "Conflict",
     413: "Request Entity Too Large",
+    426: "Upgrade Required",
     431: "Request Header Fields Too Large",
     500: "Internal Server Error",
     501: "Not Implemented",

@@ -1,22 +1,12 @@
 """Answers: whole ones, files, and streams whose end is not known when they begin.
 
-Each has `send(request)`, which the server calls, and then `keeps`: whether another request may
-follow.
+Each has `finish(connection)`, which sends what of it is not sent yet once its handler has returned.
 """
 
 import json
 import os
 
-from web.errors import reason_of
-
 PIECE_BYTES = 256 << 10
-
-
-def head(status, headers, keeps=True):
-    """Return the first lines of an answer; the second says whether the connection ends."""
-    lines = [f"HTTP/1.1 {status} {reason_of(status)}", *([] if keeps else ["Connection: close"])]
-    lines += [f"{name}: {value}" for name, value in headers.items()]
-    return ("\r\n".join(lines) + "\r\n\r\n").encode("latin-1")
 
 
 class Response:
@@ -28,13 +18,11 @@ class Response:
         self.status, self.body = status, body
         self.headers = {"Content-Type": content_type, **(headers or {})}
 
-    async def send(self, request):
-        """Write the answer to the client."""
-        self.keeps, writer = request.may_continue, request.connection.writer
-        headers = self.headers | {"Content-Length": len(self.body)}
-        first = head(self.status, headers, self.keeps)
-        writer.write(first + (b"" if request.method == "HEAD" else self.body))
-        await writer.drain()
+    async def finish(self, connection):
+        """Send the answer."""
+        connection.begin(self.status, self.headers | {"Content-Length": len(self.body)})
+        await connection.send(self.body)
+        await connection.end()
 
 
 def json_response(value, *, status=200, headers=None):
@@ -50,53 +38,43 @@ class FileResponse:
     def __init__(self, path):
         self.path = path
 
-    async def send(self, request):
-        """Write head and file to the client."""
-        self.keeps, writer = request.may_continue, request.connection.writer
+    async def finish(self, connection):
+        """Send head and file; where the file has become shorter, the connection ends amid it."""
         with open(self.path, "rb") as file:
             left = os.fstat(file.fileno()).st_size
             headers = {"Content-Type": "application/octet-stream", "Content-Length": left}
-            writer.write(head(200, headers, self.keeps))
-            while left and request.method != "HEAD":
+            connection.begin(200, headers)
+            while left and not connection.mute:
                 piece = file.read(min(left, PIECE_BYTES))
-                if not piece:  # it has become shorter
-                    self.keeps = False
-                    break
+                if not piece:
+                    return
                 left -= len(piece)
-                writer.write(piece)
-                await writer.drain()
+                await connection.send(piece)
+        await connection.end()
 
 
 class StreamResponse:
     """An answer that is written piece by piece; its handler is cancelled when the client leaves."""
 
     def __init__(self, content_type):
-        self.content_type = content_type
-        self.keeps, self.connection, self._chunked, self._mute = False, None, False, False
+        self.content_type, self.connection = content_type, None
 
     async def prepare(self, request):
-        """Write the head."""
-        self.connection, request.begun = request.connection, self
-        self._chunked, self._mute = request.version >= (1, 1), request.method == "HEAD"
-        self.keeps = self._chunked and request.may_continue
-        framing = {"Transfer-Encoding": "chunked"} if self._chunked else {}
-        headers = {"Content-Type": self.content_type} | framing
-        self.connection.writer.write(head(200, headers, self.keeps))
-        self.connection.cancel_when_lost = True
-        await self.connection.writer.drain()
+        """Send the head."""
+        self._begin(request.connection)
+        await self.connection.drain()
+
+    def _begin(self, connection):
+        self.connection, connection.begun = connection, self
+        connection.begin(200, {"Content-Type": self.content_type})
+        connection.cancel_when_lost = True
 
     async def write(self, data):
-        """Write a piece. Errors: ConnectionResetError, the client has left."""
-        if data and not self._mute:
-            if self._chunked:
-                data = b"%x\r\n%b\r\n" % (len(data), data)
-            self.connection.writer.write(data)
-        await self.connection.writer.drain()
+        """Send a piece. Errors: ConnectionResetError, the client has left."""
+        await self.connection.send(data)
 
-    async def send(self, request):
-        """End the answer, once its handler has returned."""
+    async def finish(self, connection):
+        """Say that this was the end."""
         if self.connection is None:
-            await self.prepare(request)
-        if self._chunked and not self._mute:
-            self.connection.writer.write(b"0\r\n\r\n")
-            await self.connection.writer.drain()
+            self._begin(connection)
+        await connection.end()

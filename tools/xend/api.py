@@ -10,15 +10,12 @@ import logging
 from pathlib import Path
 
 from web import (
-    BINARY,
-    TEXT,
     App,
     FileResponse,
     HttpError,
     Response,
     Routes,
     StreamResponse,
-    WebSocket,
     json_response,
 )
 from xen import sysctl
@@ -266,15 +263,14 @@ async def stream_console(request):
     ended.
     """
     domain, console = _find(request), _console(request)
-    socket = WebSocket()
-    await socket.accept(request)
+    socket = request.web_socket()
     queue = console.subscribe()
     typing = asyncio.ensure_future(_type(socket, console, queue))
     try:
         while (data := await queue.get()) is not None:
-            await socket.send(BINARY, data)
+            await socket.send(data)
         if not socket.closed:
-            await socket.send(TEXT, json.dumps({"event": "end", "exit": domain.exit}).encode())
+            await socket.send(json.dumps({"event": "end", "exit": domain.exit}))
     except ConnectionResetError:
         pass
     finally:
@@ -287,7 +283,7 @@ async def stream_console(request):
 async def _type(socket, console, queue):
     """Pass a client's input to the guest; when the client is gone, end its subscription."""
     async for message in socket:
-        console.type(message.data)
+        console.type(message.encode() if isinstance(message, str) else message)
     queue.put_nowait(None)
 
 

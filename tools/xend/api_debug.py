@@ -3,8 +3,9 @@ symbols.
 """
 
 import asyncio
+import contextlib
 
-from web import BINARY, FileResponse, Routes, WebSocket
+from web import FileResponse, Routes
 
 from xend.errors import not_found
 
@@ -19,27 +20,23 @@ async def debug_domain(request):
     manager, debuggers = request.app["manager"], request.app["debuggers"]
     domain = manager.live(request.names["domain"])
     manager.refresh(domain)
-    socket, outgoing = WebSocket(), asyncio.Queue()
+    outgoing = asyncio.Queue()
     session = debuggers.attach(domain, outgoing.put_nowait)
-    sending = asyncio.ensure_future(_send(socket, outgoing))
-    try:
-        await socket.accept(request)
+    async with contextlib.AsyncExitStack() as at_end:
+        at_end.push_async_callback(debuggers.detach, domain, session)
+        socket = request.web_socket()
+        sending = asyncio.ensure_future(_send(socket, outgoing))
+        at_end.callback(sending.cancel)
         async for message in socket:
-            if message.kind == BINARY:
-                await session.feed(message.data)
-    finally:
-        sending.cancel()
-        await debuggers.detach(domain, session)
-    await socket.close()
+            if isinstance(message, bytes):
+                await session.feed(message)
     return socket
 
 
 async def _send(socket, outgoing):
     """Pass on what the session says, in order."""
-    while not socket.accepted:
-        await asyncio.sleep(0)
     while True:
-        await socket.send(BINARY, await outgoing.get())
+        await socket.send(await outgoing.get())
 
 
 @routes.get("/api/v1/domains/{domain}/kernel")

@@ -16,6 +16,8 @@ PROGRAMS = (
     "iproute2",
     "kmod",
     "python3",
+    "python3-h11",
+    "python3-wsproto",
 )
 # GRUB, and what makes a medium that firmware boots from; with what these are linked.
 BOOT_MEDIA = ("grub-pc-bin", "grub-efi-amd64-bin", "grub-common", "mtools", "xorriso")

@@ -14,6 +14,7 @@ import time
 import traceback
 
 PLACE = "/opt/proxen"
+DEBIAN = "/usr/lib/python3/dist-packages"  # Python's `site`, which would add it, costs more
 STATE = "/run/proxen"
 STORE = "/run/xenstored/socket"
 SHARED = ("argparse", "asyncio", "logging", "xen.evtchn", "xen.privcmd", "xen.xenstore")
@@ -22,7 +23,7 @@ LAST_WORDS = 20
 
 def main(names):
     """Fork all daemons but the last, and become that one."""
-    sys.path.insert(0, PLACE)
+    sys.path = [PLACE, *sys.path, DEBIAN]
     sys.modules["ssl"] = None  # nobody here speaks TLS, and asyncio does without
     for module in SHARED:
         importlib.import_module(module)
