@@ -18,7 +18,7 @@ from kernel.frames.iomem import IO_read, io_frame_rights
 from kernel.frames.page_owner import PageOwner
 from kernel.frames.page_type import level_in_force
 from kernel.paging.entry import STORE_IF_SAME, entry_mfn, read_entry
-from kernel.paging.entry_update import update_l1e
+from kernel.paging.entry_update import change_l1e
 from kernel.paging.guest_walk import find_l1e
 from kernel.state.frame_table import frame_at, frame_valid
 from kernel.state.vcpu import Vcpu
@@ -106,7 +106,7 @@ def perform(v: Ptr[Vcpu], write: Ptr[Write], table: Mfn, offset: u64) -> bool:
     if effect.is_stored:
         changed = before & ~(effect.mask << effect.shift) | effect.new << effect.shift
         owner = PageOwner(domain_id=v.domain.domain_id, domain=v.domain)
-        if update_l1e(entry, changed, v.domain, ref(owner), STORE_IF_SAME) != 0:
+        if change_l1e(entry, before, changed, v.domain, ref(owner), STORE_IF_SAME) != 0:
             return read_entry(entry) != before
     trace_values_3(
         abi.TRC_PV_PTWR_EMULATION | abi.TRC_64_FLAG,

@@ -35,11 +35,26 @@ from kernel.x86.bits import PTE_PRESENT, PTE_WRITE
 def update_l1e(
     entry: Ptr[Tainted[u64]], new: Tainted[u64], d: Ptr[Domain], owner: Ptr[PageOwner], how: u32
 ) -> i64:
-    """Replace an entry of an L1 table of domain `d`. `how` is STORE_*.
+    """Replace an entry of an L1 table of domain `d`, whatever it is. `how` is STORE_*.
 
-    Errors: as `get_l1e_frame`; -EBUSY also when the entry changed meanwhile.
+    Errors: as `get_l1e_frame`.
     """
-    old = read_entry(entry)
+    return change_l1e(entry, read_entry(entry), new, d, owner, how)
+
+
+@inline
+def change_l1e(
+    entry: Ptr[Tainted[u64]],
+    old: Tainted[u64],
+    new: Tainted[u64],
+    d: Ptr[Domain],
+    owner: Ptr[PageOwner],
+    how: u32,
+) -> i64:
+    """Replace an entry of an L1 table of domain `d` that the caller read as `old`.
+
+    Errors: as `get_l1e_frame`; -EBUSY also when it is not `old` any more, with STORE_IF_SAME.
+    """
     changed = old ^ new
     if new & PTE_PRESENT:
         require(not bad_l1_flags(new, d), -abi.EINVAL)

@@ -29,6 +29,7 @@ MORE_PARAMETERS = {
     "call_handler": "the registers of a hypercall, one each",
     "pin_grant": "what a grant is used as, by whom and how",
     "replace_l1e": "inlined into the hottest path: what one entry was, becomes, and for whom",
+    "change_l1e": "the same, for who has read the entry before",
     "update_upper_entry": "the same one level up, not inlined because it is long",
     "serve_batch": "the registers of mmu_update, inlined, and what was decoded of them",
     "serve_other": "the same, not inlined, for the rare call about another domain's tables",
