@@ -64,6 +64,6 @@ def construct_dom0(machine):
         machine["kernel.frames.m2p.set_m2p"](mfn, number)
         pages.append(mfn)
     l4 = guest.write_tables(machine, pages)
-    machine["kernel.dom0.construct.layout"].stack_end = guest.BASE + (guest.STACK_PAGE + 1) * PAGE
+    machine["kernel.dom0.construct.layout"].stack_end = guest.STACK
     machine["kernel.dom0.construct.start_first_vcpu"](domain, l4)
     return domain, pages

@@ -16,15 +16,17 @@ import abi
 
 from tests.model.guest import BASE, NR_TABLES, PAGE, make
 from tests.model.memory import FIRST, NR_FRAMES
+from tests.model.picture import REFERENCES
 
 UNMAPPED = BASE + 300 * PAGE
+BENT = 1 << 47  # no canonical address
+SELF = abi.DOMID_SELF
 CORE = 0xFFFF830000000000  # the core's own memory
 NOBODY = 77  # no such domain
 READ_ONLY_PAGE = 14
 PRESENT_USER = 5
 SEEN_IN_PAGE = int.from_bytes((0x60).to_bytes(8, "little") * 512, "little")  # accessed, dirty
 TYPE_COUNT = ((1 << 26) - 1) << 32
-REFERENCES = (1 << 28) - 1
 
 
 @dataclass

@@ -7,14 +7,13 @@ raises, and whether the guest's kernel hears of it.
 
 import abi
 
-from tests.model.guest import BASE, PAGE, STACK_PAGE, Stopped, make
+from tests.model.guest import BASE, PAGE, STACK, Stopped, make
 
 # Names of the ABI, which Python would mangle inside a class.
 SET_TRAP_TABLE, IRET = abi.__HYPERVISOR_set_trap_table, abi.__HYPERVISOR_iret
 MMUEXT_OP = abi.__HYPERVISOR_mmuext_op
 CODE_PAGE, DATA_PAGE = 20, 21
 CODE, DATA = BASE + CODE_PAGE * PAGE, BASE + DATA_PAGE * PAGE
-STACK = BASE + (STACK_PAGE + 1) * PAGE
 HANDLERS = 0x500000  # of vector n: HANDLERS + n * 16
 UD, NM, GP, PF = 6, 7, 13, 14
 ALL = range(32)

@@ -4,11 +4,10 @@ import abi
 from hypothesis.stateful import rule
 
 from tests.model.actors import SLOTS, bits, numbers, pick
-from tests.model.guest import BASE, PAGE, STACK_PAGE
+from tests.model.guest import BASE, MOV_RDI_RAX, PAGE, STACK_PAGE
 from tests.model.memory_rules import FLUSHES, PINS, MemoryRules, address_of
 
 ODD_DOMAINS = [abi.DOMID_IO, abi.DOMID_XEN, abi.DOMID_SELF, abi.DOMID_INVALID, 77]
-MOV_RDI_RAX = bytes.fromhex("488907")
 PRESENT_WRITE_FAULT = 1 | 2 | 4
 L1_PAGE = 3  # of the guest's pages
 

@@ -19,6 +19,9 @@ ARGUMENTS = BASE + 4 * PAGE  # where `put` places structures
 ARGUMENT_PAGES = 4
 STACK_PAGE = 8
 FIRST_DATA_PAGE = 9
+DATA = BASE + FIRST_DATA_PAGE * PAGE
+STACK = BASE + (STACK_PAGE + 1) * PAGE  # where it begins
+MOV_RDI_RAX = bytes.fromhex("488907")  # stores rax where rdi points
 PRESENT, WRITE, USER = 1, 2, 4
 TABLE_FLAGS = PRESENT | WRITE | USER
 CALLBACK = 0x402000
@@ -163,11 +166,10 @@ def set_context(dom0, domain_id, number, l4):
     """Let a vCPU start in kernel mode on the stack page, with events masked."""
     context = make(abi.vcpu_guest_context)
     context.flags = abi.VGCF_in_kernel | abi.VGCF_online
-    stack = BASE + (STACK_PAGE + 1) * PAGE
     regs = context.user_regs
-    regs.rip, regs.rsp, regs.rflags = drive.SYSCALL_AT, stack, 0x202
+    regs.rip, regs.rsp, regs.rflags = drive.SYSCALL_AT, STACK, 0x202
     regs.cs, regs.ss = abi.FLAT_KERNEL_CS, abi.FLAT_KERNEL_SS
-    context.kernel_ss, context.kernel_sp = abi.FLAT_KERNEL_SS, stack
+    context.kernel_ss, context.kernel_sp = abi.FLAT_KERNEL_SS, STACK
     context.event_callback_eip = context.failsafe_callback_eip = CALLBACK
     context.syscall_callback_eip = CALLBACK
     context.ctrlreg[3] = l4 << 12

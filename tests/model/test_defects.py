@@ -9,8 +9,8 @@ from tests.model import invariants
 from tests.model.guest import (
     ARGUMENT_PAGES,
     ARGUMENTS,
-    BASE,
     CALLBACK,
+    DATA,
     FIRST_DATA_PAGE,
     PAGE,
     create_guest,
@@ -19,8 +19,6 @@ from tests.model.guest import (
     try_domctl,
 )
 from tests.model.picture import Picture
-
-DATA = BASE + FIRST_DATA_PAGE * PAGE
 
 
 def setup_table(who, domain_id, nr_frames):

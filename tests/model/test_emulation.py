@@ -7,6 +7,7 @@ import abi
 import pytest
 
 from tests.model import errors
+from tests.model.errors import BENT
 from tests.model.execute import (
     CODE,
     DATA,
@@ -22,7 +23,6 @@ from tests.model.test_interrupted import TREE_L4, tree
 WHOLE = (1 << 64) - 1
 ONES = 0xFFFFFFFF
 CORE = errors.CORE
-BENT = 1 << 47
 SERIAL, PIC, PIT_2, KEYBOARD = 0x3F8, 0x20, 0x42, 0x60
 CONFIG_ADDRESS, CONFIG_DATA = 0xCF8, 0xCFC
 FS_BASE, GS_BASE, KERNEL_GS_BASE = 0xC0000100, 0xC0000101, 0xC0000102

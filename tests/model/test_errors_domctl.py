@@ -21,6 +21,7 @@ from tests.model.codes import (
     ESRCH,
 )
 from tests.model.errors import (
+    BENT,
     CORE,
     NOBODY,
     UNMAPPED,
@@ -32,7 +33,7 @@ from tests.model.errors import (
     other,
     own_frame,
 )
-from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, domctl
+from tests.model.guest import BASE, DATA, FIRST_DATA_PAGE, PAGE, domctl
 
 DOMCTL, SYSCTL, PLATFORM = (
     abi.__HYPERVISOR_domctl,
@@ -40,7 +41,7 @@ DOMCTL, SYSCTL, PLATFORM = (
     abi.__HYPERVISOR_platform_op,
 )
 VERSION = abi.XEN_DOMCTL_INTERFACE_VERSION
-LIST = BASE + FIRST_DATA_PAGE * PAGE
+LIST = DATA
 HARD, SOFT = abi.XEN_VCPUAFFINITY_HARD, abi.XEN_VCPUAFFINITY_SOFT
 TOO_LONG = {"bitmap": BASE + DOM0_PAGES * PAGE - 8, "nr_bits": 128}  # dom0 has no page behind
 MAP_OF_CPU_0 = {"bitmap": LIST, "nr_bits": 64}
@@ -280,7 +281,6 @@ VCPUS = [
     dom0("single step: unknown", control(abi.XEN_DOMCTL_debug_op, debug_op={"op": 9}), EINVAL),
 ]
 
-BENT = 1 << 47  # no canonical address
 CONTEXTS = [
     ("rip", {"user_regs": {"rip": BENT}}, EINVAL),
     ("event callback", {"event_callback_eip": BENT}, EINVAL),

@@ -8,6 +8,7 @@ from tests.model.codes import EEXIST, EFAULT, EINVAL, ENOENT, ENOSPC, ENOSYS, EP
 from tests.model.errors import (
     CORE,
     NOBODY,
+    SELF,
     UNMAPPED,
     ReadOnly,
     Wrong,
@@ -33,7 +34,6 @@ STRUCTURES = {
     abi.EVTCHNOP_status: abi.evtchn_status,
     abi.EVTCHNOP_reset: abi.evtchn_reset,
 }
-SELF = abi.DOMID_SELF
 
 
 def send(port):

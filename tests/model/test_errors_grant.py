@@ -11,6 +11,7 @@ from tests.model.codes import EFAULT, EINVAL, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
 from tests.model.errors import (
     CORE,
     NOBODY,
+    SELF,
     UNMAPPED,
     In,
     Wrong,
@@ -27,7 +28,6 @@ from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE
 
 OP = abi.__HYPERVISOR_grant_table_op
 DATA, L1 = FIRST_DATA_PAGE, 3
-SELF = abi.DOMID_SELF
 HOST, DEVICE, READONLY = abi.GNTMAP_host_map, abi.GNTMAP_device_map, abi.GNTMAP_readonly
 BY_ENTRY = abi.GNTMAP_contains_pte
 GRANTED, READ_ONLY, FOR_DOM0, A_TABLE, NOT_ITS, NO_FRAME, TRANSFER, EMPTY = range(8, 16)

@@ -17,6 +17,7 @@ from tests.model.codes import (
 from tests.model.errors import (
     CORE,
     NOBODY,
+    SELF,
     UNMAPPED,
     Wrong,
     check,
@@ -25,11 +26,10 @@ from tests.model.errors import (
     hypercall,
     own_frame,
 )
-from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, populate
+from tests.model.guest import BASE, DATA, PAGE, populate
 
 op = hypercall(abi.__HYPERVISOR_memory_op)
-SELF = abi.DOMID_SELF
-LIST = BASE + FIRST_DATA_PAGE * PAGE  # of the caller's memory, past its arguments
+LIST = DATA  # of the caller's memory, past its arguments
 LATER = 1 << 6  # in a command: go on at extent 1
 QUESTIONS = (
     abi.XENMEM_current_reservation,

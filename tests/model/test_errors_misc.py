@@ -5,6 +5,7 @@ import pytest
 
 from tests.model.codes import E2BIG, EFAULT, EINVAL, ENODATA, ENODEV, ENOSYS, EPERM
 from tests.model.errors import (
+    BENT,
     CORE,
     UNMAPPED,
     In,
@@ -15,11 +16,11 @@ from tests.model.errors import (
     hypercall,
 )
 from tests.model.guest import BASE, make
+from tests.model.prepared import EVENT_OP, PHYSDEV_OP, VCPU_OP
 
 version = hypercall(abi.__HYPERVISOR_xen_version)
 callback = hypercall(abi.__HYPERVISOR_callback_op)
 nmi = hypercall(abi.__HYPERVISOR_nmi_op)
-BENT = 1 << 47  # no canonical address
 CONSOLE, DEBUGREG = abi.__HYPERVISOR_console_io, abi.__HYPERVISOR_set_debugreg
 ANSWERS = (
     *(abi.XENVER_extraversion, abi.XENVER_compile_info, abi.XENVER_capabilities),
@@ -124,3 +125,11 @@ def test_a_multicall_refuses_what_would_nest(machine, number):
     first = guest(machine).get(abi.multicall_entry, entries)
     second = guest(machine).get(abi.multicall_entry, entries + abi.multicall_entry.size)
     assert (first.result, second.result) == ((1 << 64) + EINVAL, 4 << 16 | 17)
+
+
+@pytest.mark.parametrize("number", [VCPU_OP, EVENT_OP, PHYSDEV_OP, abi.__HYPERVISOR_memory_op])
+def test_every_command_is_served_or_refused(machine, number):
+    """Also those in the middle of the table that nobody serves."""
+    for command in set(range(64)) - {abi.VCPUOP_down if number == VCPU_OP else None}:
+        arguments = (command, 0, UNMAPPED) if number == VCPU_OP else (command, UNMAPPED)
+        assert -4096 < guest(machine).call(number, *arguments) < 1 << 40

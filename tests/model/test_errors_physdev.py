@@ -7,10 +7,9 @@ import abi
 import pytest
 
 from tests.model.codes import EDOM, EFAULT, EINVAL, ENODEV, ENOSYS, EOPNOTSUPP, EPERM, ESRCH
-from tests.model.errors import NOBODY, UNMAPPED, ReadOnly, Wrong, check, hypercall, own_frame
+from tests.model.errors import NOBODY, SELF, UNMAPPED, ReadOnly, Wrong, check, hypercall, own_frame
 
 op = hypercall(abi.__HYPERVISOR_physdev_op)
-SELF = abi.DOMID_SELF
 ANY = -1
 MSI, GSI, MULTI = (
     abi.MAP_PIRQ_TYPE_MSI,

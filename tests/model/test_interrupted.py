@@ -12,7 +12,7 @@ import abi
 import pytest
 
 from tests.model import invariants
-from tests.model.errors import guest, other, picture
+from tests.model.errors import SELF, guest, other, picture
 from tests.model.guest import BASE, PAGE, PRESENT, USER, WRITE, create_guest, make, try_domctl
 from tests.model.test_errors_grant import GRANTED, offer
 
@@ -21,7 +21,6 @@ MEMORY_OP, EVENT_OP = abi.__HYPERVISOR_memory_op, abi.__HYPERVISOR_event_channel
 GRANT_OP, UPDATE_VA = abi.__HYPERVISOR_grant_table_op, abi.__HYPERVISOR_update_va_mapping
 ALWAYS = (1 << 64) - 1
 MOST_LOOKS = 40
-SELF = abi.DOMID_SELF
 TREE_L2, TREE_L1, TREE_L3, TREE_L4 = 10, 11, 12, 13  # the guest's pages
 EMPTY_L2S = range(20, 60)
 NR_GRANTS = 66  # that a guest maps

@@ -11,8 +11,8 @@ import pytest
 from tests.model.codes import EFAULT
 from tests.model.errors import expect_unchanged, guest, other, own_frame, picture, settled
 from tests.model.guest import FIRST_DATA_PAGE, make
+from tests.model.prepared import unmapped
 from tests.model.test_errors_grant import FREE_VA, GRANTED, HOST, OP, SELF, grants, mapped
-from tests.model.test_errors_prepared import unmapped
 from tests.model.test_interrupted import TABLE, TREE_L1, update, words
 
 TOP = 1 << 64

@@ -8,7 +8,7 @@ from kpy.jit import KpyPanic
 
 from tests.model.guest import (
     BASE,
-    FIRST_DATA_PAGE,
+    DATA,
     PAGE,
     GuestFault,
     Stopped,
@@ -17,8 +17,6 @@ from tests.model.guest import (
     populate,
     try_domctl,
 )
-
-DATA = BASE + FIRST_DATA_PAGE * PAGE
 
 
 def destroy(machine, domain_id):

@@ -15,13 +15,12 @@ import pytest
 from tests.model import invariants
 from tests.model.codes import ENOMEM
 from tests.model.errors import expect_unchanged, guest, picture
-from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE, domctl, try_domctl
+from tests.model.guest import BASE, DATA, FIRST_DATA_PAGE, PAGE, domctl, try_domctl
 from tests.model.test_errors_grant import FREE_VA, GRANTED, offer
 
 MEMORY_OP, GRANT_OP = abi.__HYPERVISOR_memory_op, abi.__HYPERVISOR_grant_table_op
 EVENT_OP, SYSCTL = abi.__HYPERVISOR_event_channel_op, abi.__HYPERVISOR_sysctl
 UPDATE_VA = abi.__HYPERVISOR_update_va_mapping
-DATA = BASE + FIRST_DATA_PAGE * PAGE
 LIST = BASE + 20 * PAGE
 MOST_FRAMES = 64
 ALLOCATE = "kernel.frames.core_page.alloc_core_page"

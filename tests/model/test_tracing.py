@@ -5,11 +5,11 @@ import ctypes
 import abi
 import pytest
 
-from tests.model.guest import BASE, FIRST_DATA_PAGE, PAGE
+from tests.model.guest import DATA
 from tests.model.processors import NR_MODEL_CPUS
 
 SYSCTL = abi.__HYPERVISOR_sysctl
-LIST = BASE + FIRST_DATA_PAGE * PAGE
+LIST = DATA
 
 
 def control(machine, cmd, **fields):
