@@ -18,7 +18,7 @@ SEED ?=
 seed := $(if $(SEED),--seed $(SEED))
 
 .DEFAULT_GOAL := help
-.PHONY: help setup build run check test test-hosts mutate fuzz up down doctor bench compare debug golden iso lock lint clean
+.PHONY: help setup build run check test test-long test-hosts mutate fuzz up down doctor bench compare debug golden iso lock lint clean
 
 help: ## list the targets
 	@grep -hE '^[a-z-]+:.*##' Makefile | sed 's/:.*## /\t/' | expand -t 12
@@ -39,11 +39,15 @@ run: setup ## boot, run the example kernel in a domain, exit with its exit code
 check: setup ## within a minute: ruff, the compiler's check, the tests that your change touches
 	@$(PYTHON) -m tools.check
 
-test debug: SETUP_FOR := test
+test test-long debug: SETUP_FOR := test
 
 test: setup ## run all tests
 	@$(PYTHON) -m tools.run build
 	@$(PYTHON) -m pytest $(seed) $(PYTEST_ARGS)
+
+test-long: setup ## hours of what `make test` samples: every order of races, random guests; PYTEST_ARGS splits it
+	@$(PYTHON) -m tools.run build
+	@HYPOTHESIS_PROFILE=deep $(PYTHON) -m pytest -v -m 'long or deep' $(seed) $(PYTEST_ARGS)
 
 test-hosts: ## as newcomers on Debian 12, 13, sid and less: HOSTS=, WHAT='run test', USERS=, PINS=, KEEP=1
 	@python3 -m tests.chroots $(if $(HOSTS),--hosts $(HOSTS)) $(if $(WHAT),--what $(WHAT)) \

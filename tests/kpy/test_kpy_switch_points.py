@@ -88,7 +88,7 @@ def test_a_change_is_a_load_and_a_store(watched):
 def test_atomics(watched):
     thing = watched.things[0]
     assert watched.atomics(thing) is True
-    expected = [("atomic", 0), ("atomic", 4), ("atomic", 16), ("atomic", 0)]
+    expected = [("load", 0), ("store", 4), ("atomic", 16), ("atomic", 0)]
     assert offsets(watched, thing) == expected
 
 

@@ -5,10 +5,7 @@ frame that the guest owns, one that was freed, a table, an entry with an odd bit
 far, and those that must be refused are refused late. After every rule all invariants are checked.
 """
 
-import os
-
 import abi
-import hypothesis
 from hypothesis import strategies as st
 from hypothesis.stateful import RuleBasedStateMachine, invariant
 
@@ -24,11 +21,11 @@ from tests.model.guest import (
 )
 from tests.model.memory import END, FIRST
 from tests.model.picture import ADDRESS, PRESENT, WRITE
+from tests.model.turns import PAGE_FAULT
 
 numbers = st.integers(0, 255)
 bits = st.integers(0, (1 << 20) - 1)
 USER, WRITE_THROUGH, CACHE_DISABLE, ACCESSED, DIRTY, LARGE, GLOBAL = (1 << n for n in range(2, 9))
-PAGE_FAULT = 14
 AVAILABLE, NX = 1 << 9, 1 << 63
 # What an entry may have besides the frame: the usual, and what must be refused or mended.
 FLAGS = [
@@ -51,18 +48,6 @@ SLOTS = {
     3: [0, 1, 510, 511],
     4: [0, 1, 255, 256, 260, 271, 272, 510, 511],
 }
-
-
-def settings(examples, steps):
-    """Settings of a state machine: quick by default, long with HYPOTHESIS_PROFILE=deep."""
-    is_deep = os.environ.get("HYPOTHESIS_PROFILE") == "deep"
-    return hypothesis.settings(
-        max_examples=examples * 200 if is_deep else examples,
-        stateful_step_count=2 * steps if is_deep else steps,
-        deadline=None,
-        phases=[phase for phase in hypothesis.Phase if phase is not hypothesis.Phase.explain],
-        suppress_health_check=list(hypothesis.HealthCheck),
-    )
 
 
 def pick(things, number):

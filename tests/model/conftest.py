@@ -4,9 +4,10 @@ import faulthandler
 
 import pytest
 
+from tests.model.depth import IS_DEEP
 from tests.model.machine import Machine
 
-PATIENCE_S = 3600
+PATIENCE_S = 12 * 3600 if IS_DEEP else 3600
 
 
 @pytest.fixture(scope="session")
@@ -20,6 +21,12 @@ def machine(whole_machine):
     """The machine with dom0 and two guests, just started."""
     whole_machine.start_over()
     return whole_machine
+
+
+@pytest.fixture
+def the_schedule(request):
+    """The schedule that the command line names, or None."""
+    return request.config.getoption("--schedule")
 
 
 @pytest.fixture(autouse=True)

@@ -1,244 +1,171 @@
-"""Every order of a race that can make a difference, and what must hold after each.
+"""Every order of a race that can make a difference.
 
-    judge = Judge(race)
+    judge = Judge(race)                       # tests/model/judge.py
     for schedule, outcome in explore(race, most_stops=2):
         assert not judge.problem(outcome), race.explain(schedule)
 
-After each run the invariants hold, nobody panicked, and what the racers got back and the frame
-table say is what some order of their steps, each done wholly before the next, would have made of
-it: a hypercall is either not yet begun or done, as far as the others can tell. One may also be
-refused, without effect, because it met another half way.
+A stop makes a difference only before an access to memory that the processor to go on accesses, too,
+one of the two writing: any other can be moved past the access. What each processor accesses is seen
+as schedules run, so all are looked at again until none shows anything new: then whatever was left
+out is, access by access, the same as something that ran.
 """
 
-import ctypes
-from collections import Counter, defaultdict
-from itertools import combinations, permutations
+import struct
+from collections import defaultdict
 
-import abi
-from kpy.front.structs import size_of
-from kpy.lower.switch_points import LOAD
+from kpy.lower.switch_points import LOAD, STORE
 
-from tests.model import invariants, turns
-from tests.model.memory import NR_FRAMES, PAGE
-from tests.model.picture import Picture, words_at
-from tests.model.processors import NR_MODEL_CPUS, Cpu
-from tests.model.race import Schedule, Stop
+from tests.model.processors import OWN_STEP, STOP
+from tests.model.race import ENTRY, Schedule, Stop
 
-HINTLESS = (1 << 58) - 1  # of Frame.info: references and type count
-TELL_ELSEWHERE = (abi.__HYPERVISOR_memory_op, abi.__HYPERVISOR_grant_table_op)
-MOST_OF_A_PAGE = 6  # stops before accesses by one line of the source to one page, as of a loop
-MOST_OF_AN_ADDRESS = 3  # and to the same memory
+LOADS, STORES = 1, 2  # how a word is accessed; in `Footprints.words` two such bits a processor
+ALL_STORES = STORES * 0x5555
+PLACE = struct.Struct("<Q4xIII")  # of an ENTRY of a log: address, site, processor, size
 
 
 def explore(race, most_stops=2, choose=None):
-    """Run every schedule of a race with up to `most_stops` stops that can make a difference; yield
-    each with its outcome.
-
-    A stop makes a difference only before an access to memory that the racer to go on will access
-    too, one of the two writing (or if it makes accesses of its own as a guest does, which see
-    everything). `choose(list of schedules)` may take some of those that begin alike.
+    """Run every schedule of a race with up to `most_stops` stops, on any processor, that can make a
+    difference; yield each with its outcome. `choose(list of schedules)` may take some of those that
+    begin alike, as a sample.
     """
-    for first in race.racers:
-        yield from extend(race, Schedule(first), most_stops, choose)
+    exploration = Exploration(race, most_stops, choose)
+    growth = None
+    while growth is None or not choose and growth != exploration.footprints.growth:
+        growth = exploration.footprints.growth
+        for first in race.racers:
+            yield from exploration.visit(Schedule(first))
 
 
-def extend(race, schedule, most_stops, choose):
-    """Run a schedule, and those with more stops behind its last."""
-    outcome = race.run(schedule)
-    accesses = race.accesses() if len(schedule.stops) < most_stops else ()
-    yield schedule, outcome
-    if accesses:
-        longer = [
-            Schedule(schedule.first, (*schedule.stops, s))
-            for s in next_stops(race, schedule, accesses)
-        ]
-        for one in choose(longer) if choose else longer:
-            yield from extend(race, one, most_stops, choose)
+class Exploration:
+    """The schedules of a race that ran so far."""
+
+    def __init__(self, race, most_stops, choose):
+        self.race, self.most_stops, self.choose = race, most_stops, choose
+        self.footprints = Footprints(race)
+        self.logs = {}  # schedule: its log, b"" where one more stop is of no use
+        self.longer = {}  # schedule: those with one stop more, and how much was known then
+
+    def visit(self, schedule):
+        """Run a schedule, if it has not run, and those with more stops behind its last."""
+        if schedule not in self.logs:
+            outcome, log = self.race.run(schedule), self.race.log()
+            self.footprints.add(log)
+            self.logs[schedule] = log if self.is_of_use(schedule, log) else b""
+            yield schedule, outcome
+        if self.logs[schedule]:
+            for longer in self.with_one_more(schedule):
+                yield from self.visit(longer)
+
+    def with_one_more(self, schedule):
+        """Return the schedules with one more stop, as far as memory is known to be shared."""
+        known, growth = self.longer.get(schedule, ((), None))
+        if growth != self.footprints.growth:
+            growth = self.footprints.growth
+            stops = next_stops(self.race, self.footprints.rivals(), self.logs[schedule])
+            known = [Schedule(schedule.first, (*schedule.stops, stop)) for stop in stops]
+            if self.choose and known:
+                known = self.choose(known)
+            self.longer[schedule] = known, growth
+        return known
+
+    def is_of_use(self, schedule, log):
+        """Whether more stops behind a schedule's last make a difference. Not where, before the
+        stopped processor went on, nobody accessed what its access is about: the same as later.
+        """
+        if len(schedule.stops) == self.most_stops:
+            return False
+        return not schedule.stops or is_effective(self.race, schedule.stops[-1], log)
 
 
-def next_stops(race, schedule, accesses):
-    """Return the stops worth trying behind the last of a schedule whose run made `accesses`."""
-    begin = 0
-    if schedule.stops:
-        last = schedule.stops[-1]
-        begin = 1 + max(i for i, a in enumerate(accesses) if (a.racer, a.number) == last[:2])
-    found, seen = [], Counter()
-    footprints = Footprints(race)
-    for i in range(len(accesses) - 1, begin - 1, -1):
-        access = accesses[i]
-        for to in race.racers:
-            if to == access.racer or not footprints.conflict(access, to):
-                continue
-            page, exact = (access.site, access.address >> 12, to), (access.site, access.address, to)
-            seen.update([page, exact])
-            if seen[page] <= MOST_OF_A_PAGE and seen[exact] <= MOST_OF_AN_ADDRESS:
-                found.append(Stop(access.racer, access.number, to))
-        footprints.add(access)
-    return found[::-1]
+def end_of_stops(entries):
+    """Return the index behind a log's last stop."""
+    return max((i for i, entry in enumerate(entries) if entry[2] == STOP), default=-1) + 1
 
 
-def serial_orders(race):
-    """Every order of the racers' steps, each done wholly before the next."""
-    names = [name for name, racer in race.racers.items() for _ in racer.steps]
-    return sorted(set(permutations(names)))
+def next_stops(race, rivals, log):
+    """Return the stops behind a log's last before which they make a difference."""
+    entries = [*ENTRY.iter_unpack(log)]
+    begin = end_of_stops(entries)
+    passed = {cpu: number for _, number, _, cpu, _ in entries[:begin]}
+    last = {entry[3]: i for i, entry in enumerate(entries)}
+    found = {}
+    for i in range(begin, len(entries)):
+        address, number, site, cpu, size = entries[i]
+        for other in rivals.get((address, site, cpu, size), ()):
+            if last.get(other, -1) > i and number > passed.get(cpu, 0):
+                found[Stop(race.names[cpu], number, race.names[other])] = None
+    return [*found]
 
 
-def refusals(race, results):
-    """Yield which steps may have been left out: none, and any that may have been refused."""
-    refused = [
-        (name, i)
-        for name, racer in race.racers.items()
-        for i, step in enumerate(racer.steps)
-        if is_refusal(step, results[name][i])
-    ]
-    for count in range(len(refused) + 1):
-        yield from combinations(refused, count)
-
-
-def is_refusal(step, result):
-    """Whether a result may say that nothing was done: an error, a call that tells elsewhere, or a
-    fault that was not mended.
+def is_effective(race, stop, log):
+    """Whether processors that went on at a log's last stop accessed, before the stopped one did
+    so, what its access is about, one of the two writing.
     """
-    if result is None or step.kind in (turns.READ, turns.WRITE):
-        return False
-    if step.kind == turns.FAULT:
-        return result != turns.EMULATED
-    return result < 0 or result == 0 and step.number in TELL_ELSEWHERE
-
-
-def shown(results, left_out):
-    """Results as text, those of steps that were left out as None."""
-    return str(
-        {
-            name: tuple(None if (name, i) in left_out else word for i, word in enumerate(words))
-            for name, words in results.items()
-        }
-    )
-
-
-def frames_of(machine):
-    """Count the frames of each kind: owner, references, type, but for hints that mean nothing, as
-    the type that nobody uses. Which frame of the heap somebody gets is of no interest.
-    """
-    found = Counter()
-    for frame in Picture(machine).frames.values():
-        if frame.references:
-            info = frame.info if frame.type_count else frame.info & HINTLESS
-            found[frame.owner, info] += 1
-    return found
+    entries, me = [*ENTRY.iter_unpack(log)], race.cpus[stop.racer]
+    between, own = Footprints(race), set()
+    for address, number, site, cpu, size in entries:
+        if (cpu, number) == (me, stop.at):
+            own.add((address, site, cpu, size))
+    for address, _, site, cpu, size in entries[end_of_stops(entries) :]:
+        if cpu == me:
+            break
+        between.add_access(address, site, cpu, size)
+    return any(between.rivals_of(*place) for place in own)
 
 
 class Footprints:
-    """Which memory racers access, by words, and by pages where an access is longer."""
+    """Which memory each processor has accessed, and how."""
 
     def __init__(self, race):
-        self.race = race
-        self.touched = {name: defaultdict(int) for name in race.racers}
-        self.walkers = {
-            name for name, r in race.racers.items() if any(s.kind != turns.CALL for s in r.steps)
-        }
+        self.race, self.known, self.found = race, set(), None
+        self.words = defaultdict(int)
+        self.growth = 0  # how often it was news that processors access the same memory
 
-    def keys(self, access):
-        """What an access is found by: its word, or its page if it is longer; and all others that
-        may be in it.
-        """
-        size = self.race.size_of(access)
-        word, page = access.address >> 3, access.address >> 12
-        return ("page", page), ("word", word) if size <= 8 else ("whole", page)
+    def add(self, log):
+        """Note all accesses of a log."""
+        places = set(PLACE.iter_unpack(log)) - self.known
+        if places:
+            self.known |= places
+            self.found = None
+            for place in places:
+                self.add_access(*place)
 
-    def add(self, access):
+    def add_access(self, address, site, cpu, size):
         """Note an access."""
-        how = 1 if self.race.kind_of(access) == LOAD else 2
-        for key in self.keys(access):
-            self.touched[access.racer][key] |= how
+        if site in (STOP, OWN_STEP):
+            return
+        how = self.how(site) << 2 * cpu
+        for word in self.words_of(address, site, size):
+            before = self.words[word]
+            if before | how != before:
+                self.words[word] = before | how
+                self.growth += before & ~(3 << 2 * cpu) != 0
 
-    def conflict(self, access, name):
-        """Whether a racer makes an access that must not change places with this one."""
-        is_load = self.race.kind_of(access) == LOAD
-        if name in self.walkers and not is_load:
-            return True
-        page, exact = self.keys(access)
-        touched = self.touched[name]
-        others = [("whole", page[1]), exact] if exact[0] == "word" else [page]
-        return any(touched.get(key, 0) & (2 if is_load else 3) for key in others)
+    def how(self, site):
+        """Return how an access loads and stores."""
+        kind = self.race.kind_of(site)
+        return LOADS if kind == LOAD else STORES if kind == STORE else LOADS | STORES
 
+    def words_of(self, address, site, size):
+        """Return the numbers of the words that an access is about."""
+        size = size or self.race.machine.points.sites[site].size
+        return range(address >> 3, (address + max(size, 1) + 7) >> 3)
 
-class Judge:
-    """What is wrong after a run of a race."""
-
-    def __init__(self, race, handed_on=(), is_serial=True):
-        self.race, self.machine, self.handed_on = race, race.machine, handed_on
-        self.verdicts, self.is_serial, self.serial = {}, is_serial, {}
-        race.beginning.restore()
-        picture = Picture(self.machine)
-        self.pages = [self.machine.memory.address(mfn) for mfn in sorted(picture.tables)]
-        for domain in picture.domains.values():
-            self.pages += [a for a in words_at(int(domain.grant.ref("active")), 4) if a]
-            self.pages += picture.maptrack_pages(domain)
-        if is_serial:
-            self.serial_outcomes(())
-
-    def serial_outcomes(self, left_out):
-        """What can come of the race when steps don't mix, and some are left out: by the results,
-        the frames.
+    def rivals(self):
+        """Return, for accesses that have any, the numbers of the processors that accessed the same
+        memory, one of the two writing.
         """
-        if left_out not in self.serial:
-            found = self.serial[left_out] = defaultdict(list)
-            for order in serial_orders(self.race):
-                results = self.race.run_serially(order, left_out).results
-                invariants.check(self.machine, self.handed_on)
-                found[shown(results, left_out)].append(frames_of(self.machine))
-        return self.serial[left_out]
+        if self.found is None:
+            found = ((place, self.rivals_of(*place)) for place in self.known)
+            self.found = {place: rivals for place, rivals in found if rivals}
+        return self.found
 
-    def problem(self, outcome):
-        """Say what is wrong after a run, "" if nothing. A state that was seen before is not looked
-        at again.
-        """
-        if outcome.panic:
-            return str(outcome.panic)
-        state = hash((str(outcome.results), *self.parts()))
-        if state not in self.verdicts:
-            self.verdicts[state] = self.look(outcome)
-        return self.verdicts[state]
-
-    def look(self, outcome):
-        """Look at a state that is new."""
-        try:
-            invariants.check(self.machine, self.handed_on)
-        except AssertionError as error:
-            return str(error)
-        return self.not_serial(outcome) if self.is_serial else ""
-
-    def not_serial(self, outcome):
-        """Say how a run differs from those in which steps don't mix."""
-        found, same = frames_of(self.machine), []
-        for left_out in refusals(self.race, outcome.results):
-            outcomes = self.serial_outcomes(left_out)
-            same = outcomes.get(shown(outcome.results, left_out), same)
-            if found in same:
-                return ""
-        if not same:
-            return f"no order of the steps gives {outcome.results}, but {[*self.serial[()]]}"
-        more, fewer = (
-            ", ".join(f"d{owner} {info:#x}" for owner, info in counts.elements())
-            for counts in (found - same[0], same[0] - found)
-        )
-        return f"{outcome.results} in order leaves frames as {fewer}, not {more}"
-
-    def parts(self):
-        """Yield what the invariants and the frames look at, but for what differs in every run."""
-        memory = self.machine.memory
-        frames = memoryview(ctypes.string_at(memory.frame_table, NR_FRAMES * 24)).cast("I")
-        for column in range(5):  # all but stamps
-            yield frames[column::6].tobytes()
-        for address in self.pages:
-            yield ctypes.string_at(address, PAGE)
-        for domain in self.machine.alive():
-            grant = domain.grant
-            yield ctypes.string_at(int(grant), size_of(grant.type))
-            yield domain.tot_pages, domain.xenheap_pages, domain.refcount, int(domain.kill_phase)
-        size, tlb = size_of(Cpu), Cpu.fields["tlb"].offset
-        end = Cpu.fields["upper_next"].offset
-        address = int(self.machine["tests.model.processors.cpus"])
-        for number in range(NR_MODEL_CPUS):
-            yield ctypes.string_at(address + number * size + tlb, end - tlb)
+    def rivals_of(self, address, site, cpu, size):
+        """Return them for one access."""
+        if site in (STOP, OWN_STEP):
+            return []
+        touched, is_load = 0, self.how(site) == LOADS
+        for word in self.words_of(address, site, size):
+            bits = self.words.get(word, 0)
+            touched |= bits & ALL_STORES if is_load else bits
+        return [n for n in self.race.names if n != cpu and touched >> 2 * n & 3]

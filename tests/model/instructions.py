@@ -22,13 +22,16 @@ from tests.model.processors import (
     GUEST_READ,
     GUEST_WRITE,
     IN_GUEST,
+    INTERRUPT,
+    PENDING_BYTES,
     SPINNING,
     Entry,
+    before_model_access,
     forget_upper_entries,
     give_up,
     has_pending,
     highest_pending,
-    note_guest_access,
+    pending_of,
     set_pending,
     take_pending,
     this_model_cpu,
@@ -251,8 +254,8 @@ def xrstor_safe(area: u64, mask: u64) -> u64:
 
 def guest_copy(to: u64, from_: u64, size: u64) -> u64:
     """Copy upwards, as `rep movs` does when the two overlap."""
-    note_guest_access(GUEST_READ, from_)
-    note_guest_access(GUEST_WRITE, to)
+    before_model_access(GUEST_READ, from_, u32(size))
+    before_model_access(GUEST_WRITE, to, u32(size))
     for i in range(size):
         store(Ptr[u8](to + i), load(Ptr[u8](from_ + i)))
     return 0
@@ -290,6 +293,7 @@ def apic_eoi() -> None:
 
 
 def apic_send_ipi(destination: u32, vector: u32) -> None:
+    before_model_access(INTERRUPT, u64(pending_of(destination)), PENDING_BYTES)
     set_pending(destination, vector)
 
 

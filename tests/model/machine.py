@@ -54,6 +54,7 @@ MODELLED = {
     },
     "paging": {"base.guest_memory": "read_guest write_guest"},
 }
+WATCHED = ("kernel", "tests.model.uncured")  # whose accesses to memory processors may stop at
 VCPUS = (1, 2)  # of the first guests: with domain 0's, one for each processor
 CALLABLE = [
     *(f"kernel.{name}" for name in ("base.cmdline", "dom0.construct", "state.domain")),
@@ -88,7 +89,7 @@ class Machine:
         """
         self.memory = Memory(place)
         with moved_constants(self.memory.constants()):
-            self.points = SwitchPoints("tests.model.processors.before_access", ("kernel",))
+            self.points = SwitchPoints("tests.model.processors.before_access", WATCHED)
             self.program = jit.load(
                 "kernel.main",
                 replacements(),

@@ -30,15 +30,18 @@ from kernel.x86.bits import (
 from kernel.x86.canonical import is_canonical
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from tests.model.processors import (
+    CHECK_LOAD,
     GUEST_READ,
-    GUEST_WALK,
     GUEST_WRITE,
     NR_TRANSLATIONS,
     NR_UPPER_ENTRIES,
+    WALK_LOAD,
+    WALK_STORE,
     Translation,
     UpperEntry,
+    before_model_access,
     forget_upper_entries,
-    note_guest_access,
+    note_part,
     secret,
     this_model_cpu,
 )
@@ -61,12 +64,10 @@ def translate(address: u64, access: u32) -> tuple[u64, bool]:
     page = address >> 12
     for known in this_model_cpu().tlb:
         if known.is_valid and known.page == page and allows(known, access):
-            check_access(known.frame, access)
             return host_address(known.frame, address), True
     found = Found()
     if not walk(address, access, ref(found)):
         return 0, False
-    check_access(found.frame, access)
     remember(page, ref(found))
     return host_address(found.frame, address), True
 
@@ -126,8 +127,7 @@ def walk_from(start: u64, start_level: u32, address: u64, access: u32, found: Pt
     while True:
         index = address >> (12 + 9 * u64(level - 1)) & 511
         entry = Ptr[u64](DIRECTMAP_VIRT_START + table * PAGE + index * 8)
-        if level == 1:
-            note_guest_access(GUEST_WALK, u64(entry))
+        before_model_access(WALK_LOAD, u64(entry), 8)
         check_walkable(table, level)
         value = load(entry)
         if value & PTE_PRESENT == 0:
@@ -139,7 +139,7 @@ def walk_from(start: u64, start_level: u32, address: u64, access: u32, found: Pt
             return False
         if access & IS_WRITE != 0 and level == 1 and not found.is_writable:
             return False
-        store(entry, value | PTE_ACCESSED)
+        set_bits(entry, value, PTE_ACCESSED)
         table = (value & PTE_ADDRESS) >> 12
         if level == 1:
             break
@@ -149,8 +149,16 @@ def walk_from(start: u64, start_level: u32, address: u64, access: u32, found: Pt
     if not frame_valid(Mfn(table)):
         return False  # device memory: nothing of the model's is there
     if access & IS_WRITE != 0:
-        store(entry, value | PTE_ACCESSED | PTE_DIRTY)
+        set_bits(entry, value, PTE_ACCESSED | PTE_DIRTY)
     return True
+
+
+@inline
+def set_bits(entry: Ptr[u64], value: u64, bits: u64) -> None:
+    """Set bits of an entry that was just loaded, at the same moment, unless they are set."""
+    if value & bits != bits:
+        note_part(WALK_STORE, u64(entry), 8)
+        store(entry, value | bits)
 
 
 def check_walkable(table: u64, level: u32) -> None:
@@ -158,17 +166,24 @@ def check_walkable(table: u64, level: u32) -> None:
     processor takes for a page table.
     """
     assert frame_valid(Mfn(table)), "a processor walks into what is no page table"
-    info = frame_at(Mfn(table)).info
+    info = checked_info(Mfn(table))
     if info & TYPE_COUNT_MASK != 0 and info & PGT_validated != 0:
         is_so = info & PGT_type_mask == table_type(level)
         assert is_so, "a processor walks through a frame that is in use as something else"
+
+
+def checked_info(mfn: Mfn) -> u64:
+    """Return what a frame is used as, for a check."""
+    info = ref(frame_at(mfn).info)
+    note_part(CHECK_LOAD, u64(info), 8)
+    return load(info)
 
 
 def check_access(frame: u64, access: u32) -> None:
     """Check that a guest may do to a frame what it is about to do."""
     assert frame != secret or frame == 0, "a guest reaches the core's memory"
     if access & IS_WRITE != 0:
-        info = frame_at(Mfn(frame)).info
+        info = checked_info(Mfn(frame))
         if info & TYPE_COUNT_MASK != 0 and info & PGT_validated != 0:
             is_so = info & PGT_type_mask == PGT_writable_page
             assert is_so, "a guest writes to a page table or descriptor table in force"
@@ -211,7 +226,9 @@ def transfer(guest: u64, host: u64, size: u64, access: u32) -> u64:
         if not fine:
             return size - done
         here = min(size - done, PAGE - at % PAGE)
-        note_guest_access(GUEST_WRITE if access & IS_WRITE else GUEST_READ, at)
+        site: u32 = GUEST_WRITE if access & IS_WRITE else GUEST_READ
+        before_model_access(site, at, u32(here))
+        check_access((at - DIRECTMAP_VIRT_START) // PAGE, access)
         if access & IS_WRITE != 0:
             copy_slice(bytes_at(at, here), bytes_at(host + done, here))
         else:

@@ -42,9 +42,19 @@ ASLEEP = 2
 SPINNING = 3
 STOPPED = 4  # before an access to memory
 
-GUEST_READ = 0xFFFFFFFF  # sites of accesses by the model's own code: copies from or to guest memory
-GUEST_WRITE = 0xFFFFFFFE
-GUEST_WALK = 0xFFFFFFFD  # and looks into an L1 table for such a copy
+# Sites of accesses by the model's own code: what it does in place of the core's instructions, or of
+# a processor
+FIRST_MODEL_SITE = 0xFFFFFFF0
+GUEST_READ = FIRST_MODEL_SITE  # copies of guest memory, by the core or the guest
+GUEST_WRITE = FIRST_MODEL_SITE + 1
+WALK_LOAD = FIRST_MODEL_SITE + 2  # of an entry of a page table
+WALK_STORE = FIRST_MODEL_SITE + 3  # of its accessed and dirty bits
+CHECK_LOAD = FIRST_MODEL_SITE + 4  # of a frame's type: whether the access is a hole
+INTERRUPT = FIRST_MODEL_SITE + 5  # a processor interrupts another …
+INTERRUPT_LOAD = FIRST_MODEL_SITE + 6  # … which looks whether it is
+OWN_STEP = FIRST_MODEL_SITE + 7  # of a guest, as a whole
+STOP = FIRST_MODEL_SITE + 8  # no access: a planned stop
+PENDING_BYTES = 32  # of Cpu.pending
 NEVER_STOPS = (1 << 64) - 1
 MOST_ACCESSES = 1 << 16  # that are noted of all processors together
 
@@ -104,11 +114,13 @@ class Cpu:
 
 @struct
 class Access:
-    """An access to shared memory that a processor was about to make."""
+    """An access to shared memory that a processor was about to make, or what belongs to it."""
 
     address: u64
+    number: u32  # of the processor's accesses before which it can stop
     site: u32
     cpu: u32
+    size: u32  # bytes, if the site does not tell
 
 
 cpus = static(Array[Cpu, NR_MODEL_CPUS])
@@ -177,22 +189,46 @@ def before_access(site: u32, address: u64) -> None:
     """Note an access to shared memory, and stop before it if that is planned. Context: compiled
     code calls it while it is watched.
     """
-    global nr_accesses
-    if not is_on_cpu_stack or stacks <= address < stacks + NR_MODEL_CPUS * STACK_BYTES:
-        return
+    if is_on_cpu_stack and not stacks <= address < stacks + NR_MODEL_CPUS * STACK_BYTES:
+        pass_access(site, address, 0)
+
+
+def before_model_access(site: u32, address: u64, size: u32) -> None:
+    """Do the same where the model acts in place of the core. A guest's own step is one access, of
+    which these are parts.
+    """
+    if switch_flag.is_watched != 0:
+        if is_on_cpu_stack:
+            pass_access(site, address, size)
+        else:
+            note_access(site, address, size)
+
+
+def note_part(site: u32, address: u64, size: u32) -> None:
+    """Note what belongs to the access before, with no stop in between."""
+    if switch_flag.is_watched != 0:
+        note_access(site, address, size)
+
+
+def pass_access(site: u32, address: u64, size: u32) -> None:
+    """Note an access, and stop before it if that is planned."""
     cpu = this_model_cpu()
-    if nr_accesses < MOST_ACCESSES:
-        accesses[nr_accesses] = Access(address=address, site=site, cpu=executing)
-        nr_accesses += 1
     cpu.nr_accesses += 1
+    note_access(site, address, size)
     if cpu.nr_accesses == cpu.stop_at:
+        note_access(STOP, 0, 0)
         give_up(STOPPED)
 
 
-def note_guest_access(site: u32, address: u64) -> None:
-    """Do the same where the model copies guest memory in place of the core."""
-    if switch_flag.is_watched != 0:
-        before_access(site, address)
+def note_access(site: u32, address: u64, size: u32) -> None:
+    """Put an access by the processor that executes into the log."""
+    global nr_accesses
+    if nr_accesses < MOST_ACCESSES:
+        number = u32(this_model_cpu().nr_accesses)
+        accesses[nr_accesses] = Access(
+            address=address, number=number, site=site, cpu=executing, size=size
+        )
+        nr_accesses += 1
 
 
 @export("model_start_first_cpu")
@@ -213,6 +249,11 @@ def forget_upper_entries(cpu: Ptr[Cpu]) -> None:
     """Empty a processor's paging-structure caches."""
     for entry in cpu.upper:
         entry.is_valid = False
+
+
+def pending_of(number: u32) -> Ptr[Array[u64, 4]]:
+    """Return where the interrupts are that wait for a processor."""
+    return ref(cpus[number].pending)
 
 
 def set_pending(number: u32, vector: u32) -> None:

@@ -17,22 +17,41 @@ from dataclasses import dataclass
 import abi
 from kpy.front.structs import size_of
 from kpy.jit import KpyPanic
-from kpy.lower.switch_points import LOAD, STORE
+from kpy.lower.switch_points import ATOMIC, LOAD, STORE
 
 from tests.model import turns
-from tests.model.memory import PAGE
-from tests.model.processors import GUEST_READ, GUEST_WALK, GUEST_WRITE, MOST_ACCESSES
+from tests.model.processors import (
+    CHECK_LOAD,
+    GUEST_READ,
+    GUEST_WRITE,
+    INTERRUPT,
+    INTERRUPT_LOAD,
+    MOST_ACCESSES,
+    NR_MODEL_CPUS,
+    OWN_STEP,
+    STOP,
+    WALK_LOAD,
+    WALK_STORE,
+)
 
-OWN_SITES = {  # of the model's code: kind, size, what happens
-    GUEST_READ: (LOAD, PAGE, "a copy from guest memory"),
-    GUEST_WRITE: (STORE, PAGE, "a copy to guest memory"),
-    GUEST_WALK: (LOAD, 8, "a look into an L1 table for a copy"),
+MODEL_SITES = {
+    GUEST_READ: (LOAD, "a copy of guest memory"),
+    GUEST_WRITE: (STORE, "a copy of guest memory"),
+    WALK_LOAD: (LOAD, "a walk through page tables"),
+    WALK_STORE: (STORE, "accessed and dirty bits"),
+    CHECK_LOAD: (LOAD, "a check of the model's"),
+    INTERRUPT: (ATOMIC, "an interrupt to another processor"),
+    INTERRUPT_LOAD: (LOAD, "a look for interrupts"),
+    OWN_STEP: (LOAD, "the guest's own access"),
+    STOP: (LOAD, "a planned stop"),
 }
+NO_RACERS = "cpu"  # processors without a part in the race: this, and their number
+ENTRY = struct.Struct("<QIIII")  # processors.Access
 STEP = struct.Struct("<I12xQ32xq")  # of turns.Step: kind, first argument, result
 STEP_BYTES, RACER_BYTES = size_of(turns.Step), size_of(turns.Racer)
 STEPS_OFFSET = turns.Racer.fields["steps"].offset
 Step = namedtuple("Step", "kind number arguments")
-Access = namedtuple("Access", "racer number site address")
+Access = namedtuple("Access", "address number site racer size")
 Stop = namedtuple("Stop", "racer at to")
 
 
@@ -103,10 +122,14 @@ class Race:
         for name, racer in racers.items():
             vcpu = racer.guest.vcpu(racer.vcpu)
             cpu = machine["tests.model.turns.enter_race"](vcpu)
+            assert cpu not in self.names, "two racers on one processor"
             self.cpus[name], self.names[cpu] = cpu, name
             for step in racer.steps:
                 machine["tests.model.turns.add_step"](cpu, *step[:2], *step.arguments)
-        assert len(self.names) == len(racers), "two racers on one processor"
+        for cpu in range(NR_MODEL_CPUS):
+            if cpu not in self.names:
+                name = f"{NO_RACERS}{cpu}"
+                self.cpus[name], self.names[cpu] = cpu, name
         machine["kpy.lower.switch_flag.is_watched"].value = 1
         machine["tests.model.processors.nr_accesses"].value = 0
         self.steps_at = int(machine["tests.model.turns.racers"]) + STEPS_OFFSET
@@ -154,34 +177,32 @@ class Race:
             found[name] = tuple(words)
         return found
 
-    def accesses(self):
-        """All accesses to shared memory in the last run, by racers' processors, in their order."""
+    def log(self):
+        """All accesses to shared memory in the last run, as bytes: ENTRY each."""
         count = self.machine["tests.model.processors.nr_accesses"].value
         assert count < MOST_ACCESSES, "a race of too many accesses"
-        data = ctypes.string_at(int(self.machine["tests.model.processors.accesses"]), 16 * count)
-        numbers, found = dict.fromkeys(self.names, 0), []
-        for address, site, cpu in struct.iter_unpack("<QII", data):
-            if cpu in numbers:
-                numbers[cpu] += 1
-                found.append(Access(self.names[cpu], numbers[cpu], site, address))
-        return found
+        at = int(self.machine["tests.model.processors.accesses"])
+        return ctypes.string_at(at, ENTRY.size * count)
 
-    def kind_of(self, access):
+    def accesses(self):
+        """The accesses of the last run in their order, and where processors were stopped (STOP)."""
+        return [
+            Access(address, number, site, self.names[cpu], size)
+            for address, number, site, cpu, size in ENTRY.iter_unpack(self.log())
+        ]
+
+    def kind_of(self, site):
         """Whether an access loads, stores, or does both at once."""
-        if access.site in OWN_SITES:
-            return OWN_SITES[access.site][0]
-        return self.machine.points.sites[access.site].kind
+        return MODEL_SITES[site][0] if site in MODEL_SITES else self.machine.points.sites[site].kind
 
     def size_of(self, access):
-        """How many bytes an access is about, at most."""
-        if access.site in OWN_SITES:
-            return OWN_SITES[access.site][1]
-        return self.machine.points.sites[access.site].size
+        """How many bytes an access is about."""
+        return access.size or self.machine.points.sites[access.site].size
 
     def where(self, access):
         """Where in the source an access is."""
-        if access.site in OWN_SITES:
-            return OWN_SITES[access.site][2]
+        if access.site in MODEL_SITES:
+            return f"{MODEL_SITES[access.site][1]} ({MODEL_SITES[access.site][0]})"
         return str(self.machine.points.sites[access.site])
 
     def explain(self, schedule):
@@ -189,7 +210,7 @@ class Race:
         if isinstance(schedule, str):
             schedule = Schedule.parse(schedule)
         self.run(schedule)
-        accesses = {(a.racer, a.number): a for a in self.accesses()}
+        accesses = {(a.racer, a.number): a for a in self.accesses()[::-1]}
         lines = [f"{schedule}: {schedule.first} begins"]
         for stop in schedule.stops:
             access = accesses.get((stop.racer, stop.at))

@@ -5,14 +5,14 @@ import ctypes
 import abi
 
 from tests.model import turns
-from tests.model.guest import ARGUMENTS, BASE, CALLBACK, PAGE, make
+from tests.model.guest import ARGUMENTS, BASE, CALLBACK, MOV_RDI_RAX, PAGE, make
 from tests.model.memory import FIRST
 from tests.model.race import call
 
-MOV_RDI_RAX = bytes.fromhex("488907")
 SPARE_L2_SLOT = 1  # of the guests' only L2 table: nothing is below
 SPARE = BASE + (SPARE_L2_SLOT << 21)
 SECRET = FIRST + 3  # a page table of the core's: no guest may reach it
+FEW = 8  # free frames, as a race begins: idle processors look at each
 READABLE, WRITABLE, NOT_MAPPED = 5, 7, 0
 
 
@@ -21,6 +21,7 @@ def begin(machine):
     their page faults, and may store rax at rdi in kernel mode.
     """
     machine.start_over()
+    drain(machine, FEW)
     machine["tests.model.processors.secret"].value = SECRET
     everybody = [machine.guests[1], machine.guests[0], machine.dom0]
     for guest in everybody:
@@ -88,6 +89,13 @@ def populate(guest, number=7):
     return reservation(guest, abi.XENMEM_populate_physmap, number)
 
 
+def destroy(dom0, victim):
+    """Destroy a guest."""
+    fields = {"domain": victim.id, "interface_version": abi.XEN_DOMCTL_INTERFACE_VERSION}
+    at = dom0.put(abi.xen_domctl, cmd=abi.XEN_DOMCTL_destroydomain, **fields)
+    return call("domctl", at)
+
+
 def grant_map(guest, granter, ref, va, flags=abi.GNTMAP_host_map):
     fields = {"host_addr": va, "flags": flags, "ref": ref, "dom": granter.id}
     at = guest.put(abi.gnttab_map_grant_ref, **fields)
@@ -150,16 +158,23 @@ def set_up_grants(guest):
     must(guest, call("grant_table_op", abi.GNTTABOP_setup_table, op, 1))
 
 
+def grant_frame(guest):
+    """The frame of a guest's grant table."""
+    memory = guest.machine.memory
+    return FIRST + (int(guest.domain.grant.shared[0]) - memory.frames) // PAGE
+
+
 def offer(granter, ref, mfn, to, flags=abi.GTF_permit_access):
     """Write a grant."""
     place = granter.domain.grant.shared[0].entries[ref]
     place.frame, place.domid, place.flags = mfn, to.id, flags
 
 
-def drain(machine):
-    """Leave no free frame: who gets one gets the one that was given up last."""
+def drain(machine, rest=0):
+    """Leave few free frames, or none: who gets one gets the one that was given up last."""
     allocate = machine["kernel.frames.allocation.alloc_domain_frames"]
-    while allocate(machine.dom0.domain, 0, 0) is not None:
+    nr_free = machine["kernel.frames.heap.nr_free"]
+    while nr_free.value > rest and allocate(machine.dom0.domain, 0, 0) is not None:
         pass
 
 

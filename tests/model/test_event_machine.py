@@ -5,7 +5,7 @@ after each. A domain can be destroyed while others are connected with it.
 """
 
 import abi
-from hypothesis import settings
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,6 +16,7 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.model.depth import settings
 from tests.model.drive import NO_CPU
 from tests.model.guest import Stopped, create_guest, domctl, try_domctl
 from tests.model.invariants_events import channels_of, check_events
@@ -27,7 +28,6 @@ PORTS = st.one_of(st.integers(0, 9), st.sampled_from([255, 256, 4095, 4096]))
 VCPUS = st.integers(0, 2)
 VIRQS = st.sampled_from([abi.VIRQ_TIMER, abi.VIRQ_DEBUG, abi.VIRQ_CONSOLE, abi.NR_VIRQS])
 PIRQS = st.integers(16, 19)
-STEPS = settings(max_examples=25, stateful_step_count=40, deadline=None)
 
 
 class EventChannels(RuleBasedStateMachine):
@@ -177,6 +177,7 @@ class EventChannels(RuleBasedStateMachine):
         check_sched(self.machine)
 
 
+@pytest.mark.deep
 def test_event_channels(whole_machine):
     """Whatever is done in whatever order."""
-    run_state_machine_as_test(lambda: EventChannels(whole_machine), settings=STEPS)
+    run_state_machine_as_test(lambda: EventChannels(whole_machine), settings=settings(25, 40))

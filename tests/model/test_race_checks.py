@@ -12,12 +12,13 @@ from kernel.x86.bits import PTE_ACCESSED, PTE_WRITE
 from tests.model import invariants, stage
 from tests.model.explore import explore
 from tests.model.guest import ARGUMENTS, BASE, PAGE, create_guest, domctl, make
+from tests.model.holes import give_up
 from tests.model.invariants_sched import check_sched
 from tests.model.memory import END, FIRST, NR_FRAMES
+from tests.model.owner_operations import WRITE_FAULT
 from tests.model.race import Race, Racer, call, fault, read
-from tests.model.race_operations import FRAME_PAGE, WRITE_FAULT
+from tests.model.race_actors import FRAME_PAGE
 from tests.model.stage import READABLE, WRITABLE, address, entry, remap
-from tests.model.test_races import give_up
 from tests.model.turns import CODE_AT, EMULATED
 
 EFAULT = -abi.EFAULT
@@ -294,7 +295,7 @@ def twice_woken(race, schedules):
     nearly done, and gives way to B.
     """
     wanted = [("A", "C"), ("C", "A"), ("A", "B")]
-    where = {(access.racer, access.number): race.where(access) for access in race.accesses()}
+    where = {(access.racer, access.number): race.where(access) for access in race.accesses()[::-1]}
     found = [
         schedule
         for schedule in schedules

@@ -6,15 +6,15 @@ The operations, who goes on first, and the accesses before which a racer loses i
 a race with few such points is likely enough to be among those drawn, and a failure shrinks to few.
 """
 
-from collections import Counter
-
 import abi
+import pytest
 from hypothesis import note
 from hypothesis import strategies as st
 from hypothesis.stateful import rule, run_state_machine_as_test
 
 from tests.model import race
-from tests.model.actors import bits, numbers, pick, settings
+from tests.model.actors import bits, numbers, pick
+from tests.model.depth import settings
 from tests.model.foreign_rules import ForeignRules
 from tests.model.grant_rules import GrantRules
 from tests.model.guest import ARGUMENTS, make
@@ -102,12 +102,12 @@ class RaceRules(GrantRules, ForeignRules):
         names = [*racers]
         names = names[first % len(names) :] + names[: first % len(names)]
         run.run(race.Schedule(names[0]))
-        lengths = Counter(access.racer for access in run.accesses())
+        lengths = {access.racer: access.number for access in run.accesses()}
         stops = []
         for number, at in points:
             racer = pick(names, number)
             to = pick(names, number + 1)
-            if to != racer and lengths[racer]:
+            if to != racer and lengths.get(racer):
                 stops.append(race.Stop(racer, 1 + at % lengths[racer], to))
         schedule = race.Schedule(names[0], tuple(stops))
         note(f"{[(n, r.steps) for n, r in racers.items()]}\n{run.explain(schedule)}")
@@ -117,5 +117,6 @@ class RaceRules(GrantRules, ForeignRules):
             raise outcome.panic
 
 
+@pytest.mark.deep
 def test_races(whole_machine):
     run_state_machine_as_test(RaceRules.of(whole_machine), settings=settings(40, 30))

@@ -6,7 +6,7 @@ paused something counts as long as it is paused.
 """
 
 import abi
-from hypothesis import settings
+import pytest
 from hypothesis import strategies as st
 from hypothesis.stateful import (
     RuleBasedStateMachine,
@@ -16,12 +16,11 @@ from hypothesis.stateful import (
     run_state_machine_as_test,
 )
 
+from tests.model.depth import settings
 from tests.model.drive import NO_CPU
 from tests.model.guest import (
-    BASE,
     CALLBACK,
-    PAGE,
-    STACK_PAGE,
+    STACK,
     GuestFault,
     Stopped,
     create_guest,
@@ -35,12 +34,10 @@ from tests.model.layout import vcpus_of
 SCHED_OP, VCPU_OP = abi.__HYPERVISOR_sched_op, abi.__HYPERVISOR_vcpu_op
 EVENT_OP, SET_TIMER = abi.__HYPERVISOR_event_channel_op, abi.__HYPERVISOR_set_timer_op
 SET_CALLBACKS = abi.__HYPERVISOR_set_callbacks
-STACK = BASE + (STACK_PAGE + 1) * PAGE
 NAMES = st.integers(0, 3)  # of domains: dom0, two guests, and one with three vCPUs
 GUESTS = st.integers(1, 3)
 VCPUS = st.integers(0, 2)
 MS = 1_000_000
-STEPS = settings(max_examples=25, stateful_step_count=50, deadline=None)
 DYING = 1
 
 
@@ -242,6 +239,7 @@ def check_pauses(machine):
             assert domain.refcount == lasting, f"{name}: {domain.refcount} references"
 
 
+@pytest.mark.deep
 def test_vcpus(whole_machine):
     """Whatever is done in whatever order."""
-    run_state_machine_as_test(lambda: Vcpus(whole_machine), settings=STEPS)
+    run_state_machine_as_test(lambda: Vcpus(whole_machine), settings=settings(25, 50))

@@ -24,17 +24,23 @@ from tests.model.drive import (
 from tests.model.paging import IS_WRITE
 from tests.model.processors import (
     IN_GUEST,
+    INTERRUPT_LOAD,
     NEVER_STOPS,
     NR_MODEL_CPUS,
+    OWN_STEP,
+    PENDING_BYTES,
     SPINNING,
+    STOP,
     STOPPED,
     Entry,
     continue_cpu,
     cpus,
     has_pending,
+    note_part,
+    pending_of,
 )
 
-PAGE_FAULT = 14
+PAGE_FAULT = 14  # its vector
 CODE_AT = 0xFFFFFFFF80008000  # of the guests' stack page: `mov [rdi], rax`, if a fault is to come
 CODE_BYTES = 3
 MOST_STEPS = 8
@@ -73,6 +79,7 @@ class Racer:
     is_in_call: bool
     is_in_fault: bool
     is_repeated: bool  # the call in work came back with -ERESTART
+    is_paused: bool  # before the guest's own access, which is counted
 
 
 @struct
@@ -110,6 +117,7 @@ def enter_race(v: Ptr[Vcpu]) -> u32:
     racer.position = 0
     racer.is_in_call = False
     racer.is_repeated = False
+    racer.is_paused = False
     return number
 
 
@@ -177,13 +185,19 @@ def advance(number: u32, is_planned: bool) -> None:
         continue_cpu(number)
     elif cpu.state == SPINNING:
         continue_cpu(number)
-    elif has_step(number) and (is_planned or not has_pending(cpu)):
+    elif has_step(number) and (is_planned or not is_interrupted(number)):
         begin_step(number)
     else:
         cpu.entry = Entry.INTERRUPT
         continue_cpu(number)
     if cpu.state == IN_GUEST and cpu.vcpu == racers[number].vcpu:
         end_call(ref(racers[number]))
+
+
+def is_interrupted(number: u32) -> bool:
+    """Say whether a processor in guest mode finds an interrupt to take."""
+    note_own(number, INTERRUPT_LOAD, u64(pending_of(number)), PENDING_BYTES)
+    return has_pending(ref(cpus[number]))
 
 
 def has_step(number: u32) -> bool:
@@ -199,8 +213,7 @@ def has_step(number: u32) -> bool:
 
 
 def begin_step(number: u32) -> None:
-    """Begin a racer's next step; a guest's own access is done at once."""
-    global word
+    """Begin a racer's next step; a guest's own access is done at once, or stopped before."""
     racer = ref(racers[number])
     step = ref(racer.steps[racer.position])
     v = racer.vcpu
@@ -215,12 +228,43 @@ def begin_step(number: u32) -> None:
     elif step.kind == FAULT:
         racer.is_in_fault = True
         begin_fault(number, v, step)
-    else:
-        word = step.arguments[0]
-        access: u32 = IS_WRITE if step.kind == WRITE else 0
-        step.result = i64(access_from(number, step.number, u64(ref(word)), 8, access))
-        step.arguments[0] = word
+    elif not pauses(number):
+        do_access(number, step)
         racer.position += 1
+
+
+def pauses(number: u32) -> bool:
+    """Count a guest's own access that is about to begin. Returns: whether it is stopped before."""
+    racer = ref(racers[number])
+    cpu = ref(cpus[number])
+    if racer.is_paused:
+        racer.is_paused = False
+        return False
+    cpu.nr_accesses += 1
+    note_own(number, OWN_STEP, 0, 0)
+    if cpu.nr_accesses != cpu.stop_at:
+        return False
+    note_own(number, STOP, 0, 0)
+    cpu.stop_at = next_stop(number)
+    racer.is_paused = True
+    return True
+
+
+def note_own(number: u32, site: u32, address: u64, size: u32) -> None:
+    """Note what a processor does outside of the core."""
+    before = processors.executing
+    processors.executing = number
+    note_part(site, address, size)
+    processors.executing = before
+
+
+def do_access(number: u32, step: Ptr[Step]) -> None:
+    """Let a guest read or write a word of its memory."""
+    global word
+    word = step.arguments[0]
+    access: u32 = IS_WRITE if step.kind == WRITE else 0
+    step.result = i64(access_from(number, step.number, u64(ref(word)), 8, access))
+    step.arguments[0] = word
 
 
 def begin_fault(number: u32, v: Ptr[Vcpu], step: Ptr[Step]) -> None:
@@ -284,7 +328,7 @@ def who_is_next(number: u32) -> tuple[u32, bool]:
     """Return the processor that gets the turn after one gave it up, NO_CPU when all are done; and
     whether the plan says so.
     """
-    if cpus[number].state == STOPPED:
+    if cpus[number].state == STOPPED or racers[number].is_paused:
         to = planned_successor(number)
         if to != number and kind_of(to) != KINDS:
             return to, True

@@ -16,7 +16,7 @@ WORKERS = 2
 SLOW_S = {"model": 20.0, "fuzz": 60.0, "mutation": 30.0, "toolstack": 10.0}
 UNKNOWN_S = 3.0  # what a file of another folder is thought to take that never ran here
 GRACE_S = 3.0  # for the test that runs at the deadline; then it counts as left out
-SELECTED = "not boot and not slow and not real_xen"
+SELECTED = "not boot and not slow and not long and not real_xen"
 
 
 @dataclass

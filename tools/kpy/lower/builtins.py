@@ -43,7 +43,7 @@ def _atomic_out(f, type_, register):
 @operation("atomic_load")
 def _atomic_load(f, expr, pointer):
     address = value(f, pointer)
-    before_access(f, address, ATOMIC, expr.type, expr.at)
+    before_access(f, address, LOAD, expr.type, expr.at)
     kind = _atomic_type(expr.type)
     register = f.emit(f"load atomic {kind}, ptr {address} seq_cst, align {alignment(expr.type)}")
     if is_pointer(expr.type) and not expr.type.nullable:
@@ -54,7 +54,7 @@ def _atomic_load(f, expr, pointer):
 @operation("atomic_store")
 def _atomic_store(f, expr, pointer, new):
     address, register = value(f, pointer), _atomic_in(f, new)
-    before_access(f, address, ATOMIC, new.type, expr.at)
+    before_access(f, address, STORE, new.type, expr.at)
     kind = _atomic_type(new.type)
     f.line(f"store atomic {kind} {register}, ptr {address} seq_cst, align {alignment(new.type)}")
 
