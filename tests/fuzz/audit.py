@@ -1,5 +1,6 @@
 """The hottest of the invariants, compiled (kernel Python): who uses a frame, counted afresh from
-page tables, pins, grants, vCPUs and TLBs, against what the frame table says.
+page tables, pins, grants, vCPUs, TLBs and caches of upper entries, against what the frame table
+says.
 
 It says what `tests/model/invariants.py` says of the same things, a hundred times as quickly, and
 less well: a violation here is looked at by that file when the program is replayed. It needs a
@@ -9,7 +10,14 @@ machine whose processors are all in guest mode or asleep.
 from kpy import Array, Ptr, fill, inline, ref, static, u16, u32, u64
 
 from kernel.base.ids import DomId, Mfn
-from kernel.frames.frame import FRAME_ALLOCATED, REFERENCE_MASK, Page, page_at
+from kernel.frames.frame import (
+    CORE_OWNER,
+    FRAME_ALLOCATED,
+    REFERENCE_MASK,
+    SCRUBBED,
+    Page,
+    page_at,
+)
 from kernel.frames.page_type import (
     PGT_TYPE_SHIFT,
     TYPE_COUNT_MASK,
@@ -28,7 +36,7 @@ from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from kernel.x86.percpu import cpu_by_id
 from tests.model.memory import END, FIRST, NR_FRAMES
 from tests.model.picture import CORE_SLOTS, HAS_DEVICE, IS_READONLY, SHARED_FRAMES_GIVEN
-from tests.model.processors import NR_MODEL_CPUS, Translation, cpus
+from tests.model.processors import NR_MODEL_CPUS, Translation, UpperEntry, cpus
 
 NONE, L1, L4, SEG_DESC, WRITABLE = 0, 1, 4, 5, 7
 HAS_HOST = 2  # GNTMAP_host_map
@@ -242,6 +250,9 @@ def audit_tlb(number: u32) -> None:
     for translation in cpus[number].tlb:
         if translation.is_valid and translation.is_user:
             audit_translation(translation, v.domain.domain_id)
+    for entry in cpus[number].upper:
+        if entry.is_valid:
+            audit_upper_entry(entry, v.domain.domain_id)
 
 
 def audit_translation(translation: Ptr[Translation], user: DomId) -> None:
@@ -254,6 +265,16 @@ def audit_translation(translation: Ptr[Translation], user: DomId) -> None:
         assert not is_special, "a processor can still write to descriptors"
     if info & REFERENCE_MASK != 0 and user != DomId(0) and user != frame.owner:
         assert is_granted(translation.frame, user), "a processor still reaches another's frame"
+
+
+def audit_upper_entry(entry: Ptr[UpperEntry], user: DomId) -> None:
+    """Check where a processor may still walk to while a domain runs there."""
+    frame = frame_at(Mfn(entry.table))
+    if frame.info & REFERENCE_MASK == 0 and frame.owner != CORE_OWNER:
+        assert frame.owner != SCRUBBED, "a processor can still walk to a clean frame"
+    elif entry.is_user:
+        is_so = kind_of(frame.info) == entry.level and frame.owner == user
+        assert is_so, "a processor can still walk through what is no table of its level"
 
 
 def is_granted(mfn: u64, user: DomId) -> bool:

@@ -112,12 +112,21 @@ def keep_a_translation(machine, guest):
     machine.frame(guest.pages[FIRST_DATA_PAGE]).info -= 1 << 32 | 1
 
 
+def keep_an_upper_entry(machine, guest):
+    guest.write(DATA, b"known to the caches")
+    for cpu in machine["tests.model.processors.cpus"]:
+        for entry in cpu.upper:
+            if entry.table == guest.pages[3]:
+                entry.table = guest.pages[FIRST_DATA_PAGE]
+
+
 HARM = {
     break_references: "other users than counted",
     break_types: "other users",
     map_a_table_writable: "used as another type",
     map_anothers_frame: "nobody granted",
     keep_a_translation: "still reaches",
+    keep_an_upper_entry: "still walk through",
 }
 
 
