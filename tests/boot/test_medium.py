@@ -1,5 +1,6 @@
 """The medium that `make iso` builds boots on every kind of firmware, as a disc and as a stick."""
 
+import hashlib
 import json
 import urllib.request
 
@@ -23,6 +24,11 @@ LOGIN = r"dom0 login: "
 @pytest.fixture(scope="module")
 def iso():
     return build_iso()
+
+
+def digest(file) -> str:
+    with file.open("rb") as data:
+        return hashlib.file_digest(data, "sha256").hexdigest()
 
 
 def pc(iso, firmware="bios", bus="cd", chipset="q35", memory="2G", **changes) -> Machine:
@@ -67,6 +73,12 @@ def boots_whole(machine) -> None:
     machine.wait_for(r"proxen: eth0 has the address \S+", PATIENCE_S)
     log_in(machine)
     assert host_of(machine)["cpus"] == 2
+
+
+def test_equal_inputs_give_equal_bytes(iso):
+    before = digest(iso)
+    iso.with_suffix(".stamp").unlink()
+    assert digest(build_iso()) == before
 
 
 @pytest.mark.boot

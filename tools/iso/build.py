@@ -2,11 +2,13 @@
 changed, without root.
 
 Its label is made of its contents, so that GRUB and dom0 find this medium and no other Proxen's.
+Equal inputs give equal bytes.
 """
 
 from pathlib import Path
 
 from tools.image.build import build_image
+from tools.image.disk import TIME
 from tools.image.userspace import UserSpace, user_space
 from tools.iso.boot_tools import boot_tools
 from tools.iso.contents import FILES, write_contents
@@ -18,8 +20,7 @@ from tools.setup.stamp import Stamp, fingerprint
 
 ISO = BUILD / "proxen.iso"
 STAGING = BUILD / "iso"
-EPOCH = "1767225600"  # of everything on the medium: 2026-01-01
-DATE = "2026010100000000"
+DATE = "2026010100000000"  # of everything on the medium
 
 
 def build_iso() -> Path:
@@ -65,9 +66,10 @@ def _write_iso(tools: UserSpace, label: str, files: dict[str, Path]) -> None:
     """
     ISO.unlink(missing_ok=True)
     words = ["-as", "mkisofs", "-graft-points", "-r", "-J", "-V", label]
-    words += [f"--modification-date={DATE}", "-b", "boot/grub/eltorito.img", "-no-emul-boot"]
+    words += [f"--modification-date={DATE}", "--set_all_file_dates", DATE]
+    words += ["-b", "boot/grub/eltorito.img", "-no-emul-boot"]
     words += ["-boot-load-size", "4", "-boot-info-table", "--grub2-boot-info"]
     words += ["--grub2-mbr", str(boot_sector(tools)), "--protective-msdos-label"]
     words += ["--efi-boot", "efi.img", "-efi-boot-part", "--efi-boot-image", "-o", str(ISO)]
     words += [f"{place}={file}" for place, file in sorted(files.items())]
-    tools.run("xorriso", *words, SOURCE_DATE_EPOCH=EPOCH)
+    tools.run("xorriso", *words, SOURCE_DATE_EPOCH=str(TIME))

@@ -6,6 +6,7 @@ disc or a disk.
 
 from pathlib import Path
 
+from tools.image.disk import TIME
 from tools.image.userspace import UserSpace
 
 PREFIX = "/boot/grub"
@@ -52,7 +53,7 @@ def _image(
 def _system_partition(tools: UserSpace, program: Path, target: Path) -> None:
     """Write a FAT file system with the one file that every UEFI looks for."""
     target.unlink(missing_ok=True)
-    place = ("-i", str(target))
-    tools.run("mformat", *place, "-C", "-T", str(SECTORS), "-N", "50524f58", "::")
-    tools.run("mmd", *place, "::/EFI", "::/EFI/BOOT")
-    tools.run("mcopy", *place, str(program), "::/EFI/BOOT/BOOTX64.EFI")
+    place, fixed = ("-i", str(target)), {"SOURCE_DATE_EPOCH": str(TIME)}
+    tools.run("mformat", *place, "-C", "-T", str(SECTORS), "-N", "50524f58", "::", **fixed)
+    tools.run("mmd", *place, "::/EFI", "::/EFI/BOOT", **fixed)
+    tools.run("mcopy", *place, str(program), "::/EFI/BOOT/BOOTX64.EFI", **fixed)
