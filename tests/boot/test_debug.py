@@ -4,6 +4,8 @@ import re
 import subprocess
 import sys
 
+import pytest
+
 from tests.host_tools import needs
 from tools.setup.paths import ROOT
 from tools.setup.patience import PATIENCE_S
@@ -24,10 +26,18 @@ def debug(*commands, kernel=KERNEL, options=()):
         text=True,
         timeout=PATIENCE_S,
     )
+    if done.returncode and gave_up_counting(done.stderr):
+        pytest.skip("this QEMU cannot step while it counts instructions: Bad icount read")
     assert done.returncode == 0, done.stdout + done.stderr
     output = (done.stdout + done.stderr).split("@@")
     assert len(output) == len(commands) + 1, "\n".join(output)
     return output[1:]
+
+
+def gave_up_counting(said):
+    """Say whether QEMU ended itself as 10.0 does when gdb steps over what reads the clock."""
+    folder = re.search(r"serial console is in (.+)/serial.log", said)
+    return folder and "Bad icount read" in (ROOT / folder[1] / "qemu.log").read_text()
 
 
 def marked(commands):

@@ -274,8 +274,8 @@ class Break(Subcommand):
         proxen_names.set_breakpoint(name)
 
     def complete(self, text, word):
-        # gdb replaces the last word, which begins behind the last dot
-        before = text[: len(text) - len(word)]
+        # gdb replaces the last word, which begins behind the last dot; first it asks with no word
+        before = text[: len(text) - len(word or "")]
         return [name[len(before) :] for name in proxen_names.complete(text)]
 
 
