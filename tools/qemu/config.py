@@ -121,8 +121,7 @@ def _channels(config: Config) -> list[str]:
     return [
         *("-chardev", "pipe,id=com1,path=serial"),
         *("-serial", "chardev:com1"),
-        *("-chardev", "socket,id=qmp,path=qmp.sock,server=on,wait=off"),
-        *("-mon", "chardev=qmp,mode=control"),
+        *("-qmp", "unix:qmp.sock,server=on,wait=off"),
         *("-action", f"reboot=shutdown,shutdown={end}"),
         *gdb,
     ]
