@@ -11,6 +11,9 @@ from xm import kallsyms
 from tests.host_tools import needs
 from tests.toolstack import tiny_guest
 from tools.image.build import build_image
+from tools.image.bzimage import elf_kernel
+from tools.image.kernel import Kernel
+from tools.image.packages import kernel
 from tools.setup.patience import PATIENCE_S
 
 
@@ -35,6 +38,15 @@ def test_names_are_where_the_kernel_says(linux, symbols):
     assert kallsyms.is_stripped(linux) and len(symbols) > 50_000
     assert symbols["startup_xen"][0] == note(linux, abi.XEN_ELFNOTE_ENTRY)
     assert symbols["start_kernel"][1] in "tT"
+
+
+@pytest.mark.parametrize("suite", ["trixie", "sid"])
+def test_newer_kernels_have_their_tables_in_another_order(suite):
+    vmlinux = elf_kernel(Kernel(kernel(suite)).vmlinuz.read_bytes())
+    symbols = find_symbols(vmlinux)
+    assert len(symbols) > 50_000
+    assert symbols["startup_xen"][0] == note(vmlinux, abi.XEN_ELFNOTE_ENTRY)
+    assert symbols["_text"][0] < symbols["start_kernel"][0] < symbols["_end"][0]
 
 
 @needs("gdb")

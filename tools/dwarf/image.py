@@ -76,7 +76,7 @@ class Image:
             if address not in found or found[address][0].startswith("_"):
                 found[address] = name, limit
         starts = sorted(found)
-        ends = [*starts[1:], 1 << 64]
+        ends = [*starts[1:], 1 << 64][: len(starts)]
         return [
             Function(start, min(end, found[start][1]), found[start][0])
             for start, end in zip(starts, ends, strict=True)
