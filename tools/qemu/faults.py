@@ -5,6 +5,7 @@ probe: another QEMU is asked anew.
 """
 
 import functools
+import importlib
 import os
 import shutil
 import subprocess
@@ -101,8 +102,8 @@ def _image() -> Path:
     """Return the assembled probe."""
     image = CACHE / f"probe-{fingerprint(SOURCE)[:16]}.bin"
     if not image.exists():
-        from asm.assembler import assemble  # of build/venv, which `make doctor` does without
-
+        # Needs build/venv, which `make doctor` does without.
+        assemble = importlib.import_module("asm.assembler").assemble
         image.parent.mkdir(parents=True, exist_ok=True)
         section = assemble(SOURCE.read_text(), str(SOURCE)).sections[".text"]
         new = image.with_suffix(f".{os.getpid()}")
