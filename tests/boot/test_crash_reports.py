@@ -70,7 +70,7 @@ def test_a_boot_that_hangs_is_explained(capfd):
     assert re.search(r"spin\S* .*tests/guests/kernels/deaths\.py:\d+", text)
     assert re.search(r"main\+0x\w+ tests/guests/kernels/hostile\.py:\d+", text)
     assert re.search(r"idle_wait\+0x\w+ kernel/x86/idle\.py:\d+", text)
-    folder = Path(re.search(r"traces: (\S+)", text)[1])
+    folder = Path(re.search(r"traces: (.+)", text)[1])
     assert "deaths.py" in (folder / "cpus").read_text()
     assert "deaths.py" in (folder / "failure").read_text()
     log = (folder / "serial.log").read_text()

@@ -2,9 +2,9 @@
 
 import pytest
 
-from tools.qemu import config, faults
-from tools.qemu.config import Config, worked_around
-from tools.qemu.faults import Faults
+from tools.qemu import faults
+from tools.qemu.config import Config
+from tools.qemu.faults import Faults, worked_around
 
 
 @pytest.fixture
@@ -55,5 +55,5 @@ def test_a_qemu_that_runs_nothing_is_a_sentence(asked, monkeypatch):
     [("tcg", True, "max,smap=off"), ("tcg", False, "max"), ("kvm", True, "max")],
 )
 def test_only_a_faulty_processor_loses_smap(monkeypatch, accelerator, iret, cpu):
-    monkeypatch.setattr(config, "faults", lambda: Faults(iret=iret, int_n=False))
-    assert worked_around(Config("t", config.Path("/k")), accelerator).cpu == cpu
+    monkeypatch.setattr(faults, "faults", lambda: Faults(iret=iret, int_n=False))
+    assert worked_around(Config("t", faults.SOURCE), accelerator).cpu == cpu

@@ -1,13 +1,12 @@
 """What a machine consists of, and the QEMU command line that this means.
 
 The defaults are the machine profile of the whole project. What a QEMU does wrong is found by a
-probe (faults.py), and `worked_around` gives a machine that does not meet it.
+probe, and faults.py gives a machine that does not meet it.
 """
 
-from dataclasses import dataclass, field, replace
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from tools.qemu.faults import faults
 from tools.qemu.hardware import NICS, disk_words, memory_words
 from tools.qemu.medium import Medium
 
@@ -75,17 +74,6 @@ def command_line(config: Config, accelerator: str) -> list[str]:
         *(("-icount", config.icount) if config.icount else ()),
         *config.extra,
     ]
-
-
-def worked_around(config: Config, accelerator: str) -> Config:
-    """Return the machine without what QEMU's own processor does wrong.
-
-    Without SMAP: where an `iret` in ring 3 reads its stack with a supervisor's rights, SMAP kills
-    PV guests on any hypervisor.
-    """
-    if accelerator.startswith("tcg") and faults().iret:
-        return replace(config, cpu=f"{config.cpu},smap=off")
-    return config
 
 
 def files(config: Config) -> dict[str, Path]:

@@ -9,9 +9,10 @@ import importlib
 import os
 import shutil
 import subprocess
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
+from tools.qemu.config import Config
 from tools.setup.paths import CACHE
 from tools.setup.progress import fail, say
 from tools.setup.stamp import fingerprint
@@ -61,6 +62,17 @@ def faults() -> Faults:
     answer.parent.mkdir(parents=True, exist_ok=True)
     answer.write_text(said)
     return judged
+
+
+def worked_around(config: Config, accelerator: str) -> Config:
+    """Return the machine without what QEMU's own processor does wrong.
+
+    Without SMAP: where an `iret` in ring 3 reads its stack with a supervisor's rights, SMAP kills
+    PV guests on any hypervisor.
+    """
+    if accelerator.startswith("tcg") and faults().iret:
+        return replace(config, cpu=f"{config.cpu},smap=off")
+    return config
 
 
 def known_faults() -> Faults | None:

@@ -16,8 +16,9 @@ from pathlib import Path
 from qemu.qmp import QMPError
 
 from tools.qemu.accelerator import accelerator
-from tools.qemu.config import XEND_PORT, Config, command_line, files, worked_around
+from tools.qemu.config import XEND_PORT, Config, command_line, files
 from tools.qemu.cpus import what_cpus_do
+from tools.qemu.faults import worked_around
 from tools.qemu.milestones import NMI_ANSWERED, fatal_line, last_milestone, report_is_whole
 from tools.qemu.monitor import Monitor
 from tools.qemu.serial import Serial, SerialTimeout
