@@ -183,7 +183,7 @@ def copy_page(a):
 
 @operation(OWNER)
 def place_vcpu_info(a):
-    at = a.guest.put(abi.vcpu_register_vcpu_info, mfn=a.frame, offset=64 * a.number)
+    at = a.guest.put(abi.vcpu_register_vcpu_info, mfn=a.frame, offset=64 * (1 + a.number))
     return [call("vcpu_op", abi.VCPUOP_register_vcpu_info, a.vcpu, at)]
 
 
