@@ -7,7 +7,16 @@ import abi
 import pytest
 
 from tests.model.codes import EFAULT, EINVAL, EPERM
-from tests.model.errors import UNMAPPED, ReadOnly, Wrong, check, guest, own_frame
+from tests.model.errors import (
+    UNMAPPED,
+    ReadOnly,
+    Wrong,
+    check,
+    expect_unchanged,
+    guest,
+    own_frame,
+    picture,
+)
 from tests.model.guest import BASE, DATA, FIRST_DATA_PAGE, PAGE, PRESENT, USER, make
 from tests.model.prepared import EVENT_OP, MULTICALL, UPDATE_VA, at_end_of_memory, unmapped
 from tests.model.test_errors_domctl import LIST
@@ -180,3 +189,15 @@ def test_a_frame_that_cannot_be_read_is_not_the_one_before(machine):
     op_at = who.put(abi.xen_memory_reservation, **request)
     assert who.call(number, command, op_at) == 0
     assert who.domain.tot_pages == expected
+
+
+def test_a_frame_of_which_half_can_be_read_is_none(machine):
+    """The rest of its number would be zeros."""
+    unmapped(20)(machine)
+    who = guest(machine)
+    at = at_end_of_memory(machine, who.pages[20].to_bytes(4, "little"))
+    op_at = who.put(abi.xen_memory_reservation, extent_start=at, nr_extents=1, domid=SELF)
+    before = picture(machine)
+    command = abi.XENMEM_decrease_reservation
+    assert who.call(abi.__HYPERVISOR_memory_op, command, op_at) == 0
+    expect_unchanged(machine, before)

@@ -87,6 +87,7 @@ COPY = {
     "dest": {"domid": 2, "u": {"ref": GRANTED}},
     "flags": abi.GNTCOPY_dest_gref,
     "len": 8,
+    "status": 77,
 }
 PIN = {"cmd": abi.MMUEXT_PIN_L1_TABLE, "arg1": {"mfn": own_frame(TREE_L1)}}
 CASES = [

@@ -10,6 +10,7 @@ from kpy.front.structs import offset_of
 
 from kernel.x86.bits import PTE_ACCESSED, PTE_WRITE
 from tests.model import invariants, stage
+from tests.model.errors import NOBODY
 from tests.model.explore import explore
 from tests.model.guest import ARGUMENTS, BASE, PAGE, create_guest, domctl, make
 from tests.model.holes import give_up
@@ -164,8 +165,10 @@ def test_a_question_that_becomes_readable(machine):
 
 
 def test_an_operation_that_becomes_readable(machine):
-    """The number of the old event channel operations lies before the structure."""
-    op = make(abi.evtchn_op, cmd=abi.EVTCHNOP_unmask, u={"unmask": {"port": 1 << 16}})
+    """The number of the old event channel operations lies before the structure; read as that of
+    operation 0, it names a domain that is not there.
+    """
+    op = make(abi.evtchn_op, cmd=abi.EVTCHNOP_unmask, u={"unmask": {"port": 1 << 16 | NOBODY}})
     race = made_readable(machine, op, "event_channel_op_compat", AT)
     expect(race, lambda results: results["A"][0] in (-abi.EINVAL, EFAULT))
 

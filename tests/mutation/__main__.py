@@ -81,6 +81,8 @@ def main() -> int:
     files = scope.test_files(options.tests or scope.TESTS)
     found = run.hunt(checks, files, options.j, keep.folder() if is_whole else None)
     lost = table.survivors(checks, found, reasons)
+    for key in sorted(key for key in reasons if found.get(key)):
+        say(f"there is a reason for what a test notices: {key}")
     print(table.render(checks if options.checks else lost, found, reasons, lines=True))
     print(f"{len(checks)} checks: {table.nr_killed(found)} killed, {len(lost)} survived")
     if is_whole:

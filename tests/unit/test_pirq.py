@@ -5,6 +5,7 @@ shared.
 from kpy import jit
 
 from kernel.base.ids import NR_PIRQS
+from kernel.irq.irq import PIRQ_MSI
 from kernel.state.domain import Domain
 from kernel.state.vcpu import Vcpu
 from kernel.x86.percpu import Pcpu
@@ -193,3 +194,18 @@ def test_a_message_needs_a_pirq_that_there_is(machine):
     while machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY) >= 0:
         pass
     assert machine.call("irq.pirq_map.map_message", 0, 8, 0, False, ANY) == -ENOSPC
+
+
+def test_only_a_bound_wire_by_level_wants_eoi(machine):
+    """Not one that is mapped only, nor one by edge, nor a message."""
+    machine.set_level(10)
+    for wire in (9, 10):
+        machine.call("irq.pirq_map.map_gsi", wire, wire)
+    pirqs = machine.program["kernel.irq.irq.pirqs"]
+    assert not machine.call("irq.irq.wants_eoi", pirqs[10])
+    machine.bind(9)
+    machine.bind(10)
+    assert not machine.call("irq.irq.wants_eoi", pirqs[9])
+    assert machine.call("irq.irq.wants_eoi", pirqs[10])
+    pirqs[10].kind = PIRQ_MSI
+    assert not machine.call("irq.irq.wants_eoi", pirqs[10])
