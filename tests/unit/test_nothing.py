@@ -30,8 +30,10 @@ KEPT = {
     "PGT_none": "a type like others, of Xen's: a frame that has no special use",
     "IO_none": "a right like others",
 }
-# What only looks so: masks, limits, a flag of the firmware's.
-OTHERS = {"CURSOR_MASK", "LOW_32", "ALL_WORDS", "LOAD_LIMIT", "MAX_COUNT", "NO_CMOS_CLOCK"}
+# What only looks so: masks, limits, a flag of the firmware's, the number of every processor.
+OTHERS = {"CURSOR_MASK", "LOW_32", "ALL_WORDS", "LOAD_LIMIT", "MAX_COUNT", "NO_CMOS_CLOCK"} | {
+    "ANY_PROCESSOR"
+}
 
 
 def sentinels(files):
