@@ -23,8 +23,12 @@ class Monitor:
         self._thread = threading.Thread(target=self._loop.run_forever, daemon=True)
         self._thread.start()
         self._client = QMPClient(folder.name)
-        with socket_path(folder, "qmp.sock") as path:
-            self._wait(self._client.connect(path))
+        try:
+            with socket_path(folder, "qmp.sock") as path:
+                self._wait(self._client.connect(path))
+        except BaseException:
+            self._end_loop()
+            raise
 
     def execute(self, command: str, **arguments: Any) -> Any:
         """Run a QMP command.
@@ -47,14 +51,19 @@ class Monitor:
         """Let go of the connection. QEMU may have closed it already, which is no error."""
         with contextlib.suppress(QMPError, EOFError, OSError, TimeoutError):
             self._wait(self._client.disconnect())
-        self._loop.call_soon_threadsafe(self._loop.stop)
-        self._thread.join(timeout=PATIENCE_S)
+        self._end_loop()
 
     def quit(self) -> None:
         """End QEMU."""
         with contextlib.suppress(QMPError, EOFError, OSError, TimeoutError):
             self.execute("quit")
         self.close()
+
+    def _end_loop(self) -> None:
+        """End the thread, and close the loop: left open, it complains as Python ends."""
+        self._loop.call_soon_threadsafe(self._loop.stop)
+        self._thread.join(timeout=PATIENCE_S)
+        self._loop.close()
 
     def _wait(self, coroutine) -> Any:
         return asyncio.run_coroutine_threadsafe(coroutine, self._loop).result(PATIENCE_S)
