@@ -57,3 +57,9 @@ def test_a_qemu_that_runs_nothing_is_a_sentence(asked, monkeypatch):
 def test_only_a_faulty_processor_loses_smap(monkeypatch, accelerator, iret, cpu):
     monkeypatch.setattr(faults, "faults", lambda: Faults(iret=iret, int_n=False))
     assert worked_around(Config("t", faults.SOURCE), accelerator).cpu == cpu
+
+
+def test_who_counts_instructions_has_no_x2apic(monkeypatch):
+    monkeypatch.setattr(faults, "faults", lambda: Faults(iret=False, int_n=False))
+    counting = Config("t", faults.SOURCE, icount="shift=0,sleep=off")
+    assert worked_around(counting, "tcg").cpu == "max,x2apic=off"
