@@ -1,7 +1,9 @@
 """The medium that `make iso` builds boots on every kind of firmware, as a disc and as a stick."""
 
+import contextlib
 import hashlib
 import json
+import time
 import urllib.request
 
 import pytest
@@ -12,13 +14,14 @@ from tools.iso.build import build_iso
 from tools.qemu.config import Config
 from tools.qemu.machine import Machine
 from tools.qemu.medium import Medium
-from tools.qemu.serial import INPUT
+from tools.qemu.serial import INPUT, SerialTimeout
 from tools.setup.patience import PATIENCE_S
 
 NEXT_ENTRY, RETURN = "\x0e", "\r"
 MENU = "Rescue: Linux without Proxen"
 WITH_SERIAL, RESCUE = 1, 2
 LOGIN = r"dom0 login: "
+TYPE_AGAIN_S = 20
 
 
 @pytest.fixture(scope="module")
@@ -45,11 +48,15 @@ def choose(machine, entry: int) -> None:
 
 
 def log_in(machine) -> None:
-    """Get a shell on the serial line."""
+    """Get a shell on the serial line; what is typed as getty starts, it throws away."""
     machine.wait_for(LOGIN, PATIENCE_S)
-    since = machine.serial.position()
-    machine.serial.write("root\n")
-    machine.wait_for("dom0# ", PATIENCE_S, since)
+    since, end = machine.serial.position(), time.monotonic() + PATIENCE_S
+    while time.monotonic() < end:
+        machine.serial.write("root\n")
+        with contextlib.suppress(SerialTimeout):
+            machine.serial.wait_for("dom0# ", TYPE_AGAIN_S, since)
+            return
+    raise machine.failure("nobody can log in")
 
 
 def screen_of(machine) -> list[str]:
