@@ -89,7 +89,7 @@ def test_equal_inputs_give_equal_bytes(iso):
 
 
 @pytest.mark.boot
-@pytest.mark.slow
+@pytest.mark.long
 def test_a_stick_boots_by_uefi(iso):
     """What the core says is on the screen, too, until domain 0's kernel takes that."""
     with pc(iso, "uefi", "usb") as machine:
