@@ -31,8 +31,14 @@ KEPT = {
     "IO_none": "a right like others",
 }
 # What only looks so: masks, limits, a flag of the firmware's, the number of every processor.
-OTHERS = {"CURSOR_MASK", "LOW_32", "ALL_WORDS", "LOAD_LIMIT", "MAX_COUNT", "NO_CMOS_CLOCK"} | {
-    "ANY_PROCESSOR"
+OTHERS = {
+    "CURSOR_MASK",
+    "LOW_32",
+    "ALL_WORDS",
+    "LOAD_LIMIT",
+    "MAX_COUNT",
+    "NO_CMOS_CLOCK",
+    "ANY_PROCESSOR",
 }
 
 
