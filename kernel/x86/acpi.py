@@ -17,7 +17,7 @@ from kernel.x86.fixed_hardware import read_fadt, read_hpet
 from kernel.x86.memlayout import DIRECTMAP_VIRT_START
 from kernel.x86.paging import map_device
 from kernel.x86.percpu import NR_CPUS
-from kernel.x86.table_read import checksum, read8, read16, read32, read64
+from kernel.x86.table_read import checksum, for_each_entry, read8, read16, read32, read64
 
 MAX_IO_APICS = 8
 MAX_OVERRIDES = 24
@@ -231,14 +231,7 @@ def read_madt(table: u64) -> None:
         return
     apic_maddr = u64(read32(table + HEADER_BYTES))
     has_pic = read32(table + HEADER_BYTES + 4) & PCAT_COMPAT != 0
-    end = table + u64(read32(table + 4))
-    entry = table + MADT_FIRST_ENTRY
-    while entry + 2 <= end:
-        length = u64(read8(entry + 1))
-        if length < 2 or entry + length > end:
-            return
-        read_madt_entry(entry, length)
-        entry += length
+    for_each_entry(table, MADT_FIRST_ENTRY, read_madt_entry)
 
 
 def read_madt_entry(entry: u64, length: u64) -> None:

@@ -9,7 +9,7 @@ from kpy import Array, bit, static, struct, u32, u64
 from kernel.x86 import acpi, topology
 from kernel.x86.acpi import ENABLED
 from kernel.x86.percpu import cpu_by_id, nr_cpus
-from kernel.x86.table_read import read8, read32, read64
+from kernel.x86.table_read import for_each_entry, read8, read32, read64
 
 MAX_NODES = 16
 MAX_RANGES = 64
@@ -59,7 +59,7 @@ def read_nodes() -> None:
     global nr_nodes
     if acpi.srat == 0:
         return
-    read_srat(acpi.srat)
+    for_each_entry(acpi.srat, SRAT_FIRST_ENTRY, read_srat_entry)
     if overflows or nr_ranges == 0 or nr_domains == 0:
         forget_nodes()
         return
@@ -74,18 +74,6 @@ def forget_nodes() -> None:
     global nr_ranges, nr_affinities
     nr_ranges = 0
     nr_affinities = 0
-
-
-def read_srat(table: u64) -> None:
-    """Read which node each processor and each range of memory belongs to."""
-    end = table + u64(read32(table + 4))
-    entry = table + SRAT_FIRST_ENTRY
-    while entry + 2 <= end:
-        length = u64(read8(entry + 1))
-        if length < 2 or entry + length > end:
-            return
-        read_srat_entry(entry, length)
-        entry += length
 
 
 def read_srat_entry(entry: u64, length: u64) -> None:

@@ -1,6 +1,6 @@
 """Reading numbers from firmware tables, which need not be aligned."""
 
-from kpy import Ptr, load, u8, u16, u32, u64
+from kpy import Fn, Ptr, load, u8, u16, u32, u64
 
 
 def read8(address: u64) -> u8:
@@ -25,3 +25,17 @@ def checksum(address: u64, length: u64) -> u32:
     for i in range(length):
         total += u32(read8(address + i))
     return total & 0xFF
+
+
+def for_each_entry(table: u64, first: u64, read: Fn[[u64, u64], None]) -> None:
+    """Call `read(address, length)` for each entry of a table whose entries begin with a kind and a
+    length, up to one that does not fit into it.
+    """
+    end = table + u64(read32(table + 4))
+    entry = table + first
+    while entry + 2 <= end:
+        length = u64(read8(entry + 1))
+        if length < 2 or entry + length > end:
+            return
+        read(entry, length)
+        entry += length
